@@ -1,0 +1,43 @@
+SHELL := /bin/bash
+.ONESHELL:
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+MODELPRESS_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/modelpress
+export MODELPRESS_CACHE
+export UV_CACHE_DIR := $(MODELPRESS_CACHE)/uv
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+PYTHON ?= python3.11
+BIN := .venv/bin
+READY := .venv/ready-$(shell cat pyproject.toml constraints.txt | sha256sum | cut -c1-16)
+UV_VERSION := 0.13.9
+
+.PHONY: help
+help: ## This list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
+
+$(READY):
+	rm -rf .venv
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[operator,local,dev]'
+	touch $@
+
+.PHONY: setup
+setup: $(READY) ## Install everything into .venv (packages are cached below MODELPRESS_CACHE)
+
+.PHONY: test
+test: setup ## Every test, those against a real API server included
+	$(BIN)/python -m pytest -n 2 --dist loadgroup tests/unit tests/engine tests/controlplane tests/chart
+
+.PHONY: format
+format: setup ## Rewrite sources in the project's format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+.PHONY: check
+check: setup ## Format, lint, types, layers, generated files up to date
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
