@@ -25,7 +25,7 @@ class Model(BaseModel):
         protected_namespaces=(),
     )
 
-    def manifest(self) -> dict[str, Any]:
+    def plain(self) -> dict[str, Any]:
         """JSON-ready camelCase mapping without absent (None) values."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 

@@ -102,12 +102,12 @@ def _without_secrets(value: Any) -> Any:
 
 
 def _serving_target(request: Request) -> dict[str, Any]:
-    return request.target.model_copy(update={"image": None, "memory_bytes": None}).manifest()
+    return request.target.model_copy(update={"image": None, "memory_bytes": None}).plain()
 
 
 def _metrics(request: Request) -> list[Any]:
     return [
-        {name: value for name, value in metric.manifest().items() if name in ("type", "output", "k", "threshold")}
+        {name: value for name, value in metric.plain().items() if name in ("type", "output", "k", "threshold")}
         for metric in request.gate.metrics
     ]
 
@@ -117,27 +117,27 @@ def _recipe_inputs(request: Request) -> dict[str, Any]:
     searching = request.recipe.steps is None
     return {
         "metrics": _metrics(request),
-        "recipe": request.recipe.manifest(),
+        "recipe": request.recipe.plain(),
         "target": _serving_target(request),
         "requestedAt": request.requested_at,
-        "gate": request.gate.manifest() if searching else None,
+        "gate": request.gate.plain() if searching else None,
         "warmup": request.warmup,
     }
 
 
 def request_key(request: Request) -> str:
     """R: what the operator, which never reads a model, names Jobs by. No image and no compressor version is in it."""
-    data = request.data.manifest() if request.data else None
+    data = request.data.plain() if request.data else None
     return identity.key(
-        _without_secrets({**_recipe_inputs(request), "source": request.source.manifest(), "data": data})
+        _without_secrets({**_recipe_inputs(request), "source": request.source.plain(), "data": data})
     )
 
 
 def artifact_key(request: Request, *, source_digest: str, data_digests: dict[str, str]) -> str:
     """K: like R, with the content digests of source and data sets (by role) in place of their URIs."""
-    data = _without_secrets(request.data.manifest()) if request.data else {}
+    data = _without_secrets(request.data.plain()) if request.data else {}
     columns = {role: {k: v for k, v in data_set.items() if k != "uri"} for role, data_set in data.items()}
-    source = {k: v for k, v in _without_secrets(request.source.manifest()).items() if k not in ("uri", "digest")}
+    source = {k: v for k, v in _without_secrets(request.source.plain()).items() if k not in ("uri", "digest")}
     return identity.key(
         {
             **_recipe_inputs(request),
@@ -151,7 +151,7 @@ def artifact_key(request: Request, *, source_digest: str, data_digests: dict[str
 def evaluation_key(request: Request, *, candidate_digest: str, data_digest: str | None, image: str | None) -> str:
     """E: gate limits are not in it, so that a changed limit judges again what was measured."""
     latency = request.gate.latency
-    evaluation = request.data.evaluation.manifest() if request.data and request.data.evaluation else None
+    evaluation = request.data.evaluation.plain() if request.data and request.data.evaluation else None
     return identity.key(
         _without_secrets(
             {
@@ -160,7 +160,7 @@ def evaluation_key(request: Request, *, candidate_digest: str, data_digest: str 
                 "data": data_digest,
                 "evaluation": {k: v for k, v in (evaluation or {}).items() if k != "uri"},
                 "percentile": latency.percentile if latency else None,
-                "target": request.target.model_copy(update={"image": None}).manifest(),
+                "target": request.target.model_copy(update={"image": None}).plain(),
                 "image": image,
             }
         )

@@ -25,6 +25,11 @@ for module in (run, compress, evaluate, serve, sidecar, operator, validate, plan
     module.register(app)
 
 
+@app.callback()
+def program() -> None:
+    """Compress TensorFlow models, prove the result against a gate, and serve it."""
+
+
 @app.command()
 def version() -> None:
     """Print the version."""
