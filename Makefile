@@ -30,6 +30,18 @@ setup: $(READY) ## Install everything into .venv (packages are cached below MODE
 test: setup ## Every test, those against a real API server included
 	$(BIN)/python -m pytest -n 2 --dist loadgroup tests/unit tests/engine tests/controlplane tests/chart
 
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+
+.PHONY: image
+image: ## The three images, by docker, podman or buildah, whichever works here (TAG=…, ACCELERATOR=gpu, BASE=…)
+	tool=$$(for tool in docker podman buildah; do $$tool info >/dev/null 2>&1 && echo $$tool && break; done || true)
+	if [ -z "$$tool" ]; then echo "make image: no working docker, podman or buildah here; install one of them" >&2; exit 1; fi
+	for target in operator sidecar compressor; do
+	  echo "→ $$target ($$tool)"
+	  $$tool build --target $$target --tag modelpress/$$target:$(or $(TAG),$(VERSION)) \
+	    $(if $(BASE),--build-arg BASE=$(BASE)) $(if $(ACCELERATOR),--build-arg ACCELERATOR=$(ACCELERATOR)) .
+	done
+
 .PHONY: format
 format: setup ## Rewrite sources in the project's format
 	$(BIN)/ruff format .

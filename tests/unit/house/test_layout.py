@@ -1,0 +1,59 @@
+"""The house stands as the design says."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+
+WITHOUT_TENSORFLOW = [
+    "modelpress.cli",
+    "modelpress.cli.operator",
+    "modelpress.cli.sidecar",
+    "modelpress.handlers",
+    "modelpress.reconcile",
+    "modelpress.kube",
+    "modelpress.manifests",
+    "modelpress.status",
+    "modelpress.sidecar",
+    "modelpress.storage",
+]
+
+
+def modules_below(package: str) -> list[str]:
+    folder = ROOT / "operator" / Path(*package.split("."))
+    files = sorted(folder.rglob("*.py")) if folder.is_dir() else [folder.with_suffix(".py")]
+    names = [".".join(file.relative_to(ROOT / "operator").with_suffix("").parts) for file in files]
+    return [name.removesuffix(".__init__") for name in names]
+
+
+def test_operator_holds_only_package_folders_because_loose_files_would_shadow_the_standard_library():
+    loose = [entry.name for entry in (ROOT / "operator").iterdir() if entry.name != "__pycache__" and not entry.is_dir()]
+    assert loose == []
+    assert [entry.name for entry in (ROOT / "operator").iterdir() if (entry / "__init__.py").exists()] == ["modelpress"]
+
+
+@pytest.mark.parametrize("package", WITHOUT_TENSORFLOW)
+def test_operator_and_sidecar_start_without_tensorflow(package):
+    program = "import sys, importlib\nfor name in sys.argv[1:]: importlib.import_module(name)\nprint('tensorflow' in sys.modules)"
+    answer = subprocess.run(
+        [sys.executable, "-c", program, *modules_below(package)], capture_output=True, text=True, cwd=ROOT, check=True
+    )
+    assert answer.stdout.strip() == "False"
+
+
+def test_no_registry_host_is_named_in_the_tree():
+    hosts = ["py" + "pi.org", "pythonhosted" + ".org", "proxy.golang" + ".org", "registry.npm" + "js.org", "deb.debian" + ".org"]
+    listed = subprocess.run(["git", "ls-files", "-z"], capture_output=True, text=True, cwd=ROOT, check=True).stdout
+    named = [
+        f"{name}: {host}"
+        for name in listed.split("\0")
+        if name and (ROOT / name).is_file()
+        for host in hosts
+        if host.encode() in (ROOT / name).read_bytes()
+    ]
+    assert named == []
