@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
-GROUP = "modelpress.dev"
-VERSION = "v1alpha1"
-KIND = "CompressedModel"
-API_VERSION = f"{GROUP}/{VERSION}"
+GROUP: Final = "modelpress.dev"
+VERSION: Final = "v1alpha1"
+KIND: Final = "CompressedModel"
+API_VERSION: Final = "modelpress.dev/v1alpha1"
 
 
 class Model(BaseModel):
-    """Unknown keys are ignored, because a newer CRD must not break an older operator; `validate` forbids them itself."""
+    """Unknown keys are ignored, because a newer CRD must not break an older operator; `validate` forbids them."""
 
     model_config = ConfigDict(
         alias_generator=to_camel,

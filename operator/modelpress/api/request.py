@@ -128,9 +128,7 @@ def _recipe_inputs(request: Request) -> dict[str, Any]:
 def request_key(request: Request) -> str:
     """R: what the operator, which never reads a model, names Jobs by. No image and no compressor version is in it."""
     data = request.data.plain() if request.data else None
-    return identity.key(
-        _without_secrets({**_recipe_inputs(request), "source": request.source.plain(), "data": data})
-    )
+    return identity.key(_without_secrets({**_recipe_inputs(request), "source": request.source.plain(), "data": data}))
 
 
 def artifact_key(request: Request, *, source_digest: str, data_digests: dict[str, str]) -> str:

@@ -1,0 +1,38 @@
+"""`spec.concurrency`: requests in the model at once, and the queue before it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from modelpress.api.base import Model
+from modelpress.api.duration import Duration
+from modelpress.api.gate import EMPTY
+
+
+class Queue(Model):
+    """What waits; beyond it 429 / RESOURCE_EXHAUSTED with Retry-After."""
+
+    depth: int = Field(default=64, ge=0, le=100_000, description="Requests that may wait; 0: no waiting.")
+    timeout: Duration = Field(default="2s", description="Longest wait.")
+
+
+class Concurrency(Model):
+    """Requests a pod works on at once, behind the cache: C = min(limit, waiting)."""
+
+    mode: Literal["Fixed", "Elastic"] = Field(
+        default="Fixed", description="Fixed, or Elastic between min and limit with the observed latency."
+    )
+    limit: int | None = Field(
+        default=None,
+        ge=1,
+        le=4096,
+        description="Ceiling per pod. Absent: the server's CPUs (at least 2), with batching twice maxBatchSize.",
+    )
+    min: int | None = Field(default=None, ge=1, le=4096, description="Elastic only. Default: 1.")
+    queue: Queue = Field(
+        default_factory=Queue,
+        description="What waits; beyond it 429 / RESOURCE_EXHAUSTED with Retry-After.",
+        json_schema_extra=EMPTY,
+    )

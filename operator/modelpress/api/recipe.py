@@ -1,0 +1,172 @@
+"""`spec.recipe`: how to compress.
+
+Fields of steps have their defaults here and none in the schema: a default inside list items makes server-side apply
+conflict with itself and drifts in GitOps tools.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from modelpress.api.base import Model
+from modelpress.api.duration import Duration
+from modelpress.api.scalar import LayerName, LayerPattern, LearningRate, Share, Uri
+
+_LEARNING_RATE = "Step size of the optimizer. Default: 0.0001."
+_EXCLUDED = "Layers left alone: RE2 expressions over layer names. Absent: none."
+LayerPatterns = Annotated[tuple[LayerPattern, ...], Field(max_length=64)]
+_SizeShare = Annotated[float, Field(ge=0.05, le=1)]
+
+
+class Student(Model):
+    """A smaller model that learns from the source: a share of its size, or a model of yours."""
+
+    width: _SizeShare | None = Field(default=None, description="Share of the source's width, 0.05 to 1.")
+    depth: _SizeShare | None = Field(default=None, description="Share of the source's depth, 0.05 to 1.")
+    uri: Uri | None = Field(default=None, description="A Keras model of yours instead; read with source.secretRef.")
+
+
+class FeaturePair(Model):
+    """An inner layer of the teacher and the layer of the student that should match it."""
+
+    teacher: LayerName = Field(description="Layer of the source.")
+    student: LayerName = Field(description="Layer of the student.")
+
+
+class Distill(Model):
+    """Train a smaller student on the answers of the source."""
+
+    student: Student = Field(description="The student: uri, or width and/or depth.")
+    temperature: float = Field(default=2, ge=0.1, le=100, description="Softens the teacher's answers. Default: 2.")
+    teacher_weight: Share = Field(
+        default=0.9, description="Share of the loss that comes from the teacher; 1 needs no labels. Default: 0.9."
+    )
+    features: tuple[FeaturePair, ...] = Field(
+        default_factory=tuple, max_length=16, description="Inner layers to be matched. Absent: none."
+    )
+    epochs: int = Field(default=1, ge=1, le=1000, description="Passes over data.training. Default: 1.")
+    learning_rate: LearningRate = Field(default=1e-4, description=_LEARNING_RATE)
+
+
+class Prune(Model):
+    """Set unimportant weights to zero, or drop filters."""
+
+    criterion: Literal["Magnitude", "L1", "L2", "Gradient", "Relative"] = Field(
+        default="Magnitude", description="What makes a weight unimportant. Default: Magnitude."
+    )
+    threshold: float | None = Field(
+        default=None, ge=0, le=1000, description="Weights with |w| below it become zero. Either this or sparsity."
+    )
+    sparsity: float | None = Field(
+        default=None, ge=0, le=0.99, description="Share of weights (or filters) removed, 0 to 0.99."
+    )
+    max_sparsity: Share | None = Field(
+        default=None, description="With threshold: at most this share becomes zero (0.1 keeps 90 %). Default: 1."
+    )
+    structure: Literal["Unstructured", "TwoOfFour", "Filter"] = Field(
+        default="Unstructured",
+        description="Unstructured: single weights; TwoOfFour: two of any four; Filter: whole filters go and the model gets"
+        " smaller. Default: Unstructured.",
+    )
+    epochs: int = Field(
+        default=0,
+        ge=0,
+        le=1000,
+        description="Raise sparsity over so many epochs of data.training; 0: at once. Default: 0.",
+    )
+    learning_rate: LearningRate = Field(default=1e-4, description=_LEARNING_RATE)
+    exclude_layers: LayerPatterns = Field(default_factory=tuple, description=_EXCLUDED)
+
+
+class Cluster(Model):
+    """Let weights share few values."""
+
+    clusters: int = Field(default=16, ge=2, le=4096, description="Values per layer. Default: 16.")
+    exclude_layers: LayerPatterns = Field(default_factory=tuple, description=_EXCLUDED)
+
+
+class FineTune(Model):
+    """Train on; zeros and clusters stay."""
+
+    epochs: int = Field(default=1, ge=1, le=1000, description="Passes over data.training. Default: 1.")
+    learning_rate: LearningRate = Field(default=1e-4, description=_LEARNING_RATE)
+
+
+class Quantize(Model):
+    """Store and compute with fewer bits."""
+
+    scheme: Literal["DynamicInt8", "StaticInt8", "Int4Weights", "Float16", "BFloat16", "Mixed"] = Field(
+        description="StaticInt8 and Mixed need calibration data. For CPU: DynamicInt8, StaticInt8, Int4Weights, Mixed,"
+        " Float16; for GPU: Float16, BFloat16."
+    )
+    weights: Literal["Symmetric", "Asymmetric"] | None = Field(
+        default=None, description="Range of weights; integer schemes only. Default: Symmetric."
+    )
+    activations: Literal["Symmetric", "Asymmetric"] | None = Field(
+        default=None, description="Range of activations; StaticInt8 and Mixed only. Default: Asymmetric."
+    )
+    granularity: Literal["PerChannel", "PerTensor"] | None = Field(
+        default=None, description="One scale per channel or per tensor; integer schemes only. Default: PerChannel."
+    )
+    epochs: int = Field(
+        default=0,
+        ge=0,
+        le=1000,
+        description="Quantization-aware training over data.training; 0: after training only. Default: 0.",
+    )
+    learning_rate: LearningRate = Field(default=1e-4, description=_LEARNING_RATE)
+    exclude_layers: LayerPatterns = Field(default_factory=tuple, description=_EXCLUDED)
+
+
+class Step(Model):
+    """One step; exactly one key."""
+
+    distill: Distill | None = Field(default=None, description="Train a smaller student on the answers of the source.")
+    prune: Prune | None = Field(default=None, description="Set unimportant weights to zero, or drop filters.")
+    cluster: Cluster | None = Field(default=None, description="Let weights share few values.")
+    fine_tune: FineTune | None = Field(default=None, description="Train on; zeros and clusters stay.")
+    quantize: Quantize | None = Field(default=None, description="Store and compute with fewer bits; the last step.")
+
+
+class Search(Model):
+    """Let the engine look for the best recipe that passes the gate."""
+
+    trials: int = Field(default=20, ge=1, le=200, description="At most so many recipes.")
+    timeout: Duration = Field(default="30m", description="At most so long; within jobs.timeout.")
+    objective: Literal["Latency", "Size", "Metric"] = Field(
+        default="Latency", description="What is made best among the recipes that pass."
+    )
+
+
+class Training(Model):
+    """How steps with epochs train."""
+
+    loss: Literal["Auto", "CategoricalCrossentropy", "BinaryCrossentropy", "MeanSquaredError"] = Field(
+        default="Auto", description="Auto: from the outputs, refused where unclear."
+    )
+    from_logits: bool | None = Field(
+        default=None, description="Whether outputs are logits. Absent: found out from the outputs."
+    )
+    optimizer: Literal["Adam", "AdamW", "SGD"] = Field(default="Adam", description="Optimizer.")
+    batch_size: int = Field(default=32, ge=1, le=65536, description="Rows a step, of all workers together.")
+    seed: int = Field(default=0, ge=0, le=2147483647, description="Seed of everything random.")
+
+
+class Recipe(Model):
+    """Neither steps nor search: a search with the defaults."""
+
+    format: Literal["Auto", "SavedModel", "TFLite"] = Field(
+        default="Auto", description="What is served. Auto: the faster one on CPU, SavedModel on GPU."
+    )
+    iterations: int = Field(
+        default=1, ge=1, le=20, description="Repeat the steps so often; the best result that passes is kept."
+    )
+    steps: tuple[Step, ...] | None = Field(
+        default=None, min_length=1, max_length=16, description="Done in this order. Absent: the engine chooses."
+    )
+    search: Search | None = Field(
+        default=None, description="Let the engine look for the best recipe that passes the gate, instead of steps."
+    )
+    training: Training = Field(default_factory=Training, description="How steps with epochs train.")
