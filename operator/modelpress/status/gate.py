@@ -1,0 +1,207 @@
+"""The gate: may this candidate serve? One pure function over measurements and limits, for operator and CLI alike.
+
+Drop is absolute and + is worse, whatever the direction of the metric. What was not measured, or is not a number, never
+passes. Every finding is kept; the first one is the verdict's reason.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+from modelpress.api import duration, gate, quantity
+from modelpress.api.measurement import Compared, LatencyMeasured, Measurements, MetricMeasured
+from modelpress.status import wording
+
+DEFAULT_MAX_DROP = 0.01
+ERROR_METRICS = frozenset({"MeanAbsoluteError"})
+"""Metrics where less is better; their unit is the user's, so without limits the drop is judged as a share."""
+AGAINST_SOURCE = frozenset({"Agreement", "CosineSimilarity", "Fidelity"})
+"""Metrics that compare with the source, whose own value is 1."""
+PASSED = "Passed"
+_TOLERANCE = 1e-9
+"""Relative room for binary fractions: a drop of 0.77 - 0.76 is 0.010000000000000009."""
+
+
+class Finding(NamedTuple):
+    """One limit that does not hold."""
+
+    reason: str
+    """CamelCase."""
+    message: str
+    """What was found, then what is allowed."""
+
+
+class Verdict(NamedTuple):
+    """`reason` is `Passed`, or that of the first finding; `message` joins all of them."""
+
+    passed: bool
+    reason: str
+    message: str
+    findings: tuple[Finding, ...] = ()
+
+
+def judge(measurements: Measurements, limits: gate.Gate, *, samples: int) -> Verdict:
+    """Hold measurements against limits; `samples` is the number of rows that the metrics were measured on."""
+    if measurements.failure:
+        finding = Finding(measurements.failure, measurements.failure_message or "The candidate could not be measured")
+        return Verdict(False, finding.reason, finding.message, (finding,))
+    findings = (
+        *_metric_findings(measurements.metrics, limits.metrics, samples),
+        *_size_findings(measurements.size_bytes, limits.size),
+        *_latency_findings(measurements.latency_milliseconds, limits.latency),
+        *_memory_findings(measurements.memory_bytes, limits.memory),
+    )
+    if findings:
+        return Verdict(False, findings[0].reason, "; ".join(found.message for found in findings), findings)
+    return Verdict(True, PASSED, _summary(measurements))
+
+
+def _metric_findings(
+    measured: Sequence[MetricMeasured], limits: Sequence[gate.Metric], samples: int
+) -> Iterator[Finding]:
+    left = list(measured)
+    for limit in limits:
+        found = next((one for one in left if _is_of(one, limit)), None)
+        if found is None:
+            yield Finding("NotMeasured", f"{_name(limit)} was not measured")
+            continue
+        left.remove(found)
+        if (finding := _metric_finding(found, limit, samples)) is not None:
+            yield finding
+
+
+def _is_of(measured: MetricMeasured, limit: gate.Metric) -> bool:
+    return measured.type == limit.type and (limit.output is None or measured.output == limit.output)
+
+
+def _name(metric: gate.Metric | MetricMeasured) -> str:
+    return f"{metric.type} of {metric.output}" if metric.output else metric.type
+
+
+def _metric_finding(measured: MetricMeasured, limit: gate.Metric, samples: int) -> Finding | None:
+    if not _is_finite(measured.value):
+        return Finding("NotFinite", f"{_name(measured)} of the candidate is not a number")
+    value = _number(measured.value)
+    if limit.min is not None and _exceeds(limit.min, value):
+        return Finding(
+            "BelowMinimum", f"{_name(measured)} is {wording.beside(value, limit.min)}, at least {limit.min:g} is needed"
+        )
+    if limit.max is not None and _exceeds(value, limit.max):
+        return Finding(
+            "AboveMaximum", f"{_name(measured)} is {wording.beside(value, limit.max)}, {limit.max:g} is allowed"
+        )
+    allowed = _allowed_drops(measured, limit)
+    if not allowed:
+        return None
+    if not _is_finite(measured.drop) and not _is_finite(_source(measured)):
+        return Finding("NotFinite", f"{_name(measured)} of the source is not a number, so no drop can be judged")
+    findings = (_drop_finding(measured, most, said, samples) for most, said in allowed)
+    return next((found for found in findings if found is not None), None)
+
+
+def _allowed_drops(measured: MetricMeasured, limit: gate.Metric) -> list[tuple[float, str]]:
+    """(Greatest drop in the metric's unit, how to say it), for each of maxDrop and maxDropRatio that is set."""
+    drop, ratio = limit.max_drop, limit.max_drop_ratio
+    if drop is None and ratio is None and limit.min is None and limit.max is None:
+        drop, ratio = (None, DEFAULT_MAX_DROP) if limit.type in ERROR_METRICS else (DEFAULT_MAX_DROP, None)
+    source = _source(measured)
+    allowed = [] if drop is None else [(float(drop), f"{drop:g}")]
+    if ratio is not None:
+        of_source = abs(source) * ratio if source is not None else math.nan
+        allowed.append((of_source, f"{of_source:.4g} ({ratio:g} of the source's {wording.short(source)})"))
+    return allowed
+
+
+def _drop_finding(measured: MetricMeasured, most: float, said: str, samples: int) -> Finding | None:
+    drop, error = _drop(measured), 2 * (measured.standard_error or 0.0)
+    if not (math.isfinite(drop) and math.isfinite(most) and math.isfinite(error)):
+        return Finding("NotFinite", f"The drop of {_name(measured)} is not a number")
+    if _exceeds(drop - error, most) or (_exceeds(drop, most) and not _exceeds(error, most)):
+        return Finding("DropTooLarge", f"{_name(measured)} drops by {wording.beside(drop, most)}, {said} is allowed")
+    if _exceeds(error, most):
+        needed = (
+            f"; about {math.ceil(samples * (error / most) ** 2)} samples would do" if most > 0 and samples > 0 else ""
+        )
+        return Finding(
+            "EvaluationSetTooSmall",
+            f"{samples} samples tell the drop of {_name(measured)} only to ±{error:.2g}, {said} is allowed{needed}",
+        )
+    return None
+
+
+def _exceeds(value: float, limit: float) -> bool:
+    """A NaN exceeds everything."""
+    return not value <= limit + _TOLERANCE * max(abs(limit), abs(value))
+
+
+def _is_finite(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
+def _source(measured: MetricMeasured) -> float | None:
+    return 1.0 if measured.source is None and measured.type in AGAINST_SOURCE else measured.source
+
+
+def _drop(measured: MetricMeasured) -> float:
+    if measured.drop is not None:
+        return measured.drop
+    source, value = _number(_source(measured)), _number(measured.value)
+    return value - source if measured.type in ERROR_METRICS else source - value
+
+
+def _size_findings(measured: Compared | None, limit: gate.SizeLimit) -> Iterator[Finding]:
+    most = None if limit.max is None else float(quantity.number(limit.max))
+    yield from _bounded("Size", "TooLarge", measured, limit.max_ratio, most, wording.size)
+
+
+def _memory_findings(measured: Compared | None, limit: gate.MemoryLimit | None) -> Iterator[Finding]:
+    if limit is not None:
+        most = None if limit.max is None else float(quantity.number(limit.max))
+        yield from _bounded("Peak memory", "TooMuchMemory", measured, limit.max_ratio, most, wording.size)
+
+
+def _latency_findings(measured: LatencyMeasured | None, limit: gate.LatencyLimit) -> Iterator[Finding]:
+    name = f"p{limit.percentile} latency"
+    fits = measured is not None and measured.percentile == limit.percentile
+    most = None if limit.max is None else 1000 * duration.seconds(limit.max)
+    gross = measured.gross if measured is not None and fits else None
+    yield from _bounded(name, "TooSlow", gross, limit.max_ratio, most, wording.milliseconds)
+
+
+def _bounded(
+    name: str,
+    reason: str,
+    measured: Compared | None,
+    max_ratio: float | None,
+    most: float | None,
+    show: Callable[[float], str],
+) -> Iterator[Finding]:
+    if max_ratio is None and most is None:
+        return
+    if measured is None:
+        yield Finding("NotMeasured", f"{name} was not measured")
+    elif not (math.isfinite(measured.value) and (max_ratio is None or math.isfinite(measured.ratio))):
+        yield Finding("NotFinite", f"{name} is not a number")
+    elif max_ratio is not None and _exceeds(measured.ratio, max_ratio):
+        told = wording.beside(measured.ratio, max_ratio)
+        yield Finding(reason, f"{name} is {told} x the source's, {max_ratio:g} x is allowed")
+    elif most is not None and _exceeds(measured.value, most):
+        yield Finding(reason, f"{name} is {show(measured.value)}, {show(most)} is allowed")
+
+
+def _summary(measurements: Measurements) -> str:
+    parts = [f"{_name(one)} drops by {wording.short(_drop(one))}" for one in measurements.metrics]
+    if measurements.size_bytes:
+        parts.append(f"size is {wording.short(measurements.size_bytes.ratio)} x the source's")
+    if measurements.latency_milliseconds:
+        latency = measurements.latency_milliseconds
+        parts.append(f"p{latency.percentile} latency {wording.short(latency.gross.ratio)} x")
+    if measurements.memory_bytes:
+        parts.append(f"peak memory {wording.short(measurements.memory_bytes.ratio)} x")
+    return ", ".join(parts) or "Nothing was to be judged"
