@@ -1,0 +1,133 @@
+"""Writes that are whole or not there: temporary name, fsync, rename; a full disk has a clear error."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from modelpress.api.errors import Invalid
+
+TEMPORARY_PREFIX = ".modelpress-"
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.EXDEV, errno.ENOSYS)
+
+
+class StorageFull(Invalid):
+    """No space is left where something had to be written; what was complete before is untouched."""
+
+    def __init__(self, path: Path, *, field: str = "spec.artifacts") -> None:
+        super().__init__(
+            "StorageFull",
+            f"no space is left at {path}; free some or name a larger store. Finished parts are kept and reused",
+            field=field,
+        )
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turns "no space left" and "quota exceeded" into StorageFull."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise StorageFull(path) from error
+        raise
+
+
+def write(path: Path, content: bytes) -> None:
+    """Replaces or creates the file in one step."""
+    with _temporary(path, content) as temporary:
+        temporary.replace(path)
+    sync(path.parent)
+
+
+def create(path: Path, content: bytes) -> bytes:
+    """Creates the file unless it exists, and returns what it holds: of two writers the loser reads the winner's."""
+    with _temporary(path, content) as temporary:
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            return path.read_bytes()
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            with locked(path.with_name(f".{path.name}.lock")):
+                if path.exists():
+                    return path.read_bytes()
+                temporary.replace(path)
+    sync(path.parent)
+    return content
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Holds an exclusive lock on a file of its own; waits for it. The kernel frees it when the process dies."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as opened:
+        fcntl.flock(opened, fcntl.LOCK_EX)
+        yield
+
+
+@contextlib.contextmanager
+def new_directory(path: Path) -> Iterator[Path]:
+    """A directory to fill that appears under `path`, synced, only when the block ends well; replaces what was there."""
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, dir=path.parent))
+        try:
+            yield temporary
+            temporary.chmod(0o755)
+            sync_tree(temporary)
+            if path.exists():
+                shutil.rmtree(path)
+            temporary.rename(path)
+            sync(path.parent)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def sync(path: Path) -> None:
+    """Puts a file's content, or a directory's entries, on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_tree(root: Path) -> None:
+    """`sync` for everything below and at `root`."""
+    for path in [*root.rglob("*"), root]:
+        sync(path)
+
+
+def sweep(directory: Path) -> None:
+    """Removes what killed writers left in `directory`; only for the holder of its lock."""
+    for left in directory.rglob(f"{TEMPORARY_PREFIX}*"):
+        if left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _temporary(path: Path, content: bytes) -> Iterator[Path]:
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, dir=path.parent)
+        temporary = Path(name)
+        try:
+            with os.fdopen(descriptor, "wb") as opened:
+                opened.write(content)
+                opened.flush()
+                os.fsync(opened.fileno())
+            temporary.chmod(0o644)
+            yield temporary
+        finally:
+            temporary.unlink(missing_ok=True)
