@@ -1,0 +1,1 @@
+"""Measuring a candidate beside its source, both through a model server's API."""

@@ -1,0 +1,156 @@
+"""The evaluation's client of a model server: gRPC for what is measured, REST only to learn whether it is ready."""
+
+from __future__ import annotations
+
+import dataclasses
+import http.client
+import json
+import time
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any, Self
+
+import grpc
+from tensorflow_serving.apis import get_model_metadata_pb2, predict_pb2, prediction_service_pb2_grpc
+
+from modelpress.compress.evaluation import codec
+from modelpress.compress.evaluation.scores import Array
+from modelpress.compress.signature import Signature
+
+PREDICT = "/tensorflow.serving.PredictionService/Predict"
+OPTIONS = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1), ("grpc.enable_http_proxy", 0))
+TIMEOUT_SECONDS = 120.0
+POLL_SECONDS = 0.05
+
+
+class DoesNotLoad(Exception):
+    """The model did not become AVAILABLE; the message says what the server said, and how long it had."""
+
+
+class ServerRefused(Exception):
+    """The server answered with an error. `is_input` where it blames the request rather than itself."""
+
+    def __init__(self, message: str, *, is_input: bool) -> None:
+        super().__init__(message)
+        self.is_input = is_input
+
+
+@dataclasses.dataclass(frozen=True)
+class Endpoint:
+    """A model server as the evaluation reaches it."""
+
+    grpc: str
+    """host:port."""
+    rest: str
+    """host:port."""
+    model: str
+    """Name of the served model."""
+    peak_memory_bytes: Callable[[], int | None] = lambda: None
+    """VmHWM of the server's process so far; None where it cannot be read."""
+    description: str = "tensorflow_model_server"
+
+
+class Client:
+    """Predict calls for one signature of one server; a context manager that closes its channel."""
+
+    def __init__(self, endpoint: Endpoint, signature_name: str) -> None:
+        self._endpoint, self._signature_name = endpoint, signature_name
+        self._channel = grpc.insecure_channel(endpoint.grpc, options=OPTIONS)
+        self._stub = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
+        self._serialized = self._channel.unary_unary(PREDICT)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._channel.close()
+
+    def signatures(self) -> dict[str, Signature]:
+        """All signatures that the server knows. Raises ServerRefused."""
+        request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
+        request.model_spec.name = self._endpoint.model
+        answer = self._asked(self._stub.GetModelMetadata, request, "the signatures")
+        found = get_model_metadata_pb2.SignatureDefMap()
+        answer.metadata["signature_def"].Unpack(found)
+        return {
+            name: Signature(
+                name,
+                {key: codec.tensor(info) for key, info in definition.inputs.items()},
+                {key: codec.tensor(info) for key, info in definition.outputs.items()},
+                definition.method_name,
+            )
+            for name, definition in found.signature_def.items()
+            if name != "__saved_model_init_op"
+        }
+
+    def request(self, inputs: Mapping[str, Array]) -> predict_pb2.PredictRequest:
+        """The Predict message for rows of inputs."""
+        request = predict_pb2.PredictRequest()
+        request.model_spec.name = self._endpoint.model
+        request.model_spec.signature_name = self._signature_name
+        for name, array in inputs.items():
+            request.inputs[name].CopyFrom(codec.encoded(array))
+        return request
+
+    def predict(self, inputs: Mapping[str, Array], *, rows: str) -> dict[str, Array]:
+        """Outputs by name. `rows` says which rows these are, for errors. Raises ServerRefused."""
+        answer = self._asked(self._stub.Predict, self.request(inputs), rows)
+        return {name: codec.decoded(proto) for name, proto in answer.outputs.items()}
+
+    def send(self, request: bytes) -> None:
+        """Predict on a serialized message, the answer not parsed, for latency. Raises ServerRefused."""
+        try:
+            self._serialized(request, timeout=TIMEOUT_SECONDS)
+        except grpc.RpcError as error:
+            raise refusal(error, f"{self._endpoint.description} refused a request") from error
+
+    def _asked(self, call: Callable[..., Any], request: Any, what: str) -> Any:
+        try:
+            return call(request, timeout=TIMEOUT_SECONDS, wait_for_ready=True)
+        except grpc.RpcError as error:
+            raise refusal(error, f"{self._endpoint.description} refused {what}") from error
+
+
+def refusal(error: grpc.RpcError, what: str) -> ServerRefused:
+    """What a failed call says, in one line."""
+    code, details = error.code(), " ".join((error.details() or "no details").split())
+    is_input = code in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.FAILED_PRECONDITION)
+    return ServerRefused(f"{what}: {code.name}: {details}", is_input=is_input)
+
+
+def wait_available(endpoint: Endpoint, *, timeout_seconds: float) -> None:
+    """Returns when a version of the model is AVAILABLE; raises DoesNotLoad when loading failed or time is up."""
+    deadline = time.monotonic() + timeout_seconds
+    while True:
+        state, said = _state(endpoint)
+        if state == "AVAILABLE":
+            return
+        if state == "END":
+            raise DoesNotLoad(f"{endpoint.description} could not load the model: {said}")
+        if time.monotonic() >= deadline:
+            raise DoesNotLoad(f"{endpoint.description} had no available model after {timeout_seconds:g} s: {said}")
+        time.sleep(POLL_SECONDS)
+
+
+def _state(endpoint: Endpoint) -> tuple[str, str]:
+    """State of the newest version, and what the server says about it."""
+    host, _, port = endpoint.rest.rpartition(":")
+    connection = http.client.HTTPConnection(host, int(port), timeout=5)
+    try:
+        connection.request("GET", f"/v1/models/{endpoint.model}")
+        answer = json.loads(connection.getresponse().read())
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        return "UNREACHABLE", str(error) or type(error).__name__
+    finally:
+        connection.close()
+    versions = answer.get("model_version_status", [])
+    if not versions:
+        return "UNKNOWN", str(answer.get("error", "no version"))
+    available = next((one for one in versions if one["state"] == "AVAILABLE"), None)
+    newest = available or max(versions, key=lambda one: int(one["version"]))
+    status = newest.get("status", {})
+    failed = newest["state"] == "END" and status.get("error_code", "OK") != "OK"
+    state = newest["state"] if newest["state"] != "END" or failed else "UNKNOWN"
+    return state, status.get("error_message") or str(newest["state"])

@@ -1,0 +1,186 @@
+"""Source and candidate on the same rows: batches through both servers into the metrics of the gate."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+
+from modelpress.api import gate
+from modelpress.api.errors import Invalid
+from modelpress.api.measurement import MetricMeasured
+from modelpress.compress.dataset import Rows
+from modelpress.compress.evaluation import metrics, scores
+from modelpress.compress.evaluation.client import Client, ServerRefused
+from modelpress.compress.evaluation.metrics import Accumulator
+from modelpress.compress.evaluation.scores import Array
+from modelpress.compress.signature import Signature
+from modelpress.telemetry.progress import Progress
+
+MAX_BATCH_ROWS = 32
+MAX_BATCH_BYTES = 8 * 2**20
+
+
+class CandidateFailed(Exception):
+    """The candidate answered with an error, or not with the source's outputs."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+@dataclasses.dataclass
+class Finiteness:
+    """Rows with a NaN or infinite value in one output."""
+
+    source: int = 0
+    candidate: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """What the rows told."""
+
+    metrics: tuple[MetricMeasured, ...]
+    not_finite: Mapping[str, Finiteness]
+
+    def broken_outputs(self) -> dict[str, Finiteness]:
+        """Outputs where the candidate has more rows with NaN or infinite values than the source."""
+        return {name: found for name, found in self.not_finite.items() if found.candidate > found.source}
+
+
+def batch_rows(rows: Rows, signature: Signature) -> int:
+    """Rows of a request: what the model fixes, else as many as fit in a moderate message."""
+    fixed = fixed_batch(signature)
+    if fixed:
+        return fixed
+    bytes_per_row = sum(array[:1].nbytes for array in rows.inputs.values())
+    return max(1, min(MAX_BATCH_ROWS, MAX_BATCH_BYTES // max(1, bytes_per_row)))
+
+
+def fixed_batch(signature: Signature) -> int | None:
+    """The size of the first axis where a signature fixes it."""
+    sizes = [tensor.shape[0] for tensor in signature.inputs.values() if tensor.shape]
+    return next((size for size in sizes if size is not None), None)
+
+
+def part(inputs: Mapping[str, Array], start: int, size: int, *, padded: bool) -> dict[str, Array]:
+    """Rows from `start`; where `padded`, a short rest is filled up with its last row."""
+    cut = {name: array[start : start + size] for name, array in inputs.items()}
+    if not padded:
+        return cut
+    return {name: array[np.minimum(np.arange(size), len(array) - 1)] for name, array in cut.items()}
+
+
+def compare(
+    source: Client,
+    candidate: Client,
+    *,
+    rows: Rows,
+    signature: Signature,
+    wanted: Sequence[gate.Metric],
+    progress: Progress,
+) -> Comparison:
+    """Metrics over all rows. Raises CandidateFailed; Invalid where the source or a metric does not take the data."""
+    accumulators = [(metric, _accumulators(metric, signature, rows)) for metric in wanted]
+    not_finite = {name: Finiteness() for name in signature.outputs}
+    size, padded = batch_rows(rows, signature), fixed_batch(signature) is not None
+    with progress.step("Comparing outputs with the source's", total=len(rows)) as step:
+        for start in range(0, len(rows), size):
+            stop = min(start + size, len(rows))
+            inputs = part(rows.inputs, start, size, padded=padded)
+            said = f"rows {start} to {stop - 1}"
+            expected = _cut(_asked_source(source, inputs, said), stop - start)
+            got = _cut(_asked_candidate(candidate, inputs, said), stop - start)
+            _require_alike(expected, got, said)
+            for name, found in not_finite.items():
+                found.source += _broken_rows(expected[name])
+                found.candidate += _broken_rows(got[name])
+            for output, accumulator in _each(accumulators):
+                target = rows.targets.get(output)
+                accumulator.update(expected[output], got[output], None if target is None else target[start:stop])
+            step.advance(stop - start)
+    return Comparison(tuple(_worst(parts) for _, parts in accumulators), not_finite)
+
+
+def outputs_of(metric: gate.Metric, signature: Signature, rows: Rows) -> list[str]:
+    """The outputs that a metric looks at: the one it names; else the only one, the only target; for Fidelity all.
+
+    Raises Invalid where none is named and there are several.
+    """
+    if metric.output is not None:
+        if metric.output not in signature.outputs:
+            raise Invalid(
+                "UnknownOutput",
+                f"{metric.output} is no output of signature {signature.name}, which gives {_names(signature.outputs)}",
+                field="spec.gate.metrics",
+            )
+        return [metric.output]
+    if metric.type == "Fidelity" or len(signature.outputs) == 1:
+        return list(signature.outputs)
+    if len(rows.targets) == 1:
+        return list(rows.targets)
+    raise Invalid(
+        "AmbiguousOutput",
+        f"signature {signature.name} gives {_names(signature.outputs)}: name the one for {metric.type} in output",
+        field="spec.gate.metrics",
+    )
+
+
+def _names(names: Mapping[str, object]) -> str:
+    return ", ".join(names)
+
+
+def _accumulators(metric: gate.Metric, signature: Signature, rows: Rows) -> dict[str, Accumulator]:
+    return {output: metrics.accumulator(metric, output) for output in outputs_of(metric, signature, rows)}
+
+
+def _each(accumulators: list[tuple[gate.Metric, dict[str, Accumulator]]]) -> Iterator[tuple[str, Accumulator]]:
+    for _, parts in accumulators:
+        yield from parts.items()
+
+
+def _worst(parts: Mapping[str, Accumulator]) -> MetricMeasured:
+    """Of several outputs the one that lost most; a missing value is the worst of all."""
+    measured = [accumulator.measured() for accumulator in parts.values()]
+    return min(measured, key=lambda one: float("-inf") if one.value is None else one.value)
+
+
+def _asked_source(client: Client, inputs: Mapping[str, Array], said: str) -> dict[str, Array]:
+    try:
+        return client.predict(inputs, rows=said)
+    except ServerRefused as error:
+        if error.is_input:
+            raise Invalid(
+                "DataMismatch",
+                f"the source model does not take the data: {error}; make the columns what its signature takes",
+                field="spec.data.evaluation",
+            ) from error
+        raise
+
+
+def _asked_candidate(client: Client, inputs: Mapping[str, Array], said: str) -> dict[str, Array]:
+    try:
+        return client.predict(inputs, rows=said)
+    except ServerRefused as error:
+        raise CandidateFailed("DoesNotRun", str(error)) from error
+
+
+def _cut(outputs: Mapping[str, Array], count: int) -> dict[str, Array]:
+    return {name: array[:count] for name, array in outputs.items()}
+
+
+def _require_alike(expected: Mapping[str, Array], got: Mapping[str, Array], said: str) -> None:
+    for name, array in expected.items():
+        if name not in got or got[name].shape != array.shape:
+            found = f"shape {list(got[name].shape)}" if name in got else "nothing"
+            raise CandidateFailed(
+                "OutputsDiffer", f"output {name} has shape {list(array.shape)} in the source, {found} here ({said})"
+            )
+
+
+def _broken_rows(output: Array) -> int:
+    if scores.is_finite(output):
+        return 0
+    return int((~np.isfinite(output).reshape(len(output), -1).all(axis=1)).sum())

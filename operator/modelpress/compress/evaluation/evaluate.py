@@ -1,0 +1,230 @@
+"""One candidate measured beside its source through two model servers; what was measured is kept and judged again."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from modelpress.api import gate
+from modelpress.api import request as requests
+from modelpress.api.artifact import ArtifactManifest, Candidate
+from modelpress.api.errors import Invalid
+from modelpress.api.measurement import Compared, Evaluation, Evidence, LatencyMeasured, Measurements
+from modelpress.api.request import Request
+from modelpress.compress import dataset
+from modelpress.compress.dataset import Rows
+from modelpress.compress.evaluation import comparison, examples, latency
+from modelpress.compress.evaluation.client import Client, DoesNotLoad, Endpoint, ServerRefused, wait_available
+from modelpress.compress.evaluation.comparison import CandidateFailed, Comparison
+from modelpress.compress.signature import Signature
+from modelpress.storage import durable, layout
+from modelpress.telemetry.progress import Progress
+
+LOAD_SECONDS = 300.0
+DEFAULT_SIGNATURE = "serving_default"
+LATENCY_REQUESTS = 64
+"""Different requests that latency is measured with, in turn."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Examples:
+    """Rows to measure on, and what they prove."""
+
+    rows: Rows
+    evidence: Evidence
+
+
+def key(request: Request, candidate: Candidate, *, rows: Rows | None, image: str | None) -> str:
+    """The evaluation key E. `rows` is the evaluation data set, None where the resource has none."""
+    return requests.evaluation_key(
+        request, candidate_digest=candidate.servable.digest, data_digest=rows.digest if rows else None, image=image
+    )
+
+
+def kept(request: Request, evaluation_key: str) -> Evaluation | None:
+    """The evaluation in the store; None where there is none."""
+    path = layout.opened(request.store, request.namespace).evaluation(evaluation_key)
+    return Evaluation.from_json(path.read_bytes()) if path.is_file() else None
+
+
+def evaluate(
+    request: Request,
+    manifest: ArtifactManifest,
+    candidate: Candidate,
+    *,
+    source: Endpoint,
+    candidate_endpoint: Endpoint,
+    rows: Rows | None,
+    progress: Progress,
+    image: str | None = None,
+) -> Evaluation:
+    """Measure a candidate, or read what was measured before.
+
+    `rows` is the evaluation data set without what was calibrated on; None where the resource has none. Raises Invalid
+    for data that does not fit, DoesNotLoad where the source does not load; what the candidate does wrong is a finding.
+    """
+    name = key(request, candidate, rows=rows, image=image)
+    found = kept(request, name)
+    if found is not None:
+        return found
+    wait_available(source, timeout_seconds=LOAD_SECONDS)
+    signature_name = _signature_name(request, manifest)
+    with Client(source, signature_name) as before, Client(candidate_endpoint, signature_name) as after:
+        signature = _signature(before, signature_name)
+        chosen = _examples(request, manifest, signature, rows)
+        measurements = _measured(request, chosen, signature, (source, before), (candidate_endpoint, after), progress)
+    evaluation = Evaluation(
+        key=name,
+        artifact=manifest.key,
+        candidate=candidate.index,
+        digest=candidate.servable.digest,
+        recipe=candidate.recipe,
+        form=candidate.servable.form,
+        evidence=chosen.evidence,
+        samples=len(chosen.rows),
+        server=candidate_endpoint.description,
+        measurements=measurements.model_copy(update={"size_bytes": _sizes(manifest, candidate)}),
+    )
+    return keep(request, evaluation)
+
+
+def keep(request: Request, evaluation: Evaluation) -> Evaluation:
+    """Write an evaluation unless another writer was first, and return what lies in the store then.
+
+    A candidate that did not load or run is told but not kept: it may have been the machine's fault.
+    """
+    if evaluation.measurements.failure not in (None, "NotFinite"):
+        return evaluation
+    path = layout.opened(request.store, request.namespace).evaluation(evaluation.key)
+    return Evaluation.from_json(durable.create(path, evaluation.json_line().encode()))
+
+
+def unloaded(
+    request: Request,
+    manifest: ArtifactManifest,
+    candidate: Candidate,
+    *,
+    rows: Rows | None,
+    message: str,
+    server: str,
+    image: str | None = None,
+) -> Evaluation:
+    """The evaluation of a candidate whose server never became ready."""
+    return Evaluation(
+        key=key(request, candidate, rows=rows, image=image),
+        artifact=manifest.key,
+        candidate=candidate.index,
+        digest=candidate.servable.digest,
+        recipe=candidate.recipe,
+        form=candidate.servable.form,
+        evidence="Labelled" if rows and rows.targets else "Unlabelled" if rows else "Synthetic",
+        samples=0,
+        server=server,
+        measurements=Measurements(
+            size_bytes=_sizes(manifest, candidate), failure="DoesNotLoad", failure_message=message
+        ),
+    )
+
+
+Side = tuple[Endpoint, Client]
+
+
+def _measured(
+    request: Request, chosen: Examples, signature: Signature, source: Side, candidate: Side, progress: Progress
+) -> Measurements:
+    try:
+        wait_available(candidate[0], timeout_seconds=LOAD_SECONDS)
+        compared = comparison.compare(
+            source[1],
+            candidate[1],
+            rows=chosen.rows,
+            signature=signature,
+            wanted=request.gate.metrics,
+            progress=progress,
+        )
+        timed = _latency(request, chosen.rows, signature, source[1], candidate[1], progress)
+    except DoesNotLoad as error:
+        return Measurements(failure="DoesNotLoad", failure_message=str(error))
+    except CandidateFailed as error:
+        return Measurements(failure=error.reason, failure_message=str(error))
+    return Measurements(
+        metrics=compared.metrics,
+        latency_milliseconds=timed,
+        memory_bytes=_memory(source[0], candidate[0]),
+        **_broken(compared, len(chosen.rows)),
+    )
+
+
+def _broken(compared: Comparison, rows: int) -> dict[str, Any]:
+    """`failure` fields where the candidate answers with NaN or infinite values that the source does not have."""
+    broken = compared.broken_outputs()
+    if not broken:
+        return {}
+    said = "; ".join(
+        f"output {name} is NaN or infinite in {found.candidate} of {rows} rows" for name, found in broken.items()
+    )
+    return {"failure": "NotFinite", "failure_message": said}
+
+
+def _latency(
+    request: Request, rows: Rows, signature: Signature, source: Client, candidate: Client, progress: Progress
+) -> LatencyMeasured:
+    size, fixed = request.gate.latency.batch_size, comparison.fixed_batch(signature)
+    if fixed and fixed != size:
+        raise Invalid(
+            "FixedBatch",
+            f"the model takes exactly {fixed} rows a request, {size} were asked for; set it to {fixed}",
+            field="spec.gate.latency.batchSize",
+        )
+    starts = range(0, min(len(rows), LATENCY_REQUESTS * size), size)
+    parts = [comparison.part(rows.inputs, start, size, padded=True) for start in starts]
+    plan = latency.Plan(request.gate.latency.percentile, size, request.target.concurrency)
+    sides = [
+        (client.send, [client.request(part).SerializeToString() for part in parts]) for client in (source, candidate)
+    ]
+    try:
+        return latency.measure(sides[0], sides[1], plan, progress=progress)
+    except ServerRefused as error:
+        raise CandidateFailed("DoesNotRun", f"while latency was measured, {error}") from error
+
+
+def _memory(source: Endpoint, candidate: Endpoint) -> Compared | None:
+    before, after = source.peak_memory_bytes(), candidate.peak_memory_bytes()
+    return Compared(source=before, value=after, ratio=after / before) if before and after else None
+
+
+def _sizes(manifest: ArtifactManifest, candidate: Candidate) -> Compared:
+    before, after = manifest.source.servable.size_bytes, candidate.servable.size_bytes
+    return Compared(source=before, value=after, ratio=after / before if before else float("inf"))
+
+
+def _signature_name(request: Request, manifest: ArtifactManifest) -> str:
+    if request.data and request.data.evaluation:
+        return request.data.evaluation.signature
+    names = manifest.source.signatures
+    return DEFAULT_SIGNATURE if DEFAULT_SIGNATURE in names or not names else names[0]
+
+
+def _signature(client: Client, name: str) -> Signature:
+    known = client.signatures()
+    if name not in known:
+        raise Invalid(
+            "UnknownSignature",
+            f"the model has no signature {name}; it has {', '.join(known)}",
+            field="spec.data.evaluation.signature",
+        )
+    return known[name]
+
+
+def _examples(request: Request, manifest: ArtifactManifest, signature: Signature, rows: Rows | None) -> Examples:
+    if rows is not None:
+        fitting = dataset.bound(rows, signature, role="evaluation")
+        labelled = any(metric.type in gate.LABELLED_METRICS for metric in request.gate.metrics)
+        return Examples(fitting, "Labelled" if labelled else "Unlabelled")
+    recorded = None
+    if manifest.warmup is not None and manifest.warmup.records:
+        path = layout.opened(request.store, request.namespace).artifact(manifest.key) / manifest.warmup.path
+        recorded = examples.recorded(path, signature)
+    if recorded is not None:
+        return Examples(recorded, "WarmupRequests")
+    return Examples(examples.synthetic(signature), "Synthetic")

@@ -1,0 +1,162 @@
+"""Latency of two servers beside each other: the same requests in turn (A B B A), so that noise hits both.
+
+Each block is a closed loop of `concurrency` workers. Blocks are what the bootstrap draws from, because requests of one
+block share their noise; the interval of the ratio is therefore wider, and truer, than one over single requests.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from modelpress.api.measurement import Compared, LatencyMeasured
+from modelpress.compress.evaluation.scores import Floats
+from modelpress.telemetry.progress import Progress
+
+Send = Callable[[bytes], object]
+"""Sends one serialized request and returns when it is answered."""
+
+RESAMPLES = 1000
+SLOW_SECONDS = 0.5
+"""A request that takes longer is warmed up with one more of its kind only."""
+CONFIDENCE = (2.5, 97.5)
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """How much to measure; the first bound that is reached ends it, but never before `min_requests`."""
+
+    percentile: int
+    batch_size: int
+    concurrency: int
+    seconds: float = 5.0
+    """For each of the two."""
+    blocks: int = 24
+    min_requests: int = 40
+    """For each of the two; few, so that a model of a second a request takes less than two minutes."""
+    max_requests: int = 4000
+    warm_up: int = 10
+    """Requests for each worker that are not counted."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Timed:
+    """Milliseconds of every request, one array a block."""
+
+    source: tuple[Floats, ...]
+    candidate: tuple[Floats, ...]
+
+
+def measure(
+    source: tuple[Send, Sequence[bytes]],
+    candidate: tuple[Send, Sequence[bytes]],
+    plan: Plan,
+    *,
+    progress: Progress,
+) -> LatencyMeasured:
+    """Latency of both, each given by how to send and what. Errors of `send` end the measurement and are raised."""
+    return summary(timed(source, candidate, plan, progress=progress), plan)
+
+
+def timed(
+    source: tuple[Send, Sequence[bytes]],
+    candidate: tuple[Send, Sequence[bytes]],
+    plan: Plan,
+    *,
+    progress: Progress,
+) -> Timed:
+    """The raw times, after a warm-up of both."""
+    found: tuple[list[Floats], list[Floats]] = ([], [])
+    with ThreadPoolExecutor(plan.concurrency, thread_name_prefix="latency") as workers:
+        loops = [_Loop(send, requests, workers, plan.concurrency) for send, requests in (source, candidate)]
+        paces = [_pace(loop, plan) for loop in loops]
+        counts = [_block_requests(pace, plan) for pace in paces]
+        with progress.step("Measuring latency", total=2 * plan.blocks) as step:
+            for block in range(plan.blocks):
+                for side in (0, 1) if block % 2 == 0 else (1, 0):
+                    found[side].append(loops[side].run(counts[side]))
+                    step.advance()
+    return Timed(tuple(found[0]), tuple(found[1]))
+
+
+class _Loop:
+    """A closed loop: every worker sends its next request when the last one is answered."""
+
+    def __init__(self, send: Send, requests: Sequence[bytes], workers: ThreadPoolExecutor, concurrency: int) -> None:
+        self._send, self._workers, self._concurrency = send, workers, concurrency
+        self._requests = itertools.cycle(requests)
+        self._lock = threading.Lock()
+
+    def run(self, each: int) -> Floats:
+        """Milliseconds of `each` requests of every worker."""
+        parts = list(self._workers.map(self._work, [each] * self._concurrency))
+        return np.concatenate(parts)
+
+    def _work(self, count: int) -> Floats:
+        times = np.empty(count)
+        for index in range(count):
+            with self._lock:
+                request = next(self._requests)
+            began = time.perf_counter()
+            self._send(request)
+            times[index] = time.perf_counter() - began
+        return times * 1000
+
+
+def _pace(loop: _Loop, plan: Plan) -> float:
+    """Seconds that one request of each worker takes, after a warm-up."""
+    loop.run(1)
+    began = time.perf_counter()
+    loop.run(1)
+    rounds = 1 if time.perf_counter() - began > SLOW_SECONDS else plan.warm_up
+    loop.run(rounds)
+    began = time.perf_counter()
+    loop.run(rounds)
+    return (time.perf_counter() - began) / rounds
+
+
+def _block_requests(pace: float, plan: Plan) -> int:
+    """Requests of each worker in a block."""
+    in_time = plan.seconds / plan.blocks / max(pace, 1e-6)
+    least = plan.min_requests / plan.blocks / plan.concurrency
+    most = plan.max_requests / plan.blocks / plan.concurrency
+    return max(1, round(min(max(in_time, least), most)))
+
+
+def summary(times: Timed, plan: Plan, *, seed: int = 0) -> LatencyMeasured:
+    """Percentiles of both, and the 95 % interval of the ratio by a bootstrap over blocks."""
+    source, candidate = np.concatenate(times.source), np.concatenate(times.candidate)
+    low, high = interval(times, plan.percentile, seed=seed)
+    return LatencyMeasured(
+        percentile=plan.percentile,
+        batch_size=plan.batch_size,
+        gross=_compared(source, candidate, plan.percentile),
+        p50=_compared(source, candidate, 50),
+        ratio_low=low,
+        ratio_high=high,
+    )
+
+
+def interval(times: Timed, percentile: int, *, seed: int) -> tuple[float, float]:
+    """95 % confidence interval of candidate / source at a percentile; pairs of blocks are drawn together."""
+    random = np.random.default_rng(seed)
+    blocks = len(times.source)
+    ratios = np.empty(RESAMPLES)
+    for index in range(RESAMPLES):
+        drawn = random.integers(0, blocks, blocks)
+        source = np.percentile(np.concatenate([times.source[block] for block in drawn]), percentile)
+        candidate = np.percentile(np.concatenate([times.candidate[block] for block in drawn]), percentile)
+        ratios[index] = candidate / source
+    low, high = np.percentile(ratios, CONFIDENCE)
+    return float(low), float(high)
+
+
+def _compared(source: Floats, candidate: Floats, percentile: int) -> Compared:
+    before, after = float(np.percentile(source, percentile)), float(np.percentile(candidate, percentile))
+    return Compared(source=before, value=after, ratio=after / before)

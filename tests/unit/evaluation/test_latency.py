@@ -1,0 +1,63 @@
+"""Latency of two servers is told apart from noise that hits both."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+from modelpress.compress.evaluation import latency
+from modelpress.telemetry.progress import Silent
+
+
+def times_of(ratio, *, blocks=24, each=50, seed=3):
+    """Blocks whose noise is shared by source and candidate, the candidate `ratio` times as slow."""
+    random = np.random.default_rng(seed)
+    drift = random.uniform(1, 3, blocks)
+    source = tuple(10 * drift[block] * random.lognormal(0, 0.05, each) for block in range(blocks))
+    candidate = tuple(10 * ratio * drift[block] * random.lognormal(0, 0.05, each) for block in range(blocks))
+    return latency.Timed(source, candidate)
+
+
+@pytest.mark.parametrize("percentile", [50, 95])
+def test_the_interval_holds_the_true_ratio_though_blocks_drift(percentile):
+    plan = latency.Plan(percentile, 1, 2)
+    found = latency.summary(times_of(0.5), plan)
+    assert found.ratio_low < 0.5 < found.ratio_high
+    assert found.ratio_high - found.ratio_low < 0.15
+    assert found.gross.ratio == pytest.approx(0.5, rel=0.1)
+
+
+def test_percentiles_are_of_all_requests():
+    times = times_of(1.0)
+    found = latency.summary(times, latency.Plan(90, 4, 2))
+    assert found.gross.source == pytest.approx(np.percentile(np.concatenate(times.source), 90))
+    assert found.p50.value == pytest.approx(np.percentile(np.concatenate(times.candidate), 50))
+    assert (found.percentile, found.batch_size) == (90, 4)
+
+
+def test_source_and_candidate_take_turns_and_swap_who_is_first():
+    order = []
+    plan = latency.Plan(50, 1, 1, seconds=0.0, blocks=4, min_requests=4, warm_up=1)
+    latency.timed((lambda _: order.append("A"), [b""]), (lambda _: order.append("B"), [b""]), plan, progress=Silent())
+    assert "".join(order[-8:]) == "ABBAABBA"
+
+
+def test_a_measurement_is_bounded_in_requests_and_uses_every_request_in_turn():
+    sent = []
+    plan = latency.Plan(50, 1, 2, seconds=60, blocks=4, max_requests=80, warm_up=2)
+    times = latency.timed((sent.append, [b"1", b"2"]), (lambda _: None, [b""]), plan, progress=Silent())
+    assert sum(len(block) for block in times.source) == 80
+    assert sent.count(b"1") == sent.count(b"2")
+
+
+def test_an_error_of_the_server_ends_the_measurement():
+    failing = itertools.count()
+
+    def send(_):
+        if next(failing) > 5:
+            raise ConnectionError("gone")
+
+    with pytest.raises(ConnectionError):
+        latency.timed((send, [b""]), (send, [b""]), latency.Plan(50, 1, 2), progress=Silent())
