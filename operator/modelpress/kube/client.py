@@ -53,7 +53,7 @@ class Cluster:
     def __init__(self, api: official.ApiClient, manager: str = MANAGER) -> None:
         self._api = api
         self.manager = manager
-        self._warned: set[str] = set()
+        self._warned: set[tuple[str, str]] = set()
 
     @property
     def configuration(self) -> Any:
