@@ -9,6 +9,7 @@ from pydantic import Field
 from modelpress.api.base import Model
 from modelpress.api.duration import Duration
 from modelpress.api.gate import EMPTY
+from modelpress.api.rules import Rule, checked
 
 
 class Queue(Model):
@@ -20,6 +21,21 @@ class Queue(Model):
 
 class Concurrency(Model):
     """Requests a pod works on at once, behind the cache: C = min(limit, waiting)."""
+
+    model_config = checked(
+        Rule(
+            "!has(self.min) || self.mode == 'Elastic'",
+            "min goes with mode Elastic",
+            field=".min",
+            says="'min is %d, but mode %s has none: leave it out, or set mode: Elastic'.format([self.min, self.mode])",
+        ),
+        Rule(
+            "!has(self.min) || !has(self.limit) || self.min <= self.limit",
+            "min must not exceed limit",
+            field=".min",
+            says="'min is %d and limit is %d: min must not exceed limit'.format([self.min, self.limit])",
+        ),
+    )
 
     mode: Literal["Fixed", "Elastic"] = Field(
         default="Fixed", description="Fixed, or Elastic between min and limit with the observed latency."

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from modelpress.api.base import Model
 from modelpress.api.pod import SecretRef
+from modelpress.api.rules import checked, uri
 from modelpress.api.scalar import TensorName, Uri
 
 DataFormat = Literal["Auto", "NPZ", "TFRecord", "CSV", "Parquet", "PredictionLog"]
@@ -32,8 +33,11 @@ class Columns(Model):
 class DataSet(Model):
     """Model-ready rows: columns hold what the signature takes."""
 
+    model_config = checked(*uri())
+
     uri: Uri = Field(
-        description="Where the rows are, model-ready: no decoding, no tokenising. Schemes as in source.uri; * matches files."
+        description="Where the rows are, model-ready: no decoding, no tokenising. Schemes as in source.uri; * matches"
+        " files."
     )
     format: DataFormat = Field(default="Auto", description="Auto goes by the file name.")
     secret_ref: SecretRef | None = Field(
@@ -59,7 +63,8 @@ class Data(Model):
 
     evaluation: DataSet | None = Field(
         default=None,
-        description="What the gate measures on. Absent: the model's own warm-up requests, else synthetic inputs, and the"
+        description="What the gate measures on. Absent: the model's own warm-up requests, else synthetic inputs, and"
+        " the"
         " status says so.",
     )
     calibration: DataSet | None = Field(

@@ -9,6 +9,7 @@ from pydantic import Field
 from modelpress.api.base import Model
 from modelpress.api.duration import Duration
 from modelpress.api.quantity import Quantity
+from modelpress.api.rules import Rule, checked
 from modelpress.api.scalar import AnyNumber, Ratio, Share, TensorName
 
 MetricType = Literal["Accuracy", "TopK", "F1", "AUC", "MeanAbsoluteError", "Agreement", "CosineSimilarity", "Fidelity"]
@@ -20,6 +21,32 @@ EMPTY: dict[str, Any] = {"default": {}}
 
 class Metric(Model):
     """A metric and its limits; NaN or infinite never passes."""
+
+    model_config = checked(
+        Rule(
+            "!has(self.k) || self.type == 'TopK'",
+            "k goes with type TopK",
+            field=".k",
+            says="'k is %d, but type %s has none: leave it out, or use TopK'.format([self.k, self.type])",
+        ),
+        Rule(
+            "!has(self.threshold) || self.type in ['F1', 'Agreement']",
+            "threshold goes with type F1 or Agreement",
+            field=".threshold",
+            says="'type %s has no threshold: leave it out, or use F1 or Agreement'.format([self.type])",
+        ),
+        Rule(
+            "!has(self.min) || self.type != 'MeanAbsoluteError'",
+            "min goes with metrics that should be high; for MeanAbsoluteError set max or maxDropRatio",
+            field=".min",
+        ),
+        Rule(
+            "!has(self.max) || self.type == 'MeanAbsoluteError'",
+            "max goes with MeanAbsoluteError",
+            field=".max",
+            says="'max goes with MeanAbsoluteError; %s should be high: set min or maxDrop'.format([self.type])",
+        ),
+    )
 
     type: MetricType = Field(
         description="With labels: Accuracy, TopK, F1, AUC, MeanAbsoluteError. Against the source, no labels: Agreement,"
@@ -87,6 +114,7 @@ class Gate(Model):
     )
     on_failure: Literal["KeepServing", "ServeSource"] = Field(
         default="KeepServing",
-        description="KeepServing: the running revision goes on (the first time: nothing serves). ServeSource: the source"
+        description="KeepServing: the running revision goes on (the first time: nothing serves). ServeSource: the"
+        " source"
         " itself is served.",
     )

@@ -17,7 +17,7 @@ def _resources() -> Resources:
 
 
 class Jobs(Model):
-    """Compression uses all of this; evaluation takes identity and metadata from here, resources and placement from serving."""
+    """Compression uses all of this; evaluation takes identity and metadata from here, the rest from serving."""
 
     image: Image | None = Field(
         default=None, description="Absent: the operator's compressor, its GPU variant where limits name a GPU."

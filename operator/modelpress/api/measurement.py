@@ -1,4 +1,4 @@
-"""What an evaluation found: metrics, size, latency and memory of source and candidate, measured through a server's API."""
+"""What an evaluation found: metrics, size, latency and memory, measured through a server's API."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The termination message of a Job: the only thing that flows from a Job to the operator.
 
-At most 3,800 bytes of JSON (the kubelet keeps 4,096); trials are cut first. Exit status 0 goes with any verdict, 64 with
-`Invalid` (bad input, final); anything else is retried.
+At most 3,800 bytes of JSON (the kubelet keeps 4,096); trials are cut first. Exit status 0 goes with any verdict, 64
+with `Invalid` (bad input, final); anything else is retried.
 """
 
 from __future__ import annotations

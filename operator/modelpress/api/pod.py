@@ -8,14 +8,29 @@ from pydantic import Field
 
 from modelpress.api.base import Model
 from modelpress.api.quantity import Quantity
+from modelpress.api.rules import Rule, checked, extra
 from modelpress.api.scalar import AnnotationValue, Int64, LabelKey, LabelValue, ObjectName
 
 ATOMIC: dict[str, Any] = {"x-kubernetes-map-type": "atomic"}
 BY_NAME: dict[str, Any] = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}
 Id = Annotated[Int64, Field(ge=1, le=2**32 - 2)]
 
-Labels = Annotated[dict[str, LabelValue], Field(max_length=32)]
-Annotations = Annotated[dict[str, AnnotationValue], Field(max_length=32)]
+_NOT_OURS = "!k.startsWith('modelpress.dev/') && !k.startsWith('argocd.argoproj.io/')"
+_RESERVED_LABELS = Rule(
+    f"self.all(k, {_NOT_OURS} && !(k in ['app.kubernetes.io/name', 'app.kubernetes.io/instance',"
+    " 'app.kubernetes.io/component', 'app.kubernetes.io/managed-by', 'app.kubernetes.io/version']))",
+    "labels below modelpress.dev/ and argocd.argoproj.io/, and"
+    " app.kubernetes.io/{name,instance,component,managed-by,version},"
+    " are set by the operator: take another prefix",
+)
+_RESERVED_ANNOTATIONS = Rule(
+    f"self.all(k, {_NOT_OURS})",
+    "annotations below modelpress.dev/ and argocd.argoproj.io/ are set by the operator: take another prefix",
+)
+Labels = Annotated[dict[str, LabelValue], Field(max_length=32, json_schema_extra=extra(_RESERVED_LABELS))]
+Annotations = Annotated[
+    dict[str, AnnotationValue], Field(max_length=32, json_schema_extra=extra(_RESERVED_ANNOTATIONS))
+]
 
 
 class LocalRef(Model):
@@ -57,12 +72,35 @@ class SecurityContext(Model):
 class EnvVar(Model):
     """A literal environment variable."""
 
+    model_config = checked(
+        Rule(
+            "!self.name.startsWith('MODELPRESS_')",
+            "variables that begin with MODELPRESS_ are the operator's: take another name",
+            field=".name",
+            says="self.name + ': variables that begin with MODELPRESS_ are the operator\\'s: take another name'",
+        )
+    )
+
     name: Annotated[str, Field(max_length=128, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] = Field(description="Name.")
     value: Annotated[str, Field(max_length=4096)] = Field(description="Value, in the clear.")
 
 
 class MountedVolume(Model):
     """A ConfigMap or a Secret, mounted read-only."""
+
+    model_config = checked(
+        Rule("has(self.configMap) != has(self.secret)", "set exactly one of configMap and secret"),
+        Rule(
+            "!['/models', '/artifacts', '/cache', '/tmp', '/var/run/secrets', '/var/run/modelpress', '/etc/modelpress']"
+            ".exists(p, self.mountPath == p || self.mountPath.startsWith(p + '/'))",
+            "mountPath is a place of the operator's (/models, /artifacts, /cache, /tmp, /etc/modelpress,"
+            " /var/run/modelpress, /var/run/secrets): take another one",
+            field=".mountPath",
+            says="self.mountPath + ' is a place of the operator\\'s (/models, /artifacts, /cache, /tmp,"
+            " /etc/modelpress,"
+            " /var/run/modelpress, /var/run/secrets): take another one'",
+        ),
+    )
 
     name: Annotated[str, Field(max_length=50, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")] = Field(
         description="Name of the volume."
@@ -208,5 +246,6 @@ class Resources(Model):
     )
     limits: Annotated[dict[str, Quantity], Field(max_length=8)] = Field(
         default_factory=dict,
-        description="What is allowed. Threads and TFLite pools follow limits.cpu, else requests.cpu, else 2; never the node.",
+        description="What is allowed. Threads and TFLite pools follow limits.cpu, else requests.cpu, else 2; never"
+        " the node.",
     )

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from modelpress.api.base import Model
 from modelpress.api.duration import Duration
+from modelpress.api.rules import Rule, checked, uri
 from modelpress.api.scalar import LayerName, LayerPattern, LearningRate, Share, Uri
 
 _LEARNING_RATE = "Step size of the optimizer. Default: 0.0001."
@@ -22,6 +23,14 @@ _SizeShare = Annotated[float, Field(ge=0.05, le=1)]
 
 class Student(Model):
     """A smaller model that learns from the source: a share of its size, or a model of yours."""
+
+    model_config = checked(
+        *uri(optional=True),
+        Rule(
+            "has(self.uri) != (has(self.width) || has(self.depth))",
+            "set either uri, or width and/or depth",
+        ),
+    )
 
     width: _SizeShare | None = Field(default=None, description="Share of the source's width, 0.05 to 1.")
     depth: _SizeShare | None = Field(default=None, description="Share of the source's depth, 0.05 to 1.")
@@ -53,6 +62,26 @@ class Distill(Model):
 class Prune(Model):
     """Set unimportant weights to zero, or drop filters."""
 
+    model_config = checked(
+        Rule(
+            "has(self.structure) && self.structure == 'TwoOfFour' ? !has(self.sparsity) && !has(self.threshold)"
+            " : has(self.sparsity) != has(self.threshold)",
+            "set exactly one of sparsity and threshold (neither with structure TwoOfFour, which removes half)",
+        ),
+        Rule(
+            "!has(self.threshold) || ((!has(self.criterion) || self.criterion == 'Magnitude')"
+            " && (!has(self.structure) || self.structure == 'Unstructured') && (!has(self.epochs) || self.epochs =="
+            " 0))",
+            "threshold goes with criterion Magnitude, structure Unstructured and epochs 0: use sparsity instead",
+            field=".threshold",
+        ),
+        Rule(
+            "!has(self.maxSparsity) || has(self.threshold)",
+            "maxSparsity goes with threshold: leave it out, sparsity is exact",
+            field=".maxSparsity",
+        ),
+    )
+
     criterion: Literal["Magnitude", "L1", "L2", "Gradient", "Relative"] = Field(
         default="Magnitude", description="What makes a weight unimportant. Default: Magnitude."
     )
@@ -67,7 +96,8 @@ class Prune(Model):
     )
     structure: Literal["Unstructured", "TwoOfFour", "Filter"] = Field(
         default="Unstructured",
-        description="Unstructured: single weights; TwoOfFour: two of any four; Filter: whole filters go and the model gets"
+        description="Unstructured: single weights; TwoOfFour: two of any four; Filter: whole filters go and the model"
+        " gets"
         " smaller. Default: Unstructured.",
     )
     epochs: int = Field(
@@ -97,6 +127,37 @@ class FineTune(Model):
 class Quantize(Model):
     """Store and compute with fewer bits."""
 
+    model_config = checked(
+        Rule(
+            "!has(self.activations) || self.scheme in ['StaticInt8', 'Mixed']",
+            "activations goes with scheme StaticInt8 or Mixed: leave it out",
+            field=".activations",
+            says="'activations is %s, but scheme %s does not quantize activations: leave it out, or use StaticInt8 or"
+            " Mixed'.format([self.activations, self.scheme])",
+        ),
+        Rule(
+            "!has(self.weights) || !(self.scheme in ['Float16', 'BFloat16'])",
+            "weights goes with integer schemes: leave it out",
+            field=".weights",
+            says="'weights is %s, but scheme %s has no integer range: leave it out'.format([self.weights,"
+            " self.scheme])",
+        ),
+        Rule(
+            "!has(self.granularity) || !(self.scheme in ['Float16', 'BFloat16'])",
+            "granularity goes with integer schemes: leave it out",
+            field=".granularity",
+            says="'granularity is %s, but scheme %s has no scales: leave it out'.format([self.granularity,"
+            " self.scheme])",
+        ),
+        Rule(
+            "!has(self.epochs) || self.epochs == 0 || self.scheme in ['StaticInt8', 'Mixed']",
+            "epochs (quantization-aware training) goes with scheme StaticInt8 or Mixed: leave it out",
+            field=".epochs",
+            says="'epochs is %d, but quantization-aware training goes with scheme StaticInt8 or Mixed, not %s: leave it"
+            " out'.format([self.epochs, self.scheme])",
+        ),
+    )
+
     scheme: Literal["DynamicInt8", "StaticInt8", "Int4Weights", "Float16", "BFloat16", "Mixed"] = Field(
         description="StaticInt8 and Mixed need calibration data. For CPU: DynamicInt8, StaticInt8, Int4Weights, Mixed,"
         " Float16; for GPU: Float16, BFloat16."
@@ -122,6 +183,14 @@ class Quantize(Model):
 
 class Step(Model):
     """One step; exactly one key."""
+
+    model_config = checked(
+        Rule(
+            "[has(self.distill), has(self.prune), has(self.cluster), has(self.fineTune), has(self.quantize)]"
+            ".exists_one(x, x)",
+            "set exactly one of distill, prune, cluster, fineTune and quantize; for two, write two steps",
+        )
+    )
 
     distill: Distill | None = Field(default=None, description="Train a smaller student on the answers of the source.")
     prune: Prune | None = Field(default=None, description="Set unimportant weights to zero, or drop filters.")
@@ -156,6 +225,32 @@ class Training(Model):
 
 class Recipe(Model):
     """Neither steps nor search: a search with the defaults."""
+
+    model_config = checked(
+        Rule(
+            "!(has(self.steps) && has(self.search))",
+            "steps and search exclude each other: keep one of them",
+        ),
+        Rule(
+            "!has(self.iterations) || self.iterations == 1 || has(self.steps)",
+            "iterations goes with steps",
+            field=".iterations",
+            says="'iterations is %d, but there are no steps to repeat: add steps, or leave it"
+            " out'.format([self.iterations])",
+        ),
+        Rule(
+            "!has(self.steps) || self.steps.filter(x, has(x.quantize)).size() == 0"
+            " || (self.steps.filter(x, has(x.quantize)).size() == 1 && has(self.steps[self.steps.size() -"
+            " 1].quantize))",
+            "quantize may come once, as the last step: move it to the end",
+            field=".steps",
+        ),
+        Rule(
+            "!has(self.steps) || self.steps.filter(x, has(x.distill)).size() <= 1",
+            "distill may come once: keep one of them",
+            field=".steps",
+        ),
+    )
 
     format: Literal["Auto", "SavedModel", "TFLite"] = Field(
         default="Auto", description="What is served. Auto: the faster one on CPU, SavedModel on GPU."

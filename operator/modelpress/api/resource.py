@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from modelpress.api import spec_rules
 from modelpress.api.artifacts import Artifacts
 from modelpress.api.autoscaling import Autoscaling
 from modelpress.api.base import API_VERSION, KIND, Model
@@ -17,6 +18,7 @@ from modelpress.api.jobs import Jobs
 from modelpress.api.pod import CommonMetadata, CommonPod
 from modelpress.api.recipe import Recipe
 from modelpress.api.rollout import Rollout
+from modelpress.api.rules import checked
 from modelpress.api.scalar import RESOURCE_NAME, RESOURCE_NAME_LENGTH
 from modelpress.api.serving import Serving
 from modelpress.api.source import Source
@@ -42,10 +44,13 @@ class Metadata(Model):
 class Spec(Model):
     """Wanted."""
 
+    model_config = checked(*spec_rules.RULES)
+
     source: Source = Field(description="The trained model.")
     data: Data | None = Field(
         default=None,
-        description="Examples. Absent: the model's own warm-up requests, else synthetic inputs, and the status says so.",
+        description="Examples. Absent: the model's own warm-up requests, else synthetic inputs, and the status says"
+        " so.",
     )
     recipe: Recipe = Field(
         default_factory=Recipe,
@@ -54,13 +59,15 @@ class Spec(Model):
     )
     gate: Gate = Field(
         default_factory=Gate,
-        description="What the compressed model may lose; measured through the server that will serve, with the limits it will"
+        description="What the compressed model may lose; measured through the server that will serve, with the limits"
+        " it will"
         " have.",
         json_schema_extra=EMPTY,
     )
     artifacts: Artifacts | None = Field(
         default=None,
-        description="Where results are kept. Absent: the namespace's or the operator's store; where none is known, a volume.",
+        description="Where results are kept. Absent: the namespace's or the operator's store; where none is known, a"
+        " volume.",
     )
     common_metadata: CommonMetadata = Field(
         default_factory=CommonMetadata,
@@ -69,7 +76,8 @@ class Spec(Model):
     common_pod: CommonPod = Field(default_factory=CommonPod, description="For every pod made for this model.")
     jobs: Jobs = Field(
         default_factory=Jobs,
-        description="The Jobs. Compression uses all of this; evaluation takes identity and metadata from here, resources and"
+        description="The Jobs. Compression uses all of this; evaluation takes identity and metadata from here,"
+        " resources and"
         " placement from serving.",
         json_schema_extra=EMPTY,
     )

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from modelpress.api.base import Model
 from modelpress.api.duration import Duration
+from modelpress.api.rules import Rule, checked
 from modelpress.api.scalar import CountOrPercent, Share
 
 _MinRequests = Annotated[int, Field(ge=1, le=1_000_000)]
@@ -25,6 +26,14 @@ class Shadow(Model):
 class Canary(Model):
     """A growing share of live requests, split by the sidecar."""
 
+    model_config = checked(
+        Rule(
+            "self.stepWeights.isSorted() && self.stepWeights.all(w, self.stepWeights.exists_one(v, v == w))",
+            "stepWeights must rise, e.g. [5, 25, 50]: sort them, and leave out doubles",
+            field=".stepWeights",
+        )
+    )
+
     step_weights: tuple[Annotated[int, Field(ge=1, le=99)], ...] = Field(
         default=(5, 25, 50), min_length=1, max_length=10, description="Percent of live requests, rising."
     )
@@ -36,6 +45,14 @@ class Canary(Model):
 
 class Rollout(Model):
     """Shadow, then canary, then all. Without both: a rolling update on readiness."""
+
+    model_config = checked(
+        Rule(
+            "!has(self.maxSurge) || !has(self.maxUnavailable)"
+            " || !(string(self.maxSurge) in ['0', '0%'] && string(self.maxUnavailable) in ['0', '0%'])",
+            "maxSurge and maxUnavailable must not both be 0: nothing could be replaced; set one of them to 1",
+        )
+    )
 
     approval: Literal["Automatic", "Manual"] = Field(
         default="Automatic", description="Manual: a revision that passed waits for `kubectl modelpress promote`."

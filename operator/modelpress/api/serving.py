@@ -10,6 +10,7 @@ from modelpress.api.base import Model
 from modelpress.api.duration import Duration
 from modelpress.api.gate import EMPTY
 from modelpress.api.pod import Resources, ServingPod
+from modelpress.api.rules import Rule, checked
 from modelpress.api.scalar import CountOrPercent, Image
 
 
@@ -59,12 +60,22 @@ class DisruptionBudget(Model):
 class Serving(Model):
     """The pods that serve."""
 
+    model_config = checked(
+        Rule(
+            "has(self.modelName) == has(oldSelf.modelName)"
+            " && (!has(self.modelName) || self.modelName == oldSelf.modelName)",
+            "modelName is immutable, because clients call it: put the old value back, or make a new CompressedModel",
+            field=".modelName",
+        )
+    )
+
     model_name: Annotated[str, Field(max_length=63, pattern=r"^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$")] | None = (
         Field(default=None, description="Name in /v1/models/<name> and in gRPC. Absent: metadata.name. Immutable.")
     )
     image: Image | None = Field(
         default=None,
-        description="Image of TensorFlow Serving. Absent: the operator's, GPU variant where limits name a GPU; fixed in each"
+        description="Image of TensorFlow Serving. Absent: the operator's, GPU variant where limits name a GPU; fixed"
+        " in each"
         " revision, so that an upgrade of the operator restarts nothing.",
     )
     replicas: int = Field(

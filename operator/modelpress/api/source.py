@@ -8,6 +8,7 @@ from pydantic import Field
 
 from modelpress.api.base import Model
 from modelpress.api.pod import SecretRef
+from modelpress.api.rules import Rule, checked, uri
 from modelpress.api.scalar import Digest, Uri
 
 SourceFormat = Literal["Auto", "SavedModel", "Keras", "KerasHDF5", "FrozenGraph", "TFLite"]
@@ -16,8 +17,18 @@ SourceFormat = Literal["Auto", "SavedModel", "Keras", "KerasHDF5", "FrozenGraph"
 class Source(Model):
     """The trained model."""
 
+    model_config = checked(
+        *uri(),
+        Rule(
+            "!self.uri.startsWith('http://') || has(self.digest)",
+            "http:// is not authenticated: pin the content with digest: sha256:<64 hex digits>, or use https://",
+            field=".uri",
+        ),
+    )
+
     uri: Uri = Field(
-        description="A model, or a folder of numbered versions (the highest is taken): pvc, s3, gs, az, http, https, hf or"
+        description="A model, or a folder of numbered versions (the highest is taken): pvc, s3, gs, az, http, https,"
+        " hf or"
         " oci; local runs take paths and file:// too. Read again only when source, data or recipe change, or on the"
         " annotation modelpress.dev/reconcile-requested-at."
     )
@@ -35,11 +46,13 @@ class Source(Model):
     )
     trust: Literal["DataOnly", "Code"] = Field(
         default="DataOnly",
-        description="DataOnly refuses a model that carries code (Lambda layers, custom objects, pickles); Code runs it in the"
+        description="DataOnly refuses a model that carries code (Lambda layers, custom objects, pickles); Code runs"
+        " it in the"
         " Jobs: only for models whose author you trust.",
     )
     secret_ref: SecretRef | None = Field(
         default=None,
-        description="Secret with the store's credentials (AWS_*, GOOGLE_APPLICATION_CREDENTIALS_JSON, AZURE_*, HF_TOKEN,"
+        description="Secret with the store's credentials (AWS_*, GOOGLE_APPLICATION_CREDENTIALS_JSON, AZURE_*,"
+        " HF_TOKEN,"
         " .dockerconfigjson). Absent: the service account of jobs.pod (workload identity).",
     )

@@ -125,7 +125,8 @@ class Status(Model):
     conditions: tuple[Condition, ...] = Field(
         default_factory=tuple,
         max_length=16,
-        description="Ready, Available, SourceResolved, Compressed, GatePassed, CacheEffective, AutoscalerReady; Reconciling"
+        description="Ready, Available, SourceResolved, Compressed, GatePassed, CacheEffective, AutoscalerReady;"
+        " Reconciling"
         " and Stalled while true.",
         json_schema_extra=BY_TYPE,
     )

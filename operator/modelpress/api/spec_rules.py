@@ -1,0 +1,70 @@
+"""Rules that join several blocks of the spec."""
+
+from __future__ import annotations
+
+from modelpress.api.rules import Rule
+
+_TRAINS = (
+    "has(x.distill) || has(x.fineTune) || (has(x.prune) && has(x.prune.epochs) && x.prune.epochs > 0)"
+    " || (has(x.quantize) && has(x.quantize.epochs) && x.quantize.epochs > 0)"
+)
+_HAS_TRAINING = "has(self.data) && has(self.data.training)"
+_GPU = "has(self.serving.resources.limits) && 'nvidia.com/gpu' in self.serving.resources.limits"
+
+RULES = (
+    Rule(
+        "!has(self.autoscaling) || self.serving.replicas <= 1",
+        "leave serving.replicas out while autoscaling is set (0 stops the model)",
+        field=".serving.replicas",
+        says="'serving.replicas is %d while autoscaling is set: leave it out and set autoscaling.minReplicas (0 stops"
+        " the"
+        " model)'.format([self.serving.replicas])",
+    ),
+    Rule(
+        f"!has(self.recipe.steps) || !self.recipe.steps.exists(x, {_TRAINS}) || ({_HAS_TRAINING})",
+        "distill, fineTune and steps with epochs need data.training: add it, or leave them out",
+        field=".recipe.steps",
+    ),
+    Rule(
+        "!has(self.recipe.steps) || has(self.data) || !self.recipe.steps.exists(x, has(x.prune)"
+        " && has(x.prune.criterion) && x.prune.criterion == 'Gradient')",
+        "criterion Gradient needs data: add data.training or data.calibration, or use criterion Magnitude",
+        field=".recipe.steps",
+    ),
+    Rule(
+        "!has(self.gate.metrics) || (has(self.data) && has(self.data.evaluation)) || !self.gate.metrics.exists(m,"
+        " m.type in ['Accuracy', 'TopK', 'F1', 'AUC', 'MeanAbsoluteError'])",
+        "metrics with labels need data.evaluation",
+        field=".gate.metrics",
+        says="'%s needs labels: add data.evaluation, or use Fidelity, Agreement or CosineSimilarity'.format(["
+        "self.gate.metrics.filter(m, m.type in ['Accuracy', 'TopK', 'F1', 'AUC', 'MeanAbsoluteError'])[0].type])",
+    ),
+    Rule(
+        f"self.jobs.workers == 1 || ({_HAS_TRAINING})",
+        "workers above 1 need data.training",
+        field=".jobs.workers",
+        says="'jobs.workers is %d, but only training is shared among workers: add data.training, or leave it"
+        " out'.format([self.jobs.workers])",
+    ),
+    Rule(
+        "!has(self.recipe.search) || duration(self.recipe.search.timeout) <= duration(self.jobs.timeout)",
+        "recipe.search.timeout must not exceed jobs.timeout",
+        field=".recipe.search.timeout",
+        says="'recipe.search.timeout is %s and jobs.timeout is %s: the search must end first'.format(["
+        "self.recipe.search.timeout, self.jobs.timeout])",
+    ),
+    Rule(
+        f"!({_GPU}) || (self.recipe.format != 'TFLite' && (!has(self.recipe.steps) || self.recipe.steps.all(x,"
+        " !has(x.quantize) || x.quantize.scheme in ['Float16', 'BFloat16'])))",
+        "on a GPU only SavedModel with Float16 or BFloat16 can be served, because TFLite and integers run on CPUs:"
+        " change"
+        " recipe, or take nvidia.com/gpu out of serving.resources.limits",
+        field=".recipe",
+    ),
+    Rule(
+        "!has(self.artifacts) || !has(self.artifacts.volume) || self.artifacts.volume.accessMode == 'ReadWriteMany'"
+        " || (!has(self.autoscaling) && self.serving.replicas <= 1)",
+        "a ReadWriteOnce volume serves one pod: set artifacts.uri, or accessMode: ReadWriteMany",
+        field=".artifacts.volume",
+    ),
+)
