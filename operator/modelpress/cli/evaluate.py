@@ -1,9 +1,109 @@
-"""Commands to come."""
+"""`modelpress evaluate`: one candidate beside its source through two running model servers (a Job's container)."""
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
 import typer
+
+if TYPE_CHECKING:
+    from modelpress.api.artifact import ArtifactManifest, Candidate
+    from modelpress.api.message import Message
+    from modelpress.api.request import Request
+    from modelpress.compress.evaluation.client import Endpoint
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module to the program."""
+    app.command()(evaluate)
+
+
+def evaluate(
+    artifact: Annotated[str, typer.Option(help="Key of the artifact in the store: 64 hex digits.")],
+    candidate: Annotated[int, typer.Option(help="Number of the candidate, from 1.")],
+    source_grpc: Annotated[str, typer.Option(help="host:port of the server that has the source.")],
+    source_rest: Annotated[str, typer.Option(help="host:port of its REST API.")],
+    candidate_grpc: Annotated[str, typer.Option(help="host:port of the server that has the candidate.")],
+    candidate_rest: Annotated[str, typer.Option(help="host:port of its REST API.")],
+    request: Annotated[
+        Path | None, typer.Option(help="The request as JSON; absent: the variable MODELPRESS_REQUEST.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="Name of the served model; absent: the resource's.")] = None,
+    output: Annotated[Literal["none", "json"], typer.Option(help="json: the message on standard output.")] = "none",
+) -> None:
+    """Measure a candidate beside its source through two model servers; the message tells the result."""
+    from modelpress.cli import job
+
+    def work(asked: Request) -> Message:
+        name = model or asked.name
+        return _measured(
+            asked,
+            artifact,
+            candidate,
+            _endpoint(source_grpc, source_rest, name),
+            _endpoint(candidate_grpc, candidate_rest, name),
+        )
+
+    job.run(work, request=request, output=output)
+
+
+def _measured(request: Request, artifact: str, number: int, source: Endpoint, candidate_endpoint: Endpoint) -> Message:
+    from rich.console import Console
+
+    from modelpress.api.message import Message
+    from modelpress.compress.evaluation import evaluate as evaluation
+    from modelpress.compress.evaluation import examples
+    from modelpress.telemetry import progress
+
+    manifest, candidate = _candidate(request, artifact, number)
+    rows = examples.evaluation_rows(request)
+    image = request.target.image
+    known = evaluation.kept(request, evaluation.key(request, candidate, rows=rows, image=image))
+    found = known or evaluation.evaluate(
+        request,
+        manifest,
+        candidate,
+        source=source,
+        candidate_endpoint=candidate_endpoint,
+        rows=rows,
+        progress=progress.on(Console(stderr=True)),
+        image=image,
+    )
+    return Message(
+        outcome="Done",
+        artifact=artifact,
+        evaluation=found.key,
+        candidate=number,
+        candidate_digest=found.digest,
+        evidence=found.evidence,
+        samples=found.samples,
+        server=found.server,
+        measured=found.measurements,
+        reused=1 if known else 0,
+    )
+
+
+def _candidate(request: Request, artifact: str, number: int) -> tuple[ArtifactManifest, Candidate]:
+    from modelpress.api.errors import Invalid
+    from modelpress.storage import layout
+
+    store = layout.opened(request.store, request.namespace)
+    manifest = store.manifest(artifact)
+    if manifest is None:
+        raise Invalid("ArtifactMissing", f"{store.artifact(artifact)} holds no manifest; compress again")
+    found = next((one for one in manifest.candidates if one.index == number), None)
+    if found is None:
+        raise Invalid("CandidateMissing", f"the artifact has candidates 1 to {len(manifest.candidates)}, not {number}")
+    return manifest, found
+
+
+def _endpoint(grpc: str, rest: str, model: str) -> Endpoint:
+    from modelpress.compress.evaluation import memory
+    from modelpress.compress.evaluation.client import Endpoint
+
+    def peak() -> int | None:
+        pid = memory.listener(int(grpc.rpartition(":")[2]))
+        return None if pid is None else memory.peak_bytes(pid)
+
+    return Endpoint(grpc=grpc, rest=rest, model=model, peak_memory_bytes=peak)

@@ -9,14 +9,28 @@ import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
 from modelpress.api.errors import Invalid
+from modelpress.api.request import Request
+from modelpress.compress import dataset
 from modelpress.compress.dataset import Rows
 from modelpress.compress.evaluation import codec
 from modelpress.compress.evaluation.scores import Array
 from modelpress.compress.signature import Signature, Tensor
 
+EVALUATION_SAMPLES = 10_000
 SYNTHETIC_ROWS = 64
 UNKNOWN_SIZE = 32
 """Size that stands for an axis of any size, the first one aside."""
+
+
+def evaluation_rows(request: Request) -> Rows | None:
+    """The rows of `spec.data.evaluation` that were not calibrated on; None where the resource has no such data.
+
+    Raises Invalid where nothing is left to measure on.
+    """
+    if request.data is None or request.data.evaluation is None:
+        return None
+    rows = dataset.load(request.data.evaluation, role="evaluation", default_samples=EVALUATION_SAMPLES)
+    return rows
 
 
 def recorded(path: Path, signature: Signature) -> Rows | None:
