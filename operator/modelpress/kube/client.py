@@ -46,6 +46,11 @@ class ApiError(Exception):
         """Trying again cannot help: our request is wrong, or the CRD is older than we are (that one comes as 500)."""
         return self.status in _FINAL or self.message.startswith(_NOT_IN_SCHEMA)
 
+    @property
+    def is_namespace_going(self) -> bool:
+        """Nothing can be created because the namespace is being deleted."""
+        return any(cause.get("reason") == "NamespaceTerminating" for cause in self.causes)
+
 
 class Cluster:
     """One API server, as one identity and field manager. Raises ApiError, or aiohttp's and asyncio's errors."""

@@ -124,6 +124,9 @@ class Controller:
         """A conflict is everyday life; a refusal that cannot get better is tried rarely and told loudly."""
         delay = self._queue.retry(key, LAST_RETRY_SECONDS if error.is_final else error.retry_after or 0.0)
         about = {"error": str(error), "retry_seconds": round(delay, 1)}
+        if error.is_namespace_going:
+            log.debug("The namespace is being deleted", extra=about)
+            return "refused"
         if error.is_final:
             metrics.RECONCILE_ERRORS.labels(key.kind).inc()
             log.error("API server refuses", extra=about)
