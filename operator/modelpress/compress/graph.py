@@ -1,0 +1,289 @@
+"""A model as one pure graph: weights are constants, signatures share what they have in common, names depend on nothing else.
+
+Freezing needs TensorFlow's own pass; what follows makes the result small and equal byte by byte in every process: control
+edges and identities go, equal nodes are one, functions and weights get names of their own.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import tensorflow as tf
+from tensorflow.core.framework import graph_pb2
+from tensorflow.core.protobuf import meta_graph_pb2
+from tensorflow.python.framework import convert_to_constants, op_def_registry
+
+from modelpress.compress import model
+from modelpress.compress.model import OpenedModel
+from modelpress.compress.signature import Signature
+
+PROTO_LIMIT_BYTES = 2**31 - 2**20
+_PASSED_THROUGH = frozenset({"Identity", "StopGradient", "PreventGradient", "CheckNumerics", "ReadVariableOp"})
+_DROPPED_ATTRIBUTES = ("_output_shapes", "_class", "_gradient_op_type", "_has_manual_control_dependencies")
+_RANDOM = re.compile(r"^(Stateless)?(Random|TruncatedNormal|Multinomial|ParameterizedTruncatedNormal|StatefulRandom)")
+_STATELESS_RANDOM = re.compile(r"^Stateless(Random|TruncatedNormal|Multinomial|Parameterized|Random)")
+_ASSIGNS = re.compile(r"^(Resource(Scatter|Apply|SparseApply)|Assign|Scatter(Nd)?(Add|Sub|Update)$)|VariableOp$")
+_READS = frozenset({"ReadVariableOp", "VarIsInitializedOp", "ResourceGather", "VarHandleOp"})
+
+
+class NotFreezable(Exception):
+    """The graph keeps state or tables that constants cannot replace; the text says which."""
+
+
+@dataclass(frozen=True)
+class FrozenGraph:
+    """A graph without variables, and the signatures that it answers."""
+
+    graph: Any
+    """GraphDef."""
+    signatures: dict[str, Any]
+    """SignatureDefs by name."""
+
+
+def freeze(opened: OpenedModel) -> FrozenGraph:
+    """The signatures of the model over constants. Raises NotFreezable."""
+    joined = _Joined.of(opened)
+    with model.quiet():
+        function = tf.function(joined.call).get_concrete_function(*joined.specifications)
+        _require_pure(function.graph.as_graph_def())
+        try:
+            frozen = convert_to_constants.convert_variables_to_constants_v2(function, lower_control_flow=False)
+        except (ValueError, TypeError, NotImplementedError, tf.errors.OpError) as error:
+            raise NotFreezable(f"its weights cannot be made constants ({_first_line(error)})") from error
+    if len(frozen.inputs) != len(joined.specifications):
+        raise NotFreezable("it keeps lookup tables or other resources beside its weights")
+    names = _weight_names(opened, function)
+    outputs = [_Canonical.output_name(key) for key in joined.outputs]
+    graph = _Canonical(frozen.graph.as_graph_def(), names).built(
+        {node: tensor.name.split(":") for node, tensor in zip(outputs, frozen.outputs, strict=True)}
+    )
+    if graph.ByteSize() > PROTO_LIMIT_BYTES:
+        raise NotFreezable("its weights exceed the 2 GB that one graph file can hold")
+    inputs = [tensor.name for tensor in frozen.inputs]
+    return FrozenGraph(graph, joined.definitions(opened, inputs, [f"{node}:0" for node in outputs], frozen))
+
+
+def operations(graph: Any) -> set[str]:
+    """Names of all operations, those inside functions included."""
+    found = {node.op for node in graph.node}
+    return found | {node.op for function in graph.library.function for node in function.node_def}
+
+
+def random_operations(graph: Any) -> list[str]:
+    """Operations that may answer differently each time, sorted."""
+    return sorted(op for op in operations(graph) if _RANDOM.match(op) and not _STATELESS_RANDOM.match(op))
+
+
+@dataclass(frozen=True)
+class _Joined:
+    """All signatures as one function; inputs of equal name, type and shape are one input."""
+
+    specifications: tuple[Any, ...]
+    feeds: dict[tuple[str, str], int]
+    """(signature, input) -> position among the specifications."""
+    outputs: tuple[tuple[str, str], ...]
+    functions: dict[str, Any]
+
+    @classmethod
+    def of(cls, opened: OpenedModel) -> _Joined:
+        functions = {name: opened.function(name) for name in opened.signatures}
+        positions: dict[Any, int] = {}
+        specifications: list[Any] = []
+        feeds: dict[tuple[str, str], int] = {}
+        taken: set[str] = set()
+        for name, function in functions.items():
+            for key, spec in sorted(function.structured_input_signature[1].items()):
+                identity = (key, spec.dtype, str(spec.shape))
+                if identity not in positions:
+                    positions[identity] = len(specifications)
+                    readable = _unused(f"{name}_{key}", taken)
+                    specifications.append(tf.TensorSpec(spec.shape, spec.dtype, name=readable))
+                feeds[name, key] = positions[identity]
+        outputs = tuple((name, key) for name in functions for key in sorted(functions[name].structured_outputs))
+        return cls(tuple(specifications), feeds, outputs, functions)
+
+    def call(self, *tensors: Any) -> list[Any]:
+        answers = {
+            name: function(**{key: tensors[position] for (owner, key), position in self.feeds.items() if owner == name})
+            for name, function in self.functions.items()
+        }
+        return [tf.identity(answers[name][key]) for name, key in self.outputs]
+
+    def definitions(self, opened: OpenedModel, inputs: list[str], outputs: list[str], frozen: Any) -> dict[str, Any]:
+        """SignatureDefs over tensors of the frozen graph, given in the order of inputs and outputs."""
+        found: dict[str, Any] = {}
+        for name, signature in opened.signatures.items():
+            definition = meta_graph_pb2.SignatureDef(method_name=signature.method)
+            for (owner, key), position in self.feeds.items():
+                if owner == name:
+                    _describe(definition.inputs[key], inputs[position], frozen.inputs[position])
+            for position, (owner, key) in enumerate(self.outputs):
+                if owner == name:
+                    _describe(definition.outputs[key], outputs[position], frozen.outputs[position])
+            found[name] = definition
+        return found
+
+
+def _describe(info: Any, name: str, tensor: Any) -> None:
+    info.name = name
+    info.dtype = tensor.dtype.as_datatype_enum
+    info.tensor_shape.CopyFrom(tensor.shape.as_proto())
+
+
+def _unused(name: str, taken: set[str]) -> str:
+    readable = re.sub(r"[^A-Za-z0-9_]", "_", name)
+    readable = readable if readable[0].isalnum() else f"x{readable}"
+    candidate, number = readable, 1
+    while candidate.lower() in taken:
+        candidate, number = f"{readable}_{number}", number + 1
+    taken.add(candidate.lower())
+    return candidate
+
+
+def _require_pure(graph: Any) -> None:
+    changing = sorted(op for op in operations(graph) if _ASSIGNS.search(op) and op not in _READS)
+    if changing:
+        raise NotFreezable(f"it changes its own state while it answers ({', '.join(changing)})")
+
+
+def _weight_names(opened: OpenedModel, function: Any) -> dict[str, str]:
+    """Node of a captured variable -> the variable's name: TensorFlow names such nodes by chance."""
+    handles = {id(variable.handle): variable.name.split(":")[0] for variable in opened.variables()}
+    return {
+        inner.op.name: handles[id(outer)] for outer, inner in function.graph.captures if id(outer) in handles
+    }
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0][:300]
+
+
+class _Canonical:
+    """Rewrites a frozen GraphDef: only what outputs need, without control edges, identities and chance names."""
+
+    def __init__(self, graph: Any, weight_names: dict[str, str]) -> None:
+        self._nodes = {node.name: node for node in graph.node}
+        self._library = {function.signature.name: function for function in graph.library.function}
+        self._versions = graph.versions
+        self._weight_names = weight_names
+        self._functions: dict[str, str] = {}
+        self._kept: dict[Any, str] = {}
+        self._names: dict[str, str] = {}
+        self._taken: set[str] = set()
+        self._built = graph_pb2.GraphDef(versions=graph.versions)
+
+    @staticmethod
+    def output_name(key: tuple[str, str]) -> str:
+        """Node of a signature's output."""
+        return "outputs/" + re.sub(r"[^A-Za-z0-9_./-]", "_", "/".join(key))
+
+    def built(self, outputs: dict[str, list[str]]) -> Any:
+        """The graph, with an Identity of each given name for each output (node, index)."""
+        self._taken |= {name.lower() for name in outputs}
+        for name in [node.name for node in self._nodes.values() if node.op == "Placeholder"]:
+            self._keep(name)
+        for output, (node, index) in outputs.items():
+            source = self._source(f"{node}:{index}")
+            self._visit(source)
+            dtype = tf.as_dtype(self._nodes[node].attr["T"].type)
+            identity = self._built.node.add(name=output, op="Identity", input=[self._renamed(source)])
+            identity.attr["T"].type = dtype.as_datatype_enum
+        self._copy_functions()
+        return self._built
+
+    def _source(self, tensor: str) -> str:
+        """The tensor behind identities."""
+        while True:
+            node = self._nodes[tensor.split(":")[0]]
+            if node.op not in _PASSED_THROUGH or not node.input:
+                return tensor
+            tensor = node.input[0]
+
+    def _visit(self, tensor: str) -> None:
+        """Keeps a node after the nodes that it needs; a stack of its own, because graphs are deeper than Python's."""
+        stack = [tensor.split(":")[0]]
+        while stack:
+            name = stack[-1]
+            missing = [one for one in self._inputs(name) if one.split(":")[0] not in self._names]
+            if name in self._names or not missing:
+                stack.pop()
+                if name not in self._names:
+                    self._keep(name)
+            else:
+                stack.extend(one.split(":")[0] for one in reversed(missing))
+
+    def _inputs(self, name: str) -> list[str]:
+        return [self._source(one) for one in self._nodes[name].input if not one.startswith("^")]
+
+    def _renamed(self, tensor: str) -> str:
+        name, _, index = tensor.partition(":")
+        return self._names[name] + (f":{index}" if index not in ("", "0") else "")
+
+    def _keep(self, name: str) -> None:
+        original = self._nodes[name]
+        node = type(original)(op=self._function(original.op), device="")
+        node.input.extend(self._renamed(one) for one in self._inputs(name))
+        self._copy_attributes(original, node)
+        mergeable = original.op != "Placeholder" and original.op not in self._library and not _is_stateful(original.op)
+        identity = node.SerializeToString(deterministic=True) if mergeable else name
+        if identity in self._kept:
+            self._names[name] = self._kept[identity]
+            return
+        wanted = self._weight_names.get(name, name)
+        node.name = name if original.op == "Placeholder" else self._free(wanted)
+        self._taken.add(node.name.lower())
+        self._names[name] = self._kept[identity] = node.name
+        self._built.node.append(node)
+
+    def _free(self, wanted: str) -> str:
+        candidate, number = wanted, 1
+        while candidate.lower() in self._taken:
+            candidate, number = f"{wanted}_{number}", number + 1
+        return candidate
+
+    def _copy_attributes(self, original: Any, node: Any) -> None:
+        for key in original.attr:
+            if key in _DROPPED_ATTRIBUTES:
+                continue
+            value = node.attr[key]
+            value.CopyFrom(original.attr[key])
+            for function in [value.func] if value.HasField("func") else value.list.func:
+                function.name = self._function(function.name)
+
+    def _function(self, name: str) -> str:
+        """The canonical name of a library function; any other name is returned as it is."""
+        if name in self._library and name not in self._functions:
+            self._functions[name] = f"function_{len(self._functions)}"
+        return self._functions.get(name, name)
+
+    def _copy_functions(self) -> None:
+        copied: set[str] = set()
+        while remaining := [name for name in self._functions if name not in copied]:
+            for name in remaining:
+                copied.add(name)
+                self._copy_function(name)
+
+    def _copy_function(self, name: str) -> None:
+        function = self._built.library.function.add()
+        function.CopyFrom(self._library[name])
+        function.signature.name = self._functions[name]
+        function.attr.pop("_construction_context", None)
+        for node, original in zip(function.node_def, self._library[name].node_def, strict=True):
+            node.op = self._function(original.op)
+            node.ClearField("attr")
+            node.ClearField("experimental_debug_info")
+            self._copy_attributes(original, node)
+
+
+def _is_stateful(op: str) -> bool:
+    definition = op_def_registry.get(op)
+    return definition is None or bool(definition.is_stateful)
+
+
+def inputs_alike(signatures: Iterable[Signature]) -> bool:
+    """Whether one set of inputs feeds them all."""
+    found = [dict(signature.inputs) for signature in signatures]
+    return all(inputs == found[0] for inputs in found)

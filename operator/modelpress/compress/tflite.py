@@ -1,0 +1,273 @@
+"""A model as one TFLite flatbuffer that TensorFlow Serving can serve under its own names.
+
+The server reads signatures only from the metadata entry `signature_defs_metadata`; without it, names are made up from tensors
+and outputs get lost. All signatures must fit the first subgraph, hence one function over shared inputs is converted.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import tensorflow as tf
+from flatbuffers import flexbuffers
+from tensorflow.core.protobuf import meta_graph_pb2
+from tensorflow.lite.python import schema_py_generated as schema
+from tensorflow.lite.tools import flatbuffer_utils
+
+from modelpress.compress import model
+from modelpress.compress.dataset import Array
+from modelpress.compress.graph import inputs_alike
+from modelpress.compress.model import OpenedModel
+
+FILE_NAME = "model.tflite"
+METADATA = "signature_defs_metadata"
+SERVED_TYPES = frozenset(
+    {"float32", "int8", "uint8", "int16", "int32", "int64", "bool", "string", "complex64"}
+)
+"""What TensorFlow Serving can take from and give to a TFLite model."""
+
+Weights = Literal["Float32", "Float16", "DynamicInt8", "StaticInt8"]
+_FLEX = re.compile(r"Flex ops: ([^\n]+)")
+_CUSTOM = re.compile(r"Custom ops: ([^\n]+)")
+_CHANCE = re.compile(r"__inference_(\w+?)_\d+")
+
+
+class NotConvertible(Exception):
+    """TFLite cannot hold this model; `reason` is CamelCase, the text a sentence."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+def convert(
+    opened: OpenedModel,
+    weights: Weights,
+    *,
+    per_channel: bool = True,
+    calibration: Iterable[Mapping[str, Array]] = (),
+) -> bytes:
+    """The flatbuffer of the model; float32 in and out. Raises NotConvertible.
+
+    `calibration` is needed for StaticInt8: small batches of the inputs.
+    """
+    _require_servable(opened)
+    joined = _Joined(opened)
+    with model.quiet():
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([joined.function()], joined.owner)
+        _configure(converter, weights, per_channel, joined.fed(calibration))
+        try:
+            content = converter.convert()
+        except Exception as error:  # the converter raises whatever its passes raise
+            raise _explained(error) from error
+    return joined.finished(content)
+
+
+def write(content: bytes, directory: Path) -> None:
+    """Writes model.tflite into `directory`."""
+    (directory / FILE_NAME).write_bytes(content)
+
+
+class Interpreter:
+    """Runs a flatbuffer by the names of its signatures, as the server does: from the metadata, one thread."""
+
+    def __init__(self, content: bytes) -> None:
+        with model.quiet():
+            self._interpreter = tf.lite.Interpreter(model_content=content, num_threads=1)
+        details = [*self._interpreter.get_input_details(), *self._interpreter.get_output_details()]
+        self._indexes = {detail["name"]: detail["index"] for detail in details}
+        self._signatures = read_signatures(content)
+
+    def call(self, name: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Outputs of a signature. Raises ValueError or RuntimeError where the model does not run."""
+        signature = self._signatures[name]
+        for key, info in signature.inputs.items():
+            self._interpreter.resize_tensor_input(self._indexes[info.name], inputs[key].shape)
+        self._interpreter.allocate_tensors()
+        for key, info in signature.inputs.items():
+            self._interpreter.set_tensor(self._indexes[info.name], inputs[key])
+        self._interpreter.invoke()
+        return {key: self._interpreter.get_tensor(self._indexes[info.name]) for key, info in signature.outputs.items()}
+
+
+def read_signatures(content: bytes) -> dict[str, Any]:
+    """SignatureDefs by name, from the metadata that TensorFlow Serving reads; empty without it."""
+    parsed = schema.ModelT.InitFromPackedBuf(content)
+    for entry in parsed.metadata or []:
+        if entry.name == METADATA.encode():
+            stored = flexbuffers.GetRoot(bytearray(np.asarray(parsed.buffers[entry.buffer].data, np.uint8))).AsMap
+            keys = [key.AsKey for key in stored.Keys]
+            return {key: meta_graph_pb2.SignatureDef.FromString(stored[key].AsStringBytes) for key in keys}
+    return {}
+
+
+def _require_servable(opened: OpenedModel) -> None:
+    signatures = list(opened.signatures.values())
+    if not inputs_alike(signatures):
+        raise NotConvertible(
+            "SeveralSubgraphs",
+            f"signatures {', '.join(opened.signatures)} take different inputs; "
+            "TensorFlow Serving runs only the first subgraph of a TFLite model",
+        )
+    for signature in signatures:
+        for name, tensor in {**signature.inputs, **signature.outputs}.items():
+            if tensor.dtype not in SERVED_TYPES:
+                raise NotConvertible("UnsupportedType", f"{name} is {tensor}, which TFLite in TensorFlow Serving cannot pass")
+            if name in signature.inputs and tensor.shape is None:
+                raise NotConvertible("UnsupportedType", f"{name} may have any rank; TFLite needs a rank")
+
+
+def _configure(converter: Any, weights: Weights, per_channel: bool, calibration: Callable[[], Any] | None) -> None:
+    converter._experimental_disable_per_channel = not per_channel
+    converter._experimental_disable_per_channel_quantization_for_dense_layers = not per_channel
+    if weights == "Float32":
+        return
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if weights == "Float16":
+        converter.target_spec.supported_types = [tf.float16]
+    elif weights == "StaticInt8":
+        converter.representative_dataset = calibration
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+
+
+def _explained(error: Exception) -> NotConvertible:
+    text = str(error)
+    missing = [found.group(1).strip() for found in (_FLEX.search(text), _CUSTOM.search(text)) if found]
+    if missing:
+        return NotConvertible("UnsupportedOperation", f"TFLite has no operation for {', '.join(missing)}")
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return NotConvertible("ConversionFailed", (lines[0] if lines else type(error).__name__)[:500])
+
+
+class _Joined:
+    """All signatures over one set of inputs, converted under plain names that `finished` replaces."""
+
+    def __init__(self, opened: OpenedModel) -> None:
+        self._opened = opened
+        first = next(iter(opened.signatures))
+        self._inputs = opened.function(first).structured_input_signature[1]
+        self._arguments = {name: f"input_{index}" for index, name in enumerate(sorted(self._inputs))}
+        self._outputs = {
+            (name, key): f"output_{index}"
+            for index, (name, key) in enumerate(
+                (name, key) for name in opened.signatures for key in sorted(opened.signatures[name].outputs)
+            )
+        }
+        self.owner = tf.Module()
+        self.owner.model = opened.loaded
+
+    def function(self) -> Any:
+        """One concrete function that answers every signature."""
+
+        def answer(**arguments: Any) -> dict[str, Any]:
+            fed = {name: arguments[argument] for name, argument in self._arguments.items()}
+            answers = {name: self._opened.function(name)(**fed) for name in self._opened.signatures}
+            return {output: tf.identity(answers[name][key]) for (name, key), output in self._outputs.items()}
+
+        specifications = {
+            argument: tf.TensorSpec(self._inputs[name].shape, self._inputs[name].dtype, name=argument)
+            for name, argument in self._arguments.items()
+        }
+        return tf.function(answer).get_concrete_function(**specifications)
+
+    def fed(self, batches: Iterable[Mapping[str, Array]]) -> Callable[[], Any]:
+        """Calibration batches under the function's names."""
+        return lambda: ({argument: batch[name] for name, argument in self._arguments.items()} for batch in batches)
+
+    def finished(self, content: bytes) -> bytes:
+        """The flatbuffer with the model's own names, for the server and for TFLite's runners, and each output once."""
+        parsed = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
+        subgraph, native = parsed.subgraphs[0], parsed.signatureDefs[0]
+        tensors = {entry.name.decode(): entry.tensorIndex for entry in [*native.inputs, *native.outputs]}
+        subgraph.outputs = list(dict.fromkeys(int(index) for index in subgraph.outputs))
+        boundary = {tensors[argument]: name for name, argument in self._arguments.items()}
+        for (_, key), output in self._outputs.items():
+            boundary.setdefault(tensors[output], key)
+        _name_tensors(parsed, boundary)
+        definitions = {}
+        parsed.signatureDefs = []
+        for name, signature in self._opened.signatures.items():
+            inputs = {key: tensors[self._arguments[key]] for key in signature.inputs}
+            outputs = {key: tensors[self._outputs[name, key]] for key in signature.outputs}
+            parsed.signatureDefs.append(_native(name, inputs, outputs))
+            definitions[name] = _definition(subgraph, inputs, outputs, signature.method)
+        _attach(parsed, definitions)
+        return bytes(flatbuffer_utils.convert_object_to_bytearray(parsed))
+
+
+def _name_tensors(parsed: Any, boundary: dict[int, str]) -> None:
+    """The model's own, unique names at the boundary, which the server finds tensors by; none that chance made inside."""
+    for number, subgraph in enumerate(parsed.subgraphs):
+        subgraph.name = b"main" if number == 0 else f"subgraph_{number}".encode()
+        for tensor in subgraph.tensors:
+            tensor.name = _CHANCE.sub(r"\1", (tensor.name or b"").decode(errors="replace")).encode()
+    seen: set[str] = set()
+    for index, name in boundary.items():
+        while name in seen:
+            name += "_"
+        seen.add(name)
+        parsed.subgraphs[0].tensors[index].name = name.encode()
+
+
+def _native(name: str, inputs: dict[str, int], outputs: dict[str, int]) -> Any:
+    definition = schema.SignatureDefT()
+    definition.signatureKey = name.encode()
+    definition.subgraphIndex = 0
+    definition.inputs, definition.outputs = [
+        [_tensor_map(key, index) for key, index in side.items()] for side in (inputs, outputs)
+    ]
+    return definition
+
+
+def _tensor_map(name: str, index: int) -> Any:
+    entry = schema.TensorMapT()
+    entry.name, entry.tensorIndex = name.encode(), index
+    return entry
+
+
+def _definition(subgraph: Any, inputs: dict[str, int], outputs: dict[str, int], method: str) -> Any:
+    definition = meta_graph_pb2.SignatureDef(method_name=method)
+    for side, tensors in ((definition.inputs, inputs), (definition.outputs, outputs)):
+        for key, index in tensors.items():
+            tensor = subgraph.tensors[index]
+            side[key].name = tensor.name.decode()
+            side[key].dtype = tf.as_dtype(_TYPES[tensor.type]).as_datatype_enum
+            sizes = _sizes(tensor)
+            if sizes and 0 not in sizes:  # the server reads up to the first NUL byte, which an empty shape or a 0 would be
+                for size in sizes:
+                    side[key].tensor_shape.dim.add(size=size)
+    return definition
+
+
+def _sizes(tensor: Any) -> list[int]:
+    signature = tensor.shapeSignature
+    shape = signature if signature is not None and len(signature) else tensor.shape
+    return [int(size) for size in shape] if shape is not None else []
+
+
+_TYPES = {
+    getattr(schema.TensorType, name.upper()): name
+    for name in ("float32", "int8", "uint8", "int16", "int32", "int64", "bool", "string", "complex64")
+}
+
+
+def _attach(parsed: Any, definitions: dict[str, Any]) -> None:
+    """Adds what TensorFlow Serving reads: a FlexBuffer map from signature to SignatureDef, as STRING."""
+    builder = flexbuffers.Builder()
+    with builder.Map():
+        for name, definition in definitions.items():
+            raw = definition.SerializeToString(deterministic=True)
+            if b"\0" in raw:
+                raise NotConvertible("UnservableSignature", f"signature {name} cannot be written without a NUL byte")
+            builder.Key(name)
+            builder._WriteBlob(raw, append_zero=True, type_=flexbuffers.Type.STRING)
+    buffer = schema.BufferT()
+    buffer.data = np.frombuffer(bytes(builder.Finish()), np.uint8)
+    parsed.buffers.append(buffer)
+    entry = schema.MetadataT()
+    entry.name, entry.buffer = METADATA.encode(), len(parsed.buffers) - 1
+    parsed.metadata = [*(parsed.metadata or []), entry]
