@@ -1,0 +1,180 @@
+"""Tables of a run for a terminal: source beside candidates, verdicts, and latency with and without the cache."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from modelpress.api.measurement import Compared, LatencyMeasured, Measurements, MetricMeasured
+from modelpress.compress.report.document import CandidateReport, Decision, Report, Traffic, source_numbers
+from modelpress.status import wording
+
+ABSENT = "–"
+Row = tuple[str, list[str]]
+
+
+def comparison(report: Report) -> Table:
+    """One column for the source, one for each candidate; one row for each number."""
+    table = Table(
+        title=f"{report.name}: source beside candidates", box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False
+    )
+    table.add_column("")
+    table.add_column("source", justify="right")
+    for candidate in report.candidates:
+        is_served = candidate.index == report.decision.candidate
+        heading = f"{'★ ' if is_served else ''}{candidate.index} · {candidate.form}"
+        table.add_column(heading, justify="right", style="bold" if is_served else "")
+    for name, cells in rows(report):
+        table.add_row(name, *cells)
+    table.add_row(
+        "verdict",
+        "",
+        *(
+            Text("passed", "green") if one.verdict.passed else Text(one.verdict.reason, "red")
+            for one in report.candidates
+        ),
+    )
+    return table
+
+
+def rows(report: Report) -> Iterator[Row]:
+    """Name, then the cell of the source, then those of the candidates; the same for terminal and page."""
+    candidates = [one.measurements for one in report.candidates]
+    source = source_numbers(report)
+    yield "recipe", [report.source.format, *(one.recipe for one in report.candidates)]
+    yield (
+        "size",
+        [
+            wording.size(report.source.size_bytes),
+            *(_compared(one.size_bytes, wording.size) for one in candidates),
+        ],
+    )
+    yield from _latency_rows(source, candidates)
+    for index, metric in enumerate(source.metrics if source else ()):
+        yield from _metric_rows(metric, [_at(one.metrics, index) for one in candidates])
+    yield (
+        "peak memory",
+        [
+            wording.size(source.memory_bytes.source) if source and source.memory_bytes else ABSENT,
+            *(_compared(one.memory_bytes, wording.size) for one in candidates),
+        ],
+    )
+
+
+def _latency_rows(source: Measurements | None, candidates: list[Measurements]) -> Iterator[Row]:
+    timed = source.latency_milliseconds if source else None
+    if timed is None:
+        return
+    batch = f", {timed.batch_size} rows" if timed.batch_size > 1 else ""
+    latencies = [one.latency_milliseconds for one in candidates]
+    if timed.p50 and timed.percentile != 50:
+        cells = [_compared(one.p50 if one else None, wording.milliseconds) for one in latencies]
+        yield f"latency p50{batch}", [wording.milliseconds(timed.p50.source), *cells]
+    yield (
+        f"latency p{timed.percentile}{batch}",
+        [wording.milliseconds(timed.gross.source), *(_gross(one) for one in latencies)],
+    )
+    yield "  95 % interval", ["", *(_interval(one) for one in latencies)]
+
+
+def _metric_rows(first: MetricMeasured, measured: list[MetricMeasured | None]) -> Iterator[Row]:
+    name = f"{first.type} {first.output}" if first.output and first.type != "Fidelity" else first.type
+    yield name, [wording.short(first.source), *(_value(one) for one in measured)]
+    yield "  drop ± se", ["", *(_drop(one) for one in measured)]
+    if any(one and one.agreement is not None for one in measured):
+        yield "  agreement", ["", *(wording.short(one.agreement if one else None) for one in measured)]
+
+
+def _at(metrics: tuple[MetricMeasured, ...], index: int) -> MetricMeasured | None:
+    return metrics[index] if index < len(metrics) else None
+
+
+def _compared(compared: Compared | None, show: Callable[[float], str]) -> str:
+    return f"{show(compared.value)} ({compared.ratio:.2f}×)" if compared else ABSENT
+
+
+def _gross(latency: LatencyMeasured | None) -> str:
+    return _compared(latency.gross if latency else None, wording.milliseconds)
+
+
+def _interval(latency: LatencyMeasured | None) -> str:
+    if latency is None or latency.ratio_low is None or latency.ratio_high is None:
+        return ABSENT
+    return f"{latency.ratio_low:.2f}–{latency.ratio_high:.2f}×"
+
+
+def _value(metric: MetricMeasured | None) -> str:
+    if metric is None:
+        return ABSENT
+    return "NaN" if metric.value is None else wording.short(metric.value)
+
+
+def _drop(metric: MetricMeasured | None) -> str:
+    if metric is None or metric.drop is None:
+        return ABSENT
+    error = "" if metric.standard_error is None else f" ± {metric.standard_error:.2g}"
+    return f"{metric.drop:+.2g}{error}"
+
+
+def verdicts(report: Report) -> Table:
+    """Every candidate and everything that was refused on the way, with the reason."""
+    table = Table(title="verdicts", box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False, expand=False)
+    for name, options in (
+        ("", {}),
+        ("recipe", {}),
+        ("form", {}),
+        ("verdict", {"no_wrap": True}),
+        ("why", {"ratio": 1}),
+    ):
+        table.add_column(name, **options)
+    for number, recipe, form, verdict, why in verdict_rows(report):
+        table.add_row(number, recipe, form, Text(verdict, "green" if verdict == "passed" else "red"), why)
+    return table
+
+
+def verdict_rows(report: Report) -> Iterator[tuple[str, str, str, str, str]]:
+    """Number, recipe, form, verdict, reason."""
+    for one in report.candidates:
+        verdict = "passed" if one.verdict.passed else "failed"
+        yield str(one.index), one.recipe, one.form, verdict, _why(one)
+    for refused in report.refused:
+        said = "refused: NaN" if refused.reason == "NotFinite" else f"refused: {refused.reason}"
+        yield ABSENT, refused.recipe, refused.form, said, refused.message
+
+
+def _why(candidate: CandidateReport) -> str:
+    if candidate.verdict.passed:
+        return candidate.verdict.message
+    return f"{candidate.verdict.reason}: {candidate.verdict.message}"
+
+
+def traffic(measured: Traffic) -> Table:
+    """Latency of real requests through the sidecar."""
+    table = Table(
+        title="through the sidecar, one request at a time", box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False
+    )
+    table.add_column("")
+    for heading in ("requests", "p50", "p95"):
+        table.add_column(heading, justify="right")
+    for cells in traffic_rows(measured):
+        table.add_row(*cells)
+    return table
+
+
+def traffic_rows(measured: Traffic) -> Iterator[tuple[str, str, str, str]]:
+    """Name, requests, p50, p95."""
+    for name, times in (("uncached", measured.uncached), ("cached", measured.cached)):
+        if times:
+            yield name, str(times.requests), wording.milliseconds(times.p50), wording.milliseconds(times.p95)
+    if measured.uncached and measured.cached:
+        before, after = measured.uncached, measured.cached
+        yield "cached / uncached", "", f"{after.p50 / before.p50:.3f}×", f"{after.p95 / before.p95:.3f}×"
+
+
+def decision(decided: Decision) -> Text:
+    """The last sentence."""
+    colour = {"Candidate": "green", "Source": "yellow", "Nothing": "red"}[decided.serves]
+    return Text(decided.message, f"bold {colour}")
