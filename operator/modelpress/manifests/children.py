@@ -1,0 +1,32 @@
+"""All objects of a model, in the order in which they are applied."""
+
+from __future__ import annotations
+
+from modelpress.api.resource import CompressedModel
+from modelpress.kube.kinds import Manifest
+from modelpress.manifests import access, scaling, serving, sidecar_config, store
+from modelpress.manifests.installation import Installation
+from modelpress.manifests.served import Served
+
+
+def foundations(model: CompressedModel, installation: Installation) -> list[Manifest]:
+    """What Jobs and servers stand on."""
+    return _existing(access.service_account(model), store.volume_claim(model, installation))
+
+
+def servers(
+    model: CompressedModel, served: Served, installation: Installation, *, replicas: int | None
+) -> list[Manifest]:
+    """Everything that serves one servable."""
+    return _existing(
+        sidecar_config.sidecar_config(model, deterministic=served.deterministic),
+        access.network_policy(model),
+        serving.deployment(model, served, installation, replicas=replicas),
+        serving.service(model),
+        scaling.disruption_budget(model),
+        scaling.autoscaler(model),
+    )
+
+
+def _existing(*manifests: Manifest | None) -> list[Manifest]:
+    return [manifest for manifest in manifests if manifest is not None]

@@ -1,0 +1,19 @@
+"""The ConfigMap with everything that the sidecar may change while it runs."""
+
+from __future__ import annotations
+
+import json
+
+from modelpress.api import tunables
+from modelpress.api.resource import CompressedModel
+from modelpress.kube.kinds import CONFIG_MAP, Manifest
+from modelpress.manifests import metadata, names
+
+
+def sidecar_config(model: CompressedModel, *, deterministic: bool = True) -> Manifest:
+    """`deterministic` False: one input gave two answers, so nothing may be answered from the cache."""
+    wanted = tunables.of_resource(model)
+    if not deterministic:
+        wanted = wanted.model_copy(update={"cache": wanted.cache.model_copy(update={"mode": "Disabled"})})
+    text = json.dumps(wanted.plain(), indent=2, sort_keys=True) + "\n"
+    return metadata.manifest(CONFIG_MAP, names.sidecar_config(model), model, "server", data={tunables.FILE_NAME: text})
