@@ -51,7 +51,7 @@ def unknown_fields(expected: Manifest, served: Manifest, at: str = "") -> list[s
 
 def _resolved(schema: Manifest) -> Manifest:
     """OpenAPI wraps a part with a default in `allOf`; metadata is a reference and never compared."""
-    options = schema.get("allOf") or ()
+    options: list[Manifest] = schema.get("allOf") or []
     return {**schema, **options[0]} if len(options) == 1 else schema
 
 

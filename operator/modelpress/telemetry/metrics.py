@@ -34,11 +34,5 @@ API_REQUESTS = Counter(
 WATCH_EVENTS = Counter("modelpress_watch_events", "Objects seen through watches.", ["kind"], registry=REGISTRY)
 LEADER = Gauge("modelpress_leader_election_master_status", "1 while this process holds the Lease.", registry=REGISTRY)
 LOOP_LAG = Gauge("modelpress_event_loop_lag_seconds", "How late the event loop last woke up.", registry=REGISTRY)
-CONDITION = Gauge(
-    "modelpress_resource_condition",
-    "1 for the status that a condition of a resource has.",
-    ["namespace", "name", "type", "status"],
-    registry=REGISTRY,
-)
 BUILD = Info("modelpress_build", "Version of the operator.", registry=REGISTRY)
 BUILD.info({"version": __version__})
