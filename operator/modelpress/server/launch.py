@@ -1,0 +1,231 @@
+"""Model servers as child processes: a real tensorflow_model_server where there is one, else `modelpress serve`."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self
+
+from modelpress import __version__
+
+BINARY = "tensorflow_model_server"
+STOP_SECONDS = 10.0
+_POLL_SECONDS = 0.05
+_HOST = "127.0.0.1"
+_HOST_VARIABLE = "MODELPRESS_SERVE_HOST"
+# Below the ephemeral range: no outgoing connection takes a port between its choice and its use.
+_PORTS = range(20000, 32000)
+_LOG_LINES = 12
+
+# PR_SET_PDEATHSIG follows the thread that started the child, so one thread that lives as long as the program starts all.
+_spawner = ThreadPoolExecutor(1, thread_name_prefix="model-server-spawner")
+
+
+class DoesNotLoad(Exception):
+    """The server ended or did not become available in time; the message has the reason it logged."""
+
+
+class Batching(Protocol):
+    """What TensorFlow Serving's BatchingParameters are made from; `spec.serving.batching` is one."""
+
+    @property
+    def max_batch_size(self) -> int: ...
+    @property
+    def timeout(self) -> str: ...
+    @property
+    def pad_variable_length(self) -> bool: ...
+
+
+class ServerProcess:
+    """A model server that belongs to this process and ends with it."""
+
+    def __init__(
+        self,
+        process: subprocess.Popen[bytes],
+        *,
+        model_name: str,
+        ports: tuple[int, int],
+        log_path: Path,
+        description: str,
+    ) -> None:
+        self._process = process
+        self._model_name = model_name
+        self._log_path = log_path
+        self.pid = process.pid
+        self.grpc_address = f"{_HOST}:{ports[0]}"
+        self.rest_address = f"{_HOST}:{ports[1]}"
+        self.description = description
+        """Such as `modelpress serve 0.1.0`."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def wait_available(self, timeout: float = 300) -> None:
+        """Until a version is AVAILABLE; raises DoesNotLoad when the server ends or `timeout` seconds pass."""
+        deadline = time.monotonic() + timeout
+        while not self._is_available():
+            status = self._process.poll()
+            if status is not None:
+                raise DoesNotLoad(f"{self.description} ended with status {status}: {self._last_words()}")
+            if time.monotonic() > deadline:
+                raise DoesNotLoad(
+                    f"{self._model_name} was not available after {timeout:g} s in {self.description}: {self._last_words()}"
+                )
+            time.sleep(_POLL_SECONDS)
+
+    def peak_memory_bytes(self) -> int:
+        """Most resident memory the server had since it started (VmHWM); 0 where the system does not tell."""
+        with contextlib.suppress(OSError):
+            found = re.search(r"^VmHWM:\s+(\d+) kB$", Path(f"/proc/{self.pid}/status").read_text(), re.MULTILINE)
+            if found:
+                return int(found[1]) * 1024
+        return 0
+
+    def is_running(self) -> bool:
+        """Whether the process still lives."""
+        return self._process.poll() is None
+
+    def stop(self) -> None:
+        """End the server, by force if it does not heed; nothing happens the second time."""
+        if self._process.poll() is None:
+            # tensorflow_model_server has no handler: the signal ends it at once.
+            self._process.terminate()
+            try:
+                self._process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+        self._process.wait()
+
+    def _is_available(self) -> bool:
+        url = f"http://{self.rest_address}/v1/models/{urllib.parse.quote(self._model_name)}"
+        try:
+            with urllib.request.urlopen(url, timeout=5) as response:
+                return b'"AVAILABLE"' in response.read()
+        except (OSError, urllib.error.URLError):
+            return False
+
+    def _last_words(self) -> str:
+        lines = self._log_path.read_text(errors="replace").splitlines()
+        said = [line for line in lines if "rror" in line or "rgument" in line] or lines
+        return " | ".join(said[-_LOG_LINES:]) or "it logged nothing"
+
+
+def start_server(
+    model_name: str,
+    base_path: Path | str,
+    *,
+    threads: int,
+    tflite: bool,
+    cpus: Collection[int] | None = None,
+    batching: Batching | None = None,
+    log_path: Path,
+    extra_flags: Sequence[str] = (),
+) -> ServerProcess:
+    """Start a server of `<base_path>/<version>` on free ports of this machine; it loads while this returns.
+
+    `cpus` None leaves it on all of this process' CPUs. `log_path` is overwritten; batching parameters go beside it.
+    """
+    command, description = _program()
+    ports = _free_ports()
+    log_path.parent.mkdir(parents=True, exist_ok=True)
+    flags = [
+        f"--port={ports[0]}",
+        f"--rest_api_port={ports[1]}",
+        f"--model_name={model_name}",
+        f"--model_base_path={Path(base_path).resolve()}",
+        f"--tensorflow_intra_op_parallelism={threads}",
+        f"--tensorflow_inter_op_parallelism={threads}",
+        f"--prefer_tflite_model={str(tflite).lower()}",
+        f"--num_tflite_pools={threads}",
+        # A model that fails will fail again; the default takes five minutes to say so.
+        "--max_num_load_retries=0",
+        "--enable_profiler=false",
+        *(_batching_flags(batching, threads, log_path) if batching else ()),
+        *extra_flags,
+    ]
+    process = _spawner.submit(_spawn, [*_tied(), *command, *flags], frozenset(cpus or ()), log_path).result()
+    return ServerProcess(process, model_name=model_name, ports=ports, log_path=log_path, description=description)
+
+
+def _program() -> tuple[Sequence[str], str]:
+    binary = shutil.which(BINARY)
+    if binary is None:
+        return [sys.executable, "-m", "modelpress.server"], f"modelpress serve {__version__}"
+    said = subprocess.run([binary, "--version"], capture_output=True, text=True, timeout=60, check=False).stdout
+    found = re.search(r"ModelServer:\s*(\S+)", said)
+    return [binary], f"{BINARY} {found[1]}" if found else BINARY
+
+
+def _tied() -> Sequence[str]:
+    """Have the kernel kill the child when its parent dies; without util-linux only stop() ends it."""
+    setpriv = shutil.which("setpriv")
+    return [setpriv, "--pdeathsig", "KILL", "--"] if setpriv else []
+
+
+def _spawn(command: Sequence[str], cpus: frozenset[int], log_path: Path) -> subprocess.Popen[bytes]:
+    environment = {**os.environ, _HOST_VARIABLE: _HOST}
+    before = os.sched_getaffinity(0) if cpus and hasattr(os, "sched_setaffinity") else None
+    with log_path.open("wb") as log:
+        try:
+            if before is not None:
+                # Of this thread alone; the child inherits it before its first instruction.
+                os.sched_setaffinity(0, cpus)
+            return subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                # Ctrl-C is for the program that started it, which then stops its servers.
+                start_new_session=True,
+            )
+        finally:
+            if before is not None:
+                os.sched_setaffinity(0, before)
+
+
+def _batching_flags(batching: Batching, threads: int, log_path: Path) -> Sequence[str]:
+    from modelpress.api import duration
+
+    path = log_path.with_suffix(".batching.pbtxt")
+    path.write_text(
+        f"max_batch_size {{ value: {batching.max_batch_size} }}\n"
+        f"batch_timeout_micros {{ value: {round(duration.seconds(batching.timeout) * 1e6)} }}\n"
+        f"num_batch_threads {{ value: {threads} }}\n"
+        f"pad_variable_length_inputs: {str(batching.pad_variable_length).lower()}\n"
+    )
+    return ["--enable_batching=true", f"--batching_parameters_file={path}"]
+
+
+def _free_ports() -> tuple[int, int]:
+    """Two ports nobody listens on now."""
+    found: list[int] = []
+    while len(found) < 2:
+        port = random.choice(_PORTS)  # noqa: S311 - not a secret
+        with socket.socket() as probe:
+            try:
+                probe.bind((_HOST, port))
+            except OSError:
+                continue
+        if port not in found:
+            found.append(port)
+    return found[0], found[1]
