@@ -1,0 +1,141 @@
+"""HTTP/2 frames (RFC 9113): writing them, and cutting a byte stream into them."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from enum import IntEnum
+from typing import NamedTuple
+
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+DEFAULT_WINDOW = 65_535
+LARGEST_WINDOW = 2**31 - 1
+DEFAULT_FRAME = 16_384
+LARGEST_FRAME = 2**24 - 1
+
+DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
+
+END_STREAM = ACK = 0x1
+END_HEADERS = 0x4
+PADDED = 0x8
+HAS_PRIORITY = 0x20
+
+
+class Setting(IntEnum):
+    """Identifiers of SETTINGS."""
+
+    HEADER_TABLE_SIZE = 1
+    ENABLE_PUSH = 2
+    MAX_CONCURRENT_STREAMS = 3
+    INITIAL_WINDOW_SIZE = 4
+    MAX_FRAME_SIZE = 5
+
+
+class Code(IntEnum):
+    """Error codes."""
+
+    NO_ERROR = 0
+    PROTOCOL_ERROR = 1
+    INTERNAL_ERROR = 2
+    FLOW_CONTROL_ERROR = 3
+    FRAME_SIZE_ERROR = 6
+    REFUSED_STREAM = 7
+    CANCEL = 8
+    COMPRESSION_ERROR = 9
+    ENHANCE_YOUR_CALM = 11
+    INADEQUATE_SECURITY = 12
+
+
+class Frame(NamedTuple):
+    """One frame as it was received; `payload` may still hold padding and priority."""
+
+    kind: int
+    flags: int
+    stream: int
+    payload: bytes
+
+
+class ProtocolError(Exception):
+    """The peer broke the protocol; the connection ends with `code`."""
+
+    def __init__(self, code: Code, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def head(kind: int, flags: int, stream: int, length: int) -> bytes:
+    """The nine bytes before a payload."""
+    return length.to_bytes(3, "big") + bytes((kind, flags)) + stream.to_bytes(4, "big")
+
+
+def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
+    """A whole frame."""
+    return head(kind, flags, stream, len(payload)) + payload
+
+
+def settings(values: dict[Setting, int]) -> bytes:
+    """A SETTINGS frame."""
+    return frame(SETTINGS, 0, 0, b"".join(struct.pack(">HI", key, value) for key, value in values.items()))
+
+
+def parse_settings(payload: bytes) -> dict[int, int]:
+    """Settings by identifier, unknown ones included."""
+    if len(payload) % 6:
+        raise ProtocolError(Code.FRAME_SIZE_ERROR, "SETTINGS of a wrong length")
+    return dict(struct.iter_unpack(">HI", payload))
+
+
+def number(payload: bytes) -> int:
+    """The 32-bit number that is the whole payload of RST_STREAM and WINDOW_UPDATE."""
+    if len(payload) != 4:
+        raise ProtocolError(Code.FRAME_SIZE_ERROR, "Payload is not four bytes long")
+    return int.from_bytes(payload, "big")
+
+
+def unpadded(received: Frame) -> bytes:
+    """The payload without padding and priority."""
+    payload = received.payload
+    start, end = 0, len(payload)
+    if received.flags & PADDED:
+        if not payload or payload[0] >= end:
+            raise ProtocolError(Code.PROTOCOL_ERROR, "More padding than payload")
+        start, end = 1, end - payload[0]
+    if received.kind == HEADERS and received.flags & HAS_PRIORITY:
+        start += 5
+    if start > end:
+        raise ProtocolError(Code.FRAME_SIZE_ERROR, "Payload too short for its flags")
+    return payload[start:end]
+
+
+class Splitter:
+    """Cuts a stream of bytes into frames of at most `largest` payload bytes."""
+
+    def __init__(self, largest: int) -> None:
+        self._largest = largest
+        self._parts: list[bytes] = []
+        self._missing = 0
+
+    def feed(self, data: bytes) -> Iterator[Frame]:
+        """The frames that are complete with `data`."""
+        if self._missing > len(data):  # in the midst of a large frame: do not join what is not complete
+            self._parts.append(data)
+            self._missing -= len(data)
+            return
+        if self._parts:
+            data = b"".join((*self._parts, data))
+            self._parts.clear()
+        position, end = 0, len(data)
+        self._missing = 0
+        while end - position >= 9:
+            length = int.from_bytes(data[position : position + 3], "big")
+            if length > self._largest:
+                raise ProtocolError(Code.FRAME_SIZE_ERROR, f"A frame of {length} bytes")
+            after = position + 9 + length
+            if after > end:
+                self._missing = after - end
+                break
+            stream = int.from_bytes(data[position + 5 : position + 9], "big") & LARGEST_WINDOW
+            yield Frame(data[position + 3], data[position + 4], stream, data[position + 9 : after])
+            position = after
+        if position < end:
+            self._parts.append(data[position:])

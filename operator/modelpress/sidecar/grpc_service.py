@@ -1,0 +1,215 @@
+"""gRPC as the sidecar speaks it: Predict through the cache, other calls to the model in line, no administration."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Callable
+from enum import Enum, auto
+from typing import Any
+
+from modelpress.sidecar import grpc_codes, key
+from modelpress.sidecar.answer import HOP_BY_HOP, Answer
+from modelpress.sidecar.body import Bodies, Receive, Scope, Send
+from modelpress.sidecar.channel import Channel, Unavailable
+from modelpress.sidecar.grpc_codes import GrpcCode
+from modelpress.sidecar.headers import Headers, encode
+from modelpress.sidecar.pipeline import Pipeline, Question, Reply
+from modelpress.sidecar.reason import Bypass, Refusal, Refused
+from modelpress.sidecar.stream import Reset
+from modelpress.sidecar.wire_pb2 import HealthCheckRequest, PredictResponse
+
+PREDICT = "/tensorflow.serving.PredictionService/Predict"
+CONTENT_TYPE = (b"content-type", b"application/grpc")
+OK_TRAILERS = ((b"grpc-status", b"0"),)
+
+
+class Kind(Enum):
+    """How a method is treated."""
+
+    CACHED = auto()
+    LIMITED = auto()
+    FREE = auto()
+    HEALTH = auto()
+    DENIED = auto()
+    UNKNOWN = auto()
+
+
+METHODS = {
+    PREDICT: Kind.CACHED,
+    "/tensorflow.serving.PredictionService/Classify": Kind.LIMITED,
+    "/tensorflow.serving.PredictionService/Regress": Kind.LIMITED,
+    "/tensorflow.serving.PredictionService/MultiInference": Kind.LIMITED,
+    "/tensorflow.serving.PredictionService/GetModelMetadata": Kind.FREE,
+    "/tensorflow.serving.ModelService/GetModelStatus": Kind.FREE,
+    "/tensorflow.serving.ModelService/HandleReloadConfigRequest": Kind.DENIED,
+    "/grpc.health.v1.Health/Check": Kind.HEALTH,
+}
+"""All that TF Serving offers. What is not here does not reach it: a newer server might offer more administration."""
+
+DENIED = ("/tensorflow.ProfilerService/", "/grpc.reflection.")
+HEALTH_SERVICES = frozenset(
+    {"", "ModelService", "PredictionService", "tensorflow.serving.ModelService", "tensorflow.serving.PredictionService"}
+)
+SERVING, NOT_SERVING = b"\x00\x00\x00\x00\x02\x08\x01", b"\x00\x00\x00\x00\x02\x08\x02"
+
+_NOT_FORWARDED = HOP_BY_HOP | {b"host", b"content-type", b"content-length", b"grpc-timeout", b"grpc-accept-encoding"}
+
+
+def kind_of(path: str) -> Kind:
+    """The treatment of a method by its path."""
+    found = METHODS.get(path)
+    if found is not None:
+        return found
+    return Kind.DENIED if path.startswith(DENIED) else Kind.UNKNOWN
+
+
+class GrpcQuestion(Question):
+    """A unary call that was read whole: `chunks` begin with gRPC's five-byte prefix."""
+
+    def __init__(self, service: GrpcService, scope: Scope, chunks: list[bytes], length: int, arrived: float) -> None:
+        self.method = "grpc/Predict"
+        self.chunks = chunks
+        self._service = service
+        self._scope = scope
+        self._arrived = arrived
+        self._length = length
+        kind = METHODS[scope["path"]]
+        self.runs_model = kind is not Kind.FREE
+        self.bypass = Bypass.NOT_CACHEABLE if kind is not Kind.CACHED else self._unreadable()
+
+    def _unreadable(self) -> Bypass | None:
+        """Exactly one message that is not compressed can be looked at."""
+        prefix = self.chunks[0] if self.chunks and len(self.chunks[0]) >= 5 else b"".join(self.chunks)[:5]
+        if len(prefix) < 5 or int.from_bytes(prefix[1:5], "big") != self._length - 5:
+            return Bypass.MALFORMED
+        return Bypass.COMPRESSED if prefix[0] else None
+
+    @functools.cached_property
+    def deadline(self) -> float:
+        """The client's, or the server's request timeout, whichever is earlier."""
+        limit = self._service.pipeline.tunables.request_timeout_seconds
+        sent = next((value for name, value in self._scope["headers"] if name == b"grpc-timeout"), None)
+        asked = None if sent is None else grpc_codes.parse_timeout(sent)
+        return self._arrived + (limit if asked is None else min(asked, limit))
+
+    def canonical(self, version: int) -> bytes:
+        message = b"".join(self.chunks)[5:]
+        pipeline = self._service.pipeline
+        return key.predict(pipeline.identity, version, message, largest=pipeline.tunables.max_body_bytes)
+
+    async def ask(self, version: int | None) -> Reply:
+        loop = asyncio.get_running_loop()
+        left = self.deadline - loop.time()
+        block = self._head() + encode(((b"grpc-timeout", grpc_codes.format_timeout(left)),))
+        try:
+            response = await self._service.channel.call(block, self.chunks, self.deadline)
+        except TimeoutError:
+            return Reply(grpc_codes.failure(GrpcCode.DEADLINE_EXCEEDED, "Deadline Exceeded"))
+        except Unavailable as error:
+            return Reply(grpc_codes.failure(GrpcCode.UNAVAILABLE, str(error)))
+        except Reset as error:
+            return Reply(grpc_codes.failure(grpc_codes.of_reset(error.code), str(error)))
+        answer = grpc_codes.answer(response)
+        if version is None or not self._service.answers_for(version, answer):
+            return Reply(answer)
+        return Reply(answer, Answer(200, (CONTENT_TYPE,), answer.body, OK_TRAILERS))
+
+    def _head(self) -> bytes:
+        headers = self._scope["headers"]
+        custom = tuple((name, value) for name, value in headers if name not in _NOT_FORWARDED and name[:1] != b":")
+        content_type = next(value for name, value in headers if name == b"content-type")
+        return _block(self._scope["path"].encode(), content_type, custom)
+
+
+@functools.lru_cache(maxsize=512)
+def _block(path: bytes, content_type: bytes, custom: Headers) -> bytes:
+    return encode(
+        (
+            (b":method", b"POST"),
+            (b":scheme", b"http"),
+            (b":path", path),
+            (b":authority", b"localhost"),
+            (b"content-type", content_type),
+            (b"te", b"trailers"),
+            *custom,
+        )
+    )
+
+
+class GrpcService:
+    """An ASGI endpoint for requests of content type application/grpc."""
+
+    def __init__(self, pipeline: Pipeline, channel: Channel, bodies: Bodies, serving: Callable[[], bool]) -> None:
+        self.pipeline = pipeline
+        self.channel = channel
+        self._bodies = bodies
+        self._serving = serving
+        self._counts = pipeline.measures.grpc
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One call."""
+        try:
+            answer = await self._answer(scope, receive)
+        except Refused as refused:
+            answer = grpc_codes.refusal(refused)
+        code = next((value for name, value in answer.trailers if name == b"grpc-status"), b"2")
+        self._counts.responses[grpc_codes.name(code)] += 1
+        await respond(answer, send)
+
+    async def _answer(self, scope: Scope, receive: Receive) -> Answer:
+        kind = kind_of(scope["path"])
+        if kind is Kind.DENIED or kind is Kind.UNKNOWN:
+            return self._refuse(kind, scope["path"])
+        arrived = asyncio.get_running_loop().time()
+        try:
+            chunks, length = await self._bodies.read(receive)
+        except Refused as refused:
+            self._counts.refused[refused.reason] += 1
+            raise
+        except asyncio.CancelledError:
+            self._counts.refused[Refusal.CLIENT_GONE] += 1
+            raise
+        try:
+            if kind is Kind.HEALTH:
+                return self._health(b"".join(chunks)[5:])
+            return await self.pipeline.answer(GrpcQuestion(self, scope, chunks, length, arrived), self._counts)
+        finally:
+            self._bodies.release(length)
+
+    def _refuse(self, kind: Kind, path: str) -> Answer:
+        if kind is Kind.UNKNOWN:
+            self._counts.refused[Refusal.UNIMPLEMENTED] += 1
+            return grpc_codes.failure(GrpcCode.UNIMPLEMENTED, "")
+        self._counts.refused[Refusal.DENIED] += 1
+        return grpc_codes.failure(GrpcCode.PERMISSION_DENIED, f"{path} is not open to clients of this model")
+
+    def _health(self, message: bytes) -> Answer:
+        self._counts.bypassed[Bypass.NOT_CACHEABLE] += 1
+        request = HealthCheckRequest.FromString(message)
+        if request.service not in HEALTH_SERVICES:
+            return grpc_codes.failure(GrpcCode.NOT_FOUND, "unknown service")
+        return Answer(200, (CONTENT_TYPE,), SERVING if self._serving() else NOT_SERVING, OK_TRAILERS)
+
+    def answers_for(self, version: int, answer: Answer) -> bool:
+        """Whether an answer may be kept: one successful, plain message from the version that we asked."""
+        body = answer.body
+        if (
+            answer.trailers[:1] != OK_TRAILERS
+            or len(body) < 5
+            or body[0]
+            or int.from_bytes(body[1:5], "big") != len(body) - 5
+        ):
+            return False
+        if PredictResponse.FromString(body[5:]).model_spec.version.value == version:
+            return True
+        self.pipeline.availability.suspect()
+        return False
+
+
+async def respond(answer: Answer, send: Send) -> None:
+    """Sends a gRPC answer; its status always comes in trailers."""
+    start: dict[str, Any] = {"type": "http.response.start", "status": answer.status, "headers": answer.headers}
+    await send({**start, "trailers": True})
+    await send({"type": "http.response.body", "body": answer.body})
+    await send({"type": "http.response.trailers", "headers": answer.trailers, "more_trailers": False})

@@ -1,0 +1,98 @@
+"""Listening sockets, and ASGI servers on them that can be replaced without closing the sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable
+
+import h2corn
+
+from modelpress.sidecar.body import Receive, Scope, Send
+
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+BACKLOG = 1024
+STREAMS = 1024
+"""Calls at once on one client connection; more wait at the client."""
+CONNECTIONS = 4096
+STREAM_WINDOW = 1 << 20
+CONNECTION_WINDOW = 1 << 22
+"""Bytes that one client connection may send ahead of us: together with the body limits this bounds memory."""
+FRAME = 1 << 17
+BODY_IDLE = 30.0
+RESPONSE_STALL = 60.0
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening TCP socket; an empty host means all addresses, IPv6 and IPv4 where the machine has both."""
+    if host:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    if socket.has_dualstack_ipv6():
+        return socket.create_server(("::", port), family=socket.AF_INET6, backlog=BACKLOG, dualstack_ipv6=True)
+    return socket.create_server(("0.0.0.0", port), backlog=BACKLOG)  # noqa: S104
+
+
+class Listener:
+    """One port. `recycle` makes clients come again on new connections, of which the port never stops accepting some."""
+
+    def __init__(self, application: Application, sock: socket.socket, *, graceful: float) -> None:
+        self._application = application
+        self._socket = sock
+        self._graceful = graceful
+        self._running: dict[h2corn.Server, asyncio.Task[None]] = {}
+        self._current: h2corn.Server | None = None
+
+    @property
+    def port(self) -> int:
+        """The port, also where any was asked for."""
+        port: int = self._socket.getsockname()[1]
+        return port
+
+    async def start(self) -> None:
+        """Begins to accept connections."""
+        server = h2corn.Server(self._application, self._config())
+        task = asyncio.get_running_loop().create_task(server.serve())
+        self._running[server] = task
+        task.add_done_callback(lambda _: self._running.pop(server, None))
+        await server.wait_started()
+        self._current = server
+
+    async def recycle(self) -> None:
+        """New connections go to a new server; the old one says GOAWAY, finishes what it has and ends."""
+        old = self._current
+        await self.start()
+        if old is not None:
+            old.shutdown()
+
+    async def stop(self) -> None:
+        """Accepts nothing more, finishes what there is within the graceful time, and closes the port."""
+        running = dict(self._running)
+        for server in running:
+            server.shutdown()
+        await asyncio.gather(*running.values(), return_exceptions=True)
+        self._socket.close()
+
+    def _config(self) -> h2corn.Config:
+        policy = h2corn.RequestPolicy(
+            path="/*",
+            max_request_body_size=0,  # ours is hot, and answers in the protocol's own words
+            timeout_request_body_idle=BODY_IDLE,
+            h2_timeout_response_stall=RESPONSE_STALL,
+        )
+        return h2corn.Config(
+            bind=(f"fd://{self._socket.fileno()}",),
+            backlog=BACKLOG,
+            grpc=True,
+            lifespan="off",
+            access_log=False,
+            runtime_threads=1,
+            max_concurrent_streams=STREAMS,
+            limit_connections=CONNECTIONS,
+            h2_initial_stream_window_size=STREAM_WINDOW,
+            h2_initial_connection_window_size=CONNECTION_WINDOW,
+            h2_max_inbound_frame_size=FRAME,
+            request_policies=(policy,),
+            timeout_graceful_shutdown=self._graceful,
+        )

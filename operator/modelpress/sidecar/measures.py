@@ -1,0 +1,92 @@
+"""What the sidecar counts. Plain integers on the way of a request, made into Prometheus metrics only when scraped.
+
+Every request has exactly one outcome, and requests is their sum: hits + misses + coalesced + bypassed + refused.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterator
+
+from modelpress.sidecar.reason import Bypass, Refusal
+
+FAST = (1e-6, 2.5e-6, 5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 1e-2, 0.1)
+SLOW = (5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+
+
+class Distribution:
+    """A histogram of seconds."""
+
+    __slots__ = ("bounds", "counts", "total")
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.total = 0.0
+
+    def observe(self, seconds: float) -> None:
+        """One more."""
+        self.counts[bisect_left(self.bounds, seconds)] += 1
+        self.total += seconds
+
+    @property
+    def count(self) -> int:
+        """How many were observed."""
+        return sum(self.counts)
+
+    def cumulative(self) -> Iterator[tuple[str, float]]:
+        """Buckets as Prometheus wants them: (upper bound, observations up to it)."""
+        so_far = 0
+        for bound, count in zip((*map(str, self.bounds), "+Inf"), self.counts, strict=True):
+            so_far += count
+            yield bound, float(so_far)
+
+
+class Protocol:
+    """The outcomes of the requests of one protocol."""
+
+    __slots__ = ("bypassed", "coalesced", "hits", "misses", "refused", "responses")
+
+    def __init__(self) -> None:
+        self.hits = 0
+        self.misses = 0
+        self.coalesced = 0
+        self.bypassed: Counter[Bypass] = Counter()
+        self.refused: Counter[Refusal] = Counter()
+        self.responses: Counter[str] = Counter()
+        """By gRPC or HTTP code; hits are successes and left out."""
+
+    @property
+    def requests(self) -> int:
+        """The sum of all outcomes."""
+        return self.hits + self.misses + self.coalesced + self.bypassed.total() + self.refused.total()
+
+
+class Measures:
+    """All counts of one sidecar."""
+
+    def __init__(self) -> None:
+        self.grpc = Protocol()
+        self.rest = Protocol()
+        self.key_seconds = Distribution(FAST)
+        """Making a canonical key; level 1 is in the lookup."""
+        self.lookup_seconds = Distribution(FAST)
+        self.insert_seconds = Distribution(FAST)
+        self.queue_seconds = Distribution(SLOW)
+        self.upstream_seconds = Distribution(SLOW)
+        self.active = 0
+        """Requests being handled now, hits and queued ones included."""
+        self.body_bytes = 0
+        """Bytes of request bodies held now."""
+        self.last_request = 0.0
+        """When the last request ended, on the loop's clock."""
+
+    def protocols(self) -> tuple[tuple[str, Protocol], ...]:
+        """By label value."""
+        return (("grpc", self.grpc), ("rest", self.rest))
+
+    def hit_ratio(self) -> float:
+        """hits / requests since the start; 0 where nothing was asked."""
+        requests = self.grpc.requests + self.rest.requests
+        return (self.grpc.hits + self.rest.hits) / requests if requests else 0.0

@@ -1,0 +1,213 @@
+"""The sidecar as a whole: its parts put together, started, drained and stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from modelpress.api.tunables import Tunables
+from modelpress.sidecar.address import Address
+from modelpress.sidecar.admin import Admin
+from modelpress.sidecar.availability import Availability
+from modelpress.sidecar.body import Bodies, Receive, Scope, Send
+from modelpress.sidecar.channel import Channel
+from modelpress.sidecar.exposition import Exposition
+from modelpress.sidecar.grpc_service import GrpcService
+from modelpress.sidecar.key import Identity
+from modelpress.sidecar.listener import Listener, listen
+from modelpress.sidecar.pipeline import Pipeline
+from modelpress.sidecar.reload import TunablesFile
+from modelpress.sidecar.rest_service import RestService
+from modelpress.sidecar.rest_upstream import RestUpstream
+
+QUIET = 2.0
+"""Seconds without a request after which a drained sidecar counts as idle: clients need that long to hear of it."""
+QUIET_ON_TERM = 0.5
+DRAIN_MARGIN = 5.0
+POLL = 0.02
+BODIES = 2
+"""All request bodies together may hold this many times the largest."""
+
+
+class Settings(NamedTuple):
+    """What is fixed while a sidecar runs. Port 0 means any free one, an empty host all addresses."""
+
+    identity: Identity
+    upstream_grpc: Address
+    upstream_rest: Address
+    config_directory: Path | None = None
+    host: str = ""
+    grpc_port: int = 8500
+    rest_port: int = 8501
+    admin_port: int = 9090
+    deterministic: bool = True
+
+
+class Sidecar:
+    """Made and used inside one event loop: `start`, then `drain` and `stop`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.file = TunablesFile(settings.config_directory)
+        self.file.load()
+        tunables = self.file.current
+        self._rest_upstream = RestUpstream(settings.upstream_rest)
+        self.availability = Availability(lambda: self._rest_upstream.status(settings.identity.model))
+        self.pipeline = Pipeline(settings.identity, tunables, self.availability, deterministic=settings.deterministic)
+        self._bodies = Bodies(self.pipeline.measures, largest=0, total=0)
+        self._configure(tunables)
+        self._channel = Channel(settings.upstream_grpc)
+        self._grpc = GrpcService(self.pipeline, self._channel, self._bodies, lambda: self.serving)
+        self._rest = RestService(self.pipeline, self._rest_upstream, self._bodies)
+        self.draining = False
+        self._drained = False
+        self._background: list[asyncio.Task[None]] = []
+
+    @property
+    def serving(self) -> bool:
+        """Whether clients should be sent here."""
+        return self.availability.status.ready and not self.draining
+
+    async def start(self) -> None:
+        """Listens on all three ports; ready as soon as the model server is."""
+        settings, host = self.settings, self.settings.host
+        graceful = self.pipeline.tunables.request_timeout_seconds + DRAIN_MARGIN
+        admin = Admin(
+            self.availability, Exposition(self.pipeline, self.file), self.state, lambda: self.draining, self.drain
+        )
+        self.grpc = Listener(self._data, listen(host, settings.grpc_port), graceful=graceful)
+        self.rest = Listener(self._data, listen(host, settings.rest_port), graceful=graceful)
+        self.admin = Listener(admin, listen(host, settings.admin_port), graceful=1.0)
+        loop = asyncio.get_running_loop()
+        self._background = [
+            loop.create_task(self.availability.watch()),
+            loop.create_task(self.file.watch(self._configure)),
+        ]
+        for listener in (self.grpc, self.rest, self.admin):
+            await listener.start()
+
+    async def drain(self, bound: float | None = None, quiet: float | None = None) -> bool:
+        """Stops being ready, moves clients away, and waits until nothing has come for `quiet` seconds.
+
+        False where that did not happen within `bound` seconds. Requests that still come are answered as ever.
+        """
+        loop = asyncio.get_running_loop()
+        first = not self.draining
+        self.draining = self._rest.draining = True
+        if first:
+            await self.grpc.recycle()
+        quiet = QUIET if quiet is None else quiet
+        bound = self.pipeline.tunables.request_timeout_seconds + DRAIN_MARGIN if bound is None else bound
+        started = loop.time()
+        measures = self.pipeline.measures
+        while loop.time() - started < bound:
+            busy = measures.active or self.pipeline.pending
+            if not busy and loop.time() - max(measures.last_request, started) >= quiet:
+                self._drained = True
+                return True
+            await asyncio.sleep(POLL)
+        return False
+
+    async def stop(self) -> None:
+        """Closes everything; requests that were accepted are answered first."""
+        await asyncio.gather(self.grpc.stop(), self.rest.stop())
+        await self.admin.stop()
+        for task in self._background:
+            task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
+        await self._channel.close()
+        await self._rest_upstream.close()
+
+    async def run(self) -> None:
+        """Until SIGTERM or SIGINT, then drains and stops; a second signal stops at once."""
+        stop = asyncio.Event()
+        hurry = asyncio.Event()
+
+        def signalled() -> None:
+            (hurry if stop.is_set() else stop).set()
+
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, signalled)
+        await self.start()
+        await stop.wait()
+        drain = loop.create_task(self.drain(quiet=0.0 if self._drained else QUIET_ON_TERM))
+        hurried = loop.create_task(hurry.wait())
+        await asyncio.wait([drain, hurried], return_when=asyncio.FIRST_COMPLETED)
+        for task in (drain, hurried):
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        await self.stop()
+
+    def state(self) -> dict[str, Any]:
+        """What `/state` shows: the operator and people read it, metrics are for numbers over time."""
+        pipeline, measures = self.pipeline, self.pipeline.measures
+        cache, queue = pipeline.tunables.cache, pipeline.tunables.concurrency
+        status = self.availability.status
+        mode = "Disabled" if cache.mode == "Disabled" or not pipeline.deterministic else "Enabled"
+        return {
+            "model": self.settings.identity.model,
+            "artifactDigest": self.settings.identity.artifact,
+            "ready": self.serving,
+            "draining": self.draining,
+            "upstream": {"versions": list(status.versions), "message": status.message},
+            "cache": {
+                "mode": cache.mode,
+                "effectiveMode": mode,
+                "deterministic": pipeline.deterministic,
+                "policy": cache.policy,
+                "effectivePolicy": pipeline.memory.policy,
+                "bytes": pipeline.memory.used,
+                "limitBytes": cache.memory_bytes,
+                "entries": len(pipeline.memory),
+                "hitRatio": round(measures.hit_ratio(), 4),
+            },
+            "concurrency": {
+                "mode": queue.mode,
+                "effectiveMode": "Fixed",
+                "limit": pipeline.limiter.limit,
+                "inFlight": pipeline.limiter.in_flight,
+                "queued": pipeline.limiter.queued,
+            },
+            "requests": {
+                label: {
+                    "requests": counts.requests,
+                    "hits": counts.hits,
+                    "misses": counts.misses,
+                    "coalesced": counts.coalesced,
+                    "bypassed": dict(counts.bypassed),
+                    "refused": dict(counts.refused),
+                }
+                for label, counts in measures.protocols()
+            },
+            "tunables": {"valid": not self.file.error, "error": self.file.error, **pipeline.tunables.plain()},
+        }
+
+    def _configure(self, tunables: Tunables) -> None:
+        self.pipeline.configure(tunables)
+        self._bodies.largest = tunables.max_body_bytes
+        self._bodies.total = BODIES * tunables.max_body_bytes
+
+    async def _data(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The ASGI application of both data ports."""
+        if scope["type"] != "http":
+            raise NotImplementedError(scope["type"])
+        measures = self.pipeline.measures
+        measures.active += 1
+        try:
+            await (self._grpc if _is_grpc(scope) else self._rest)(scope, receive, send)
+        finally:
+            measures.active -= 1
+            measures.last_request = asyncio.get_running_loop().time()
+
+
+def _is_grpc(scope: Scope) -> bool:
+    for name, value in scope["headers"]:
+        if name == b"content-type":
+            plain: bool = value.startswith(b"application/grpc") and "http.response.trailers" in scope["extensions"]
+            return plain
+    return False

@@ -1,0 +1,146 @@
+"""REST as the sidecar speaks it: predict through the cache, other POSTs in line, everything else straight through."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import re
+
+from modelpress.sidecar import json_key
+from modelpress.sidecar.answer import Answer
+from modelpress.sidecar.body import Bodies, Receive, Scope, Send
+from modelpress.sidecar.peer import closed
+from modelpress.sidecar.pipeline import Pipeline, Question, Reply
+from modelpress.sidecar.reason import Bypass, Refusal, Refused, Uncacheable
+from modelpress.sidecar.rest_upstream import RestUpstream
+
+# TF Serving's own patterns; it, too, ignores case.
+_PREDICT = re.compile(r"/v1/models/([^/:%]+)(?:/versions/(\d+)|/labels/([^/:]+))?:predict", re.IGNORECASE)
+
+_STATUS_OF_REFUSAL = {
+    Refusal.DEADLINE: 504,
+    Refusal.CLIENT_GONE: 499,
+    Refusal.TOO_LARGE: 413,
+}
+
+
+class RestQuestion(Question):
+    """A REST request that was read whole."""
+
+    def __init__(self, service: RestService, scope: Scope, chunks: list[bytes], arrived: float) -> None:
+        self.chunks = chunks
+        self._service = service
+        self._scope = scope
+        self._arrived = arrived
+        self.runs_model = scope["method"] == "POST"
+        self._match = _PREDICT.fullmatch(scope["raw_path"].decode("latin-1")) if self.runs_model else None
+        self._origin = next((value for name, value in scope["headers"] if name == b"origin"), b"")
+        self.bypass = self._unsuitable()
+        # Level 1 stands for all that the key depends on, so what is not in the body is in the method.
+        self.method = "rest/predict " + ",".join(map(repr, (self._named(), self._origin)))
+
+    def _named(self) -> tuple[str | None, ...]:
+        return self._match.groups() if self._match else ()
+
+    def _unsuitable(self) -> Bypass | None:
+        if self._match is None:
+            return Bypass.NOT_CACHEABLE
+        if self._scope["query_string"]:
+            return Bypass.QUERY
+        if any(name == b"content-encoding" for name, _ in self._scope["headers"]):
+            return Bypass.COMPRESSED
+        return None
+
+    @property
+    def deadline(self) -> float:
+        return self._arrived + self._service.pipeline.tunables.request_timeout_seconds
+
+    def gone(self) -> bool:
+        """HTTP/1.1 clients go without a word from the ASGI server, so the kernel is asked."""
+        return self._scope["http_version"] == "1.1" and closed(self._scope.get("client"), self._scope.get("server"))
+
+    def canonical(self, version: int) -> bytes:
+        name, number, label = self._named()
+        identity = self._service.pipeline.identity
+        if name != identity.model:
+            raise Uncacheable(Bypass.OTHER_MODEL)
+        if label is not None:
+            raise Uncacheable(Bypass.VERSION_LABEL)
+        if number is not None and int(number) != version:
+            raise Uncacheable(Bypass.OTHER_VERSION)
+        return json_key.predict(identity, version, b"".join(self.chunks), self._origin)
+
+    async def ask(self, version: int | None) -> Reply:
+        scope = self._scope
+        target = scope["raw_path"].decode("latin-1")
+        if scope["query_string"]:
+            target += "?" + scope["query_string"].decode("latin-1")
+        left = max(self.deadline - asyncio.get_running_loop().time(), 0.001)
+        try:
+            answer = await self._service.upstream.request(
+                scope["method"], target, scope["headers"], b"".join(self.chunks), timeout=left
+            )
+        except TimeoutError:
+            return Reply(failure(504, "Deadline Exceeded"))
+        except OSError as error:
+            return Reply(failure(503, str(error) or type(error).__name__))
+        if version is None or answer.status != 200 or any(name == b"content-encoding" for name, _ in answer.headers):
+            return Reply(answer)
+        return Reply(answer, answer._replace(headers=tuple(pair for pair in answer.headers if pair[0] != b"date")))
+
+
+class RestService:
+    """An ASGI endpoint for everything that is not gRPC."""
+
+    def __init__(self, pipeline: Pipeline, upstream: RestUpstream, bodies: Bodies) -> None:
+        self.pipeline = pipeline
+        self.upstream = upstream
+        self.draining = False
+        """While draining, HTTP/1.1 clients are told to come back on another connection."""
+        self._bodies = bodies
+        self._counts = pipeline.measures.rest
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        try:
+            answer = await self._answer(scope, receive)
+        except Refused as refused:
+            answer = refusal(refused)
+        self._counts.responses[str(answer.status)] += 1
+        headers = list(answer.headers)
+        if self.draining and scope["http_version"] == "1.1":
+            headers.append((b"connection", b"close"))
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        await send({"type": "http.response.body", "body": answer.body})
+
+    async def _answer(self, scope: Scope, receive: Receive) -> Answer:
+        arrived = asyncio.get_running_loop().time()
+        try:
+            chunks, length = await self._bodies.read(receive)
+        except Refused as refused:
+            self._counts.refused[refused.reason] += 1
+            raise
+        except asyncio.CancelledError:
+            self._counts.refused[Refusal.CLIENT_GONE] += 1
+            raise
+        try:
+            return await self.pipeline.answer(RestQuestion(self, scope, chunks, arrived), self._counts)
+        finally:
+            self._bodies.release(length)
+
+
+def failure(status: int, message: str, *headers: tuple[bytes, bytes]) -> Answer:
+    """An error of our own, in the server's form."""
+    body = json.dumps({"error": message}).encode()
+    return Answer(
+        status, ((b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()), *headers), body
+    )
+
+
+def refusal(refused: Refused) -> Answer:
+    """How a refused request is told; Retry-After is in whole seconds."""
+    status = _STATUS_OF_REFUSAL.get(refused.reason, 429)
+    if refused.retry_after is None:
+        return failure(status, refused.message)
+    return failure(status, refused.message, (b"retry-after", str(math.ceil(refused.retry_after)).encode()))

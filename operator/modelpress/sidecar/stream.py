@@ -1,0 +1,106 @@
+"""One call on an HTTP/2 connection: what is still to be sent, and what has come back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from modelpress.sidecar.headers import Headers
+
+
+class UpstreamResponse(NamedTuple):
+    """A complete response. A response of trailers only has no headers."""
+
+    headers: Headers
+    body: bytes
+    trailers: Headers
+
+
+class Unprocessed(Exception):
+    """The peer has certainly not looked at the request: it may be sent again."""
+
+
+class Reset(Exception):
+    """The call was broken off after the peer may have begun it; `code` is the HTTP/2 error code, None without one."""
+
+    def __init__(self, message: str, code: int | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Stream:
+    """A request body is a list of chunks that are never joined; `number` is 0 until the stream is open."""
+
+    __slots__ = (
+        "_chunk",
+        "_headers",
+        "_offset",
+        "block",
+        "body",
+        "chunks",
+        "future",
+        "number",
+        "reset",
+        "sent",
+        "timer",
+        "window",
+    )
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, block: bytes, chunks: Sequence[bytes]) -> None:
+        self.future: asyncio.Future[UpstreamResponse] = loop.create_future()
+        self.number = 0
+        self.block = block
+        self.chunks = chunks
+        self.window = 0
+        self.sent = False
+        """Whether everything has been handed to the transport, END_STREAM included."""
+        self.reset = False
+        """Whether the peer knows that the stream is over."""
+        self.timer: asyncio.TimerHandle | None = None
+        self.body: list[bytes] = []
+        self._headers: list[Headers] = []
+        self._chunk = 0
+        self._offset = 0
+
+    def take(self, room: int) -> tuple[list[bytes], int]:
+        """The next pieces of the body, `room` bytes at most, and their length; sets `sent` with the last."""
+        pieces: list[bytes] = []
+        length = 0
+        while self._chunk < len(self.chunks) and length < room:
+            chunk = self.chunks[self._chunk]
+            piece = chunk if not self._offset and len(chunk) <= room - length else self._cut(chunk, room - length)
+            pieces.append(piece)
+            length += len(piece)
+            self._offset += len(piece)
+            if self._offset >= len(chunk):
+                self._chunk += 1
+                self._offset = 0
+        self.sent = self._chunk >= len(self.chunks)
+        return pieces, length
+
+    def _cut(self, chunk: bytes, room: int) -> bytes:
+        return chunk[self._offset : self._offset + room]
+
+    def add_headers(self, headers: Headers) -> None:
+        """A header block; interim responses (1xx) are left out."""
+        status = next((value for name, value in headers if name == b":status"), None)
+        if status is None or not status.startswith(b"1"):
+            self._headers.append(headers)
+
+    def finish(self) -> None:
+        """The response is complete."""
+        if self.future.done():
+            return
+        if not self._headers:
+            self.fail(Reset("The model server ended the stream without headers"))
+            return
+        trailers = self._headers[-1]
+        headers = self._headers[0] if len(self._headers) > 1 else ()
+        body = self.body[0] if len(self.body) == 1 else b"".join(self.body)
+        self.future.set_result(UpstreamResponse(headers, body, trailers))
+
+    def fail(self, error: Exception) -> None:
+        """The call ends with an error, unless it has ended."""
+        if not self.future.done():
+            self.future.set_exception(error)
