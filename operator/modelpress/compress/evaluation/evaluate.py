@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
-from modelpress.api import gate
 from modelpress.api import request as requests
 from modelpress.api.artifact import ArtifactManifest, Candidate
 from modelpress.api.errors import Invalid
-from modelpress.api.measurement import Compared, Evaluation, Evidence, LatencyMeasured, Measurements
+from modelpress.api.measurement import Compared, Evaluation, LatencyMeasured, Measurements
 from modelpress.api.request import Request
-from modelpress.compress import dataset
 from modelpress.compress.dataset import Rows
 from modelpress.compress.evaluation import comparison, examples, latency
 from modelpress.compress.evaluation.client import Client, DoesNotLoad, Endpoint, ServerRefused, wait_available
@@ -24,14 +21,6 @@ LOAD_SECONDS = 300.0
 DEFAULT_SIGNATURE = "serving_default"
 LATENCY_REQUESTS = 64
 """Different requests that latency is measured with, in turn."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Examples:
-    """Rows to measure on, and what they prove."""
-
-    rows: Rows
-    evidence: Evidence
 
 
 def key(request: Request, candidate: Candidate, *, rows: Rows | None, image: str | None) -> str:
@@ -68,10 +57,10 @@ def evaluate(
     if found is not None:
         return found
     wait_available(source, timeout_seconds=LOAD_SECONDS)
-    signature_name = _signature_name(request, manifest)
-    with Client(source, signature_name) as before, Client(candidate_endpoint, signature_name) as after:
-        signature = _signature(before, signature_name)
-        chosen = _examples(request, manifest, signature, rows)
+    called = signature_name(request, manifest)
+    with Client(source, called) as before, Client(candidate_endpoint, called) as after:
+        signature = signature_of(before, called)
+        chosen = examples.chosen(request, manifest, signature, rows)
         measurements = _measured(request, chosen, signature, (source, before), (candidate_endpoint, after), progress)
     evaluation = Evaluation(
         key=name,
@@ -130,7 +119,7 @@ Side = tuple[Endpoint, Client]
 
 
 def _measured(
-    request: Request, chosen: Examples, signature: Signature, source: Side, candidate: Side, progress: Progress
+    request: Request, chosen: examples.Examples, signature: Signature, source: Side, candidate: Side, progress: Progress
 ) -> Measurements:
     try:
         wait_available(candidate[0], timeout_seconds=LOAD_SECONDS)
@@ -198,14 +187,16 @@ def _sizes(manifest: ArtifactManifest, candidate: Candidate) -> Compared:
     return Compared(source=before, value=after, ratio=after / before if before else float("inf"))
 
 
-def _signature_name(request: Request, manifest: ArtifactManifest) -> str:
+def signature_name(request: Request, manifest: ArtifactManifest) -> str:
+    """The signature to measure: that of the evaluation data, else serving_default, else the first."""
     if request.data and request.data.evaluation:
         return request.data.evaluation.signature
     names = manifest.source.signatures
     return DEFAULT_SIGNATURE if DEFAULT_SIGNATURE in names or not names else names[0]
 
 
-def _signature(client: Client, name: str) -> Signature:
+def signature_of(client: Client, name: str) -> Signature:
+    """A signature as the server describes it. Raises Invalid where there is none of that name."""
     known = client.signatures()
     if name not in known:
         raise Invalid(
@@ -214,17 +205,3 @@ def _signature(client: Client, name: str) -> Signature:
             field="spec.data.evaluation.signature",
         )
     return known[name]
-
-
-def _examples(request: Request, manifest: ArtifactManifest, signature: Signature, rows: Rows | None) -> Examples:
-    if rows is not None:
-        fitting = dataset.bound(rows, signature, role="evaluation")
-        labelled = any(metric.type in gate.LABELLED_METRICS for metric in request.gate.metrics)
-        return Examples(fitting, "Labelled" if labelled else "Unlabelled")
-    recorded = None
-    if manifest.warmup is not None and manifest.warmup.records:
-        path = layout.opened(request.store, request.namespace).artifact(manifest.key) / manifest.warmup.path
-        recorded = examples.recorded(path, signature)
-    if recorded is not None:
-        return Examples(recorded, "WarmupRequests")
-    return Examples(examples.synthetic(signature), "Synthetic")

@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
+from modelpress.api import gate
+from modelpress.api.artifact import ArtifactManifest
 from modelpress.api.errors import Invalid
+from modelpress.api.measurement import Evidence
 from modelpress.api.request import Request
 from modelpress.compress import dataset
 from modelpress.compress.dataset import Rows
 from modelpress.compress.evaluation import codec
 from modelpress.compress.evaluation.scores import Array
 from modelpress.compress.signature import Signature, Tensor
+from modelpress.storage import layout
 
 EVALUATION_SAMPLES = 10_000
 SYNTHETIC_ROWS = 64
 UNKNOWN_SIZE = 32
 """Size that stands for an axis of any size, the first one aside."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Examples:
+    """Rows to measure on, and what they prove."""
+
+    rows: Rows
+    evidence: Evidence
 
 
 def evaluation_rows(request: Request) -> Rows | None:
@@ -31,6 +44,21 @@ def evaluation_rows(request: Request) -> Rows | None:
         return None
     rows = dataset.load(request.data.evaluation, role="evaluation", default_samples=EVALUATION_SAMPLES)
     return rows
+
+
+def chosen(request: Request, manifest: ArtifactManifest, signature: Signature, rows: Rows | None) -> Examples:
+    """`rows` as the signature takes them where there are any; else recorded requests; else synthetic ones.
+
+    Raises Invalid where data and signature do not fit, `DataRequired` where examples cannot be guessed.
+    """
+    if rows is not None:
+        labelled = any(metric.type in gate.LABELLED_METRICS for metric in request.gate.metrics)
+        return Examples(dataset.bound(rows, signature, role="evaluation"), "Labelled" if labelled else "Unlabelled")
+    found = None
+    if manifest.warmup is not None and manifest.warmup.records:
+        path = layout.opened(request.store, request.namespace).artifact(manifest.key) / manifest.warmup.path
+        found = recorded(path, signature)
+    return Examples(found, "WarmupRequests") if found else Examples(synthetic(signature), "Synthetic")
 
 
 def recorded(path: Path, signature: Signature) -> Rows | None:
