@@ -28,7 +28,8 @@ ATTEMPTS = 3
 """Between choosing a free port and listening on it somebody else may take it."""
 
 ADMIN = "admin"
-USERS = (ADMIN, "controller-manager", "scheduler")
+OPERATOR = "operator"
+USERS = (ADMIN, OPERATOR, "controller-manager", "scheduler")
 
 AUDIT_POLICY = {
     "apiVersion": "audit.k8s.io/v1",

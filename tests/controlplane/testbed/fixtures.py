@@ -18,7 +18,7 @@ from testbed import build, controlplane
 from testbed.controlplane import ControlPlane
 from testbed.kubelet import Kubelet, until
 
-from modelpress.kube import client
+from modelpress.kube import client, kinds
 from modelpress.kube.client import Cluster
 from modelpress.kube.kinds import Manifest
 
@@ -113,9 +113,8 @@ def helm(control_plane: ControlPlane, programs: dict[str, Path]) -> Kubectl:
 def crd(kubectl: Kubectl) -> str:
     """The CustomResourceDefinition of crds/, installed and served; its name."""
     kubectl("apply", "--server-side", "-k", str(CRDS))
-    kubectl("wait", "--for=condition=Established", f"crd/{CRD_NAME}", f"--timeout={CRD_READY_SECONDS}s")
     deadline = time.monotonic() + CRD_READY_SECONDS
-    while True:  # for a moment after Established the server still answers 404 or 429
+    while True:  # for a moment the server answers 404, then 429
         try:
             kubectl("get", "compressedmodels", "-A")
             return CRD_NAME
@@ -138,6 +137,22 @@ async def namespace(cluster: Cluster) -> AsyncIterator[str]:
     live = await cluster.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
     yield name
     await cluster.delete(live)
+
+
+@pytest.fixture
+def model(crd: str, cluster: Cluster, namespace: str) -> Callable[..., Awaitable[Manifest]]:
+    """`await model("bert", spec={…})`: applies a CompressedModel, by default the smallest; returns the live object."""
+
+    async def make(name: str, spec: Manifest | None = None, **metadata: Manifest) -> Manifest:
+        manifest = {
+            "apiVersion": kinds.MODEL.api_version,
+            "kind": kinds.MODEL.kind,
+            "metadata": {"name": name, "namespace": namespace, **metadata},
+            "spec": spec or {"source": {"uri": f"pvc://models/{name}"}},
+        }
+        return await cluster.apply(manifest)
+
+    return make
 
 
 @pytest.fixture
