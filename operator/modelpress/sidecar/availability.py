@@ -1,4 +1,9 @@
-"""Which version of the model answers: read from the server's own status, because an open port or a 200 says nothing."""
+"""Which version of the model answers: read from the server's own status, because an open port or a 200 says nothing.
+
+In a pod the server has one version directory, whose content is the artifact of the sidecar's identity. Where versions
+change under a running server all the same, an answer of another version is noticed by the next miss over gRPC, and
+after STEADY_PERIOD at the latest.
+"""
 
 from __future__ import annotations
 
@@ -78,16 +83,17 @@ class Availability:
                     await self._doubt.wait()
             except TimeoutError:
                 continue
+            await asyncio.sleep(STARTING_PERIOD)  # a server that never says its version must not be asked all the time
             self._doubt.clear()
-            await asyncio.sleep(0)
 
     async def _ask(self) -> Status:
         try:
             self.status = parse(*await self._fetch())
+            self.version = self.status.version
         except (OSError, TimeoutError) as error:
+            # The version stays: a server that is slow to tell its status is busy, and needs the cache most.
             reason = str(error) or type(error).__name__
             self.status = Status((), f"The model server's REST port does not answer: {reason}")
         finally:
             self._asking = None
-        self.version = self.status.version
         return self.status

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from enum import Enum, auto
 from typing import Any
 
+from google.protobuf.message import DecodeError
+
 from modelpress.sidecar import grpc_codes, key
 from modelpress.sidecar.answer import HOP_BY_HOP, Answer
 from modelpress.sidecar.body import Bodies, Receive, Scope, Send
@@ -186,8 +188,11 @@ class GrpcService:
 
     def _health(self, message: bytes) -> Answer:
         self._counts.bypassed[Bypass.NOT_CACHEABLE] += 1
-        request = HealthCheckRequest.FromString(message)
-        if request.service not in HEALTH_SERVICES:
+        try:
+            service = HealthCheckRequest.FromString(message).service
+        except DecodeError:
+            return grpc_codes.failure(GrpcCode.INTERNAL, "The request could not be parsed")
+        if service not in HEALTH_SERVICES:
             return grpc_codes.failure(GrpcCode.NOT_FOUND, "unknown service")
         return Answer(200, (CONTENT_TYPE,), SERVING if self._serving() else NOT_SERVING, OK_TRAILERS)
 
@@ -201,8 +206,11 @@ class GrpcService:
             or int.from_bytes(body[1:5], "big") != len(body) - 5
         ):
             return False
-        if PredictResponse.FromString(body[5:]).model_spec.version.value == version:
-            return True
+        try:
+            if PredictResponse.FromString(body[5:]).model_spec.version.value == version:
+                return True
+        except DecodeError:
+            return False
         self.pipeline.availability.suspect()
         return False
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from modelpress.sidecar.key import Identity, Part, common, digest
 
-LARGEST_CANONICAL = 4 * 2**20
-"""Bytes. Longer bodies are keyed by their bytes alone: parsing takes about twenty times their size in memory."""
+LARGEST_CANONICAL = 2**18
+"""Bytes. Longer bodies are keyed by their bytes alone: parsing takes long and twenty times their size in memory."""
 
 
 FORMS = {"instances": b"row", "inputs": b"columnar"}

@@ -84,9 +84,12 @@ class Level1:
     def __init__(self, identity: Identity, version: int, method: str) -> None:
         self._key = digest(common(identity, version, method))
 
-    def digest(self, chunks: Iterable[bytes]) -> bytes:
-        """32 bytes that name the exact bytes of a request; how they were cut into chunks does not matter."""
-        hasher = blake3(key=self._key)
+    def digest(self, context: bytes, chunks: Iterable[bytes]) -> bytes:
+        """32 bytes that name the exact bytes of a request; how they were cut into chunks does not matter.
+
+        `context` is what the answer depends on beside the body.
+        """
+        hasher = blake3(len(context).to_bytes(8, "little") + context, key=self._key)
         for chunk in chunks:
             hasher.update(chunk)
         return hasher.digest()

@@ -38,6 +38,8 @@ class Question(ABC):
 
     method: str
     """Part of the key, e.g. `grpc/Predict`."""
+    context: bytes = b""
+    """What the answer depends on beside the method and the body, as it was sent."""
     chunks: list[bytes]
     runs_model = True
     """False for status and metadata, which never wait in line."""
@@ -123,7 +125,7 @@ class Pipeline:
             return found
         flight = self._flights.get(key)
         if flight is not None:
-            shared = await _share(flight, question.deadline)
+            shared = await _share(flight, question.deadline, counts)
             if shared is not None:
                 counts.coalesced += 1
                 return shared
@@ -142,7 +144,7 @@ class Pipeline:
         level1 = self._level1.get((version, question.method))
         if level1 is None:
             level1 = self._level1[version, question.method] = Level1(self.identity, version, question.method)
-        raw = level1.digest(question.chunks)
+        raw = level1.digest(question.context, question.chunks)
         key = self._memo.get(raw)
         middle = time.perf_counter()
         self.measures.lookup_seconds.observe(middle - started)
@@ -157,7 +159,7 @@ class Pipeline:
 
     async def _forward(self, question: Question, counts: Protocol, reason: Bypass) -> Answer:
         if question.runs_model:
-            await self._enter(question)
+            await self._enter(question, counts)
         counts.bypassed[reason] += 1
         return await self._call(question, None, None, None)
 
@@ -166,14 +168,14 @@ class Pipeline:
         if key not in self._flights:
             flight = self._flights[key] = asyncio.get_running_loop().create_future()
         try:
-            await self._enter(question)
+            await self._enter(question, counts)
         except BaseException:
             self._land(key, flight, None)
             raise
         counts.misses += 1
         return await self._call(question, key, version, flight)
 
-    async def _enter(self, question: Question) -> None:
+    async def _enter(self, question: Question, counts: Protocol) -> None:
         """A place in the model, perhaps after waiting in line."""
         if self.limiter.take():
             self.measures.queue_seconds.observe(0.0)
@@ -181,6 +183,9 @@ class Pipeline:
         started = time.perf_counter()
         try:
             await self.limiter.acquire(question.deadline, question.gone)
+        except asyncio.CancelledError:
+            counts.refused[Refusal.CLIENT_GONE] += 1
+            raise
         finally:
             self.measures.queue_seconds.observe(time.perf_counter() - started)
 
@@ -227,13 +232,16 @@ class Pipeline:
             flight.set_result(kept)
 
 
-async def _share(flight: asyncio.Future[Answer | None], deadline: float) -> Answer | None:
+async def _share(flight: asyncio.Future[Answer | None], deadline: float, counts: Protocol) -> Answer | None:
     """The answer to somebody else's equal question, None where there is none to share."""
     try:
         async with asyncio.timeout_at(deadline):
             return await asyncio.shield(flight)
     except TimeoutError as error:
         raise Refused(Refusal.DEADLINE, "Deadline Exceeded while an equal request was in the model") from error
+    except asyncio.CancelledError:
+        counts.refused[Refusal.CLIENT_GONE] += 1
+        raise
 
 
 def _memo(size: int) -> cachebox.LRUCache[bytes, bytes | Bypass]:

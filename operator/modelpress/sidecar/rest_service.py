@@ -37,8 +37,8 @@ class RestQuestion(Question):
         self._match = _PREDICT.fullmatch(scope["raw_path"].decode("latin-1")) if self.runs_model else None
         self._origin = next((value for name, value in scope["headers"] if name == b"origin"), b"")
         self.bypass = self._unsuitable()
-        # Level 1 stands for all that the key depends on, so what is not in the body is in the method.
-        self.method = "rest/predict " + ",".join(map(repr, (self._named(), self._origin)))
+        self.method = "rest/predict"
+        self.context = repr((self._named(), self._origin)).encode()
 
     def _named(self) -> tuple[str | None, ...]:
         return self._match.groups() if self._match else ()
