@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import secrets
+import subprocess
 from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
 
-from modelpress.api import admission, crd, document
+from modelpress.api import admission, document
+from modelpress.api.errors import InvalidResource
 from modelpress.kube.client import ApiError
 
 ROOT = Path(__file__).parents[2]
@@ -31,35 +34,39 @@ def collection(namespace):
     return f"/apis/modelpress.dev/v1alpha1/namespaces/{namespace}/compressedmodels"
 
 
-async def answer(cluster, namespace, case):
+async def answer(cluster, case):
     """The causes of the server's refusal as (field, message), [] where it accepts."""
     strict = {"fieldValidation": "Strict", "dryRun": "All"}
-    wanted = resource(namespace, case["spec"])
+    name = f"case-{secrets.token_hex(4)}"
+    wanted = resource("default", case["spec"], name)
     try:
         if "before" not in case:
-            await cluster.request("POST", collection(namespace), wanted, query=strict)
+            await cluster.request("POST", collection("default"), wanted, query=strict)
             return []
-        live = await cluster.request("POST", collection(namespace), resource(namespace, case["before"]))
-        wanted["metadata"]["resourceVersion"] = live["metadata"]["resourceVersion"]
-        await cluster.request("PUT", f"{collection(namespace)}/model", wanted, query=strict)
-        return []
+        live = await cluster.request("POST", collection("default"), resource("default", case["before"], name))
+        try:
+            wanted["metadata"]["resourceVersion"] = live["metadata"]["resourceVersion"]
+            await cluster.request("PUT", f"{collection('default')}/{name}", wanted, query=strict)
+            return []
+        finally:
+            await cluster.delete(live)
     except ApiError as error:
         assert error.status in (400, 422), error
         return [(cause.get("field", ""), cause.get("message", "")) for cause in error.causes] or [("", error.message)]
 
 
-def ours(namespace, case):
+def ours(case):
     """What we say to the same."""
     old = None
     if "before" in case:
-        old = admission.admit(resource(namespace, case["before"]), where="Cluster").document
-    return admission.admit(resource(namespace, case["spec"]), where="Cluster", old=old).problems
+        old = admission.admit(resource("default", case["before"]), where="Cluster").document
+    return admission.admit(resource("default", case["spec"]), where="Cluster", old=old).problems
 
 
 @pytest.mark.usefixtures("crd")
 @pytest.mark.parametrize("case", CASES, ids=[case["name"].replace(" ", "-") for case in CASES])
-async def test_server_and_validate_agree(cluster, namespace, case):
-    causes, problems = await answer(cluster, namespace, case), ours(namespace, case)
+async def test_server_and_validate_agree(cluster, case):
+    causes, problems = await answer(cluster, case), ours(case)
     assert bool(causes) == ("field" in case), causes
     assert bool(problems) == ("field" in case), problems
     broken_rules = {(problem.field, problem.message) for problem in problems if problem.reason == "Invalid"}
@@ -123,3 +130,51 @@ def test_columns_show_what_matters(kubectl, namespace, crd):
     kubectl("apply", "-f", "-", stdin=json.dumps(resource(namespace, {}, name="resnet50")))
     headings = kubectl("get", "cmodel", "-n", namespace).splitlines()[0].split()
     assert headings == ["NAME", "READY", "AVAILABLE", "REASON", "PODS", "SIZE", "LATENCY", "DROP", "EVIDENCE", "AGE"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "serving: {replicas: 2.0}",
+        "serving: {replicas: 1e0}",
+        "recipe: {steps: [{prune: {threshold: 1e-4}}]}",
+        "serving: {modelName: off}",
+        "serving: {modelName: yes}",
+        "serving: {modelName: y}",
+        "serving: {modelName: Nn}",
+        "serving: {modelName: 2026-11-22}",
+        "serving: {modelName: 12:30}",
+        "serving: {modelName: ~}",
+        "serving: {modelName: 0x10}",
+        "serving: {replicas: 0x10}",
+        "cache: {ttl: .inf}",
+        "cache: {memory: {size: 1Gi}, ttl: 1h30m}",
+    ],
+)
+def test_kubectl_and_validate_read_yaml_alike(kubectl, crd, text):
+    file = (
+        "apiVersion: modelpress.dev/v1alpha1\nkind: CompressedModel\nmetadata: {name: a, namespace: default}\n"
+        f"spec:\n  source: {{uri: 'pvc://models/x'}}\n  {text}\n"
+    )
+    assert _accepts(
+        lambda: kubectl("create", "--dry-run=server", "--validate=strict", "-f", "-", stdin=file)
+    ) == _accepts(lambda: document.parse(file, where="Cluster"))
+
+
+@pytest.mark.parametrize("name", ["a", "a" * 40, "a" * 41, "1a", "a.b", "A", "a-", "resnet-50"])
+async def test_names_leave_room_for_those_of_jobs(cluster, crd, name):
+    wanted = resource("default", {}, name)
+    try:
+        await cluster.request("POST", collection("default"), wanted, query={"dryRun": "All"})
+        is_accepted = True
+    except ApiError:
+        is_accepted = False
+    assert is_accepted == (not admission.admit(wanted, where="Cluster").problems)
+
+
+def _accepts(act):
+    try:
+        act()
+    except (subprocess.CalledProcessError, InvalidResource):
+        return False
+    return True

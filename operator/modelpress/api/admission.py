@@ -71,8 +71,6 @@ class _Walk:
             value = self._mapping(schema, value, at, old if isinstance(old, dict) else {})
         elif isinstance(value, list):
             value = self._list(schema, value, at)
-        elif schema.get("type") == "integer" and isinstance(value, float):
-            value = int(value)
         if len(self.problems) == before:
             self._rules(schema, value, at, old)
         return value
@@ -100,6 +98,8 @@ class _Walk:
         return out
 
     def _list(self, schema: Schema, value: list[Any], at: str) -> list[Any]:
+        if "items" not in schema:
+            return value
         items = [self.value(schema["items"], item, f"{at}[{index}]") for index, item in enumerate(value)]
         kind = schema.get("x-kubernetes-list-type")
         keys = schema.get("x-kubernetes-list-map-keys", ())

@@ -115,7 +115,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _is_integer(value: Any) -> bool:
-    return _is_number(value) and (isinstance(value, int) or value.is_integer())
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 _IS: dict[str, Callable[[Any], bool]] = {

@@ -21,7 +21,8 @@ from modelpress.api.errors import InvalidResource, Problem
 from modelpress.api.resource import CompressedModel
 from modelpress.api.rules import Where
 
-_YAML_1_1_BOOLEANS = re.compile("^(?:yes|Yes|YES|no|No|NO|on|On|ON|off|Off|OFF)$")
+_YAML_1_1_BOOLEANS = re.compile("^(?:y|Y|n|N|yes|Yes|YES|no|No|NO|on|On|ON|off|Off|OFF)$")
+_EXPONENTIAL_IN_GO = 1e21
 _MERGE = "tag:yaml.org,2002:merge"
 
 
@@ -144,16 +145,16 @@ class _Resolver(VersionedResolver):
 
 
 class _Constructor(SafeConstructor):
-    """Only what JSON knows: dates stay text, and there is no infinity."""
+    """Only what JSON knows, as kubectl writes it: dates stay text, 2.0 is 2, and there is no infinity."""
 
     def text(self, node: ScalarNode) -> str:
         return str(node.value)
 
-    def finite(self, node: ScalarNode) -> float:
+    def finite(self, node: ScalarNode) -> int | float:
         number = float(self.construct_yaml_float(node))
         if not math.isfinite(number):
             raise ValueError(f"line {node.start_mark.line + 1}: {node.value} is not a number that JSON knows")
-        return number
+        return int(number) if number.is_integer() and abs(number) < _EXPONENTIAL_IN_GO else number
 
 
 _Resolver.add_implicit_resolver("tag:yaml.org,2002:bool", _YAML_1_1_BOOLEANS, list("yYnNoO"))

@@ -67,7 +67,7 @@ def _summary(rows: list[Row], where: Where) -> str:
     """The verdict on any value; where only some values are refused, that."""
     ordered: tuple[Verdict, ...] = ("Refused", "Reported")
     for verdict in ordered:
-        if any(row.verdict(where) == verdict and row.values is None for row in rows):
+        if any(row.verdict(where) == verdict and not row.shown_values for row in rows):
             return verdict
     partly = next((verdict for verdict in ordered if any(row.verdict(where) == verdict for row in rows)), None)
     return f"Some values {partly.lower()}" if partly else "Honoured"
