@@ -54,7 +54,7 @@ def listen(assembled: Assembled, flags: Mapping[str, Value], *, host: str | None
     rpc_server = rpc.start(
         assembled.versions,
         assembled.metrics,
-        addresses=_addresses(flags, host),
+        addresses=addresses(flags, host),
         threads=max(1, int(flags["grpc_max_threads"])),
         check_methods=bool(flags["enable_signature_method_name_check"]),
         as_content=bool(flags["enable_serialization_as_tensor_content"]),
@@ -95,7 +95,8 @@ def _reread(versions: Versions, flags: Mapping[str, Value], period: int) -> None
             log.error("Re-reading %s failed, the configuration stays: %s", flags["model_config_file"], failure)
 
 
-def _addresses(flags: Mapping[str, Value], host: str | None) -> Sequence[str]:
+def addresses(flags: Mapping[str, Value], host: str | None) -> Sequence[str]:
+    """Where gRPC listens."""
     tcp = [f"{host or '0.0.0.0'}:{flags['port']}"] if flags["port"] else []  # noqa: S104 - as TensorFlow Serving
     socket = [f"unix:{flags['grpc_socket_path']}"] if flags["grpc_socket_path"] else []
     return [*tcp, *socket]

@@ -41,7 +41,7 @@ def regress(servable: Servable, request: Any, *, metrics: Metrics) -> tuple[Sign
 
 def infer(servable: Servable, version: int, request: Any, *, metrics: Metrics) -> Any:
     """All tasks of a MultiInferenceRequest in one run; raises Failure."""
-    tasks = []
+    tasks: list[tuple[Signature, Sequence[str]]] = []
     for task in request.tasks:
         if not task.model_spec.name:
             raise invalid_argument("Found ModelSpec with an empty model name.")

@@ -83,7 +83,7 @@ _BOOLEANS = {"true": True, "1": True, "": True, "false": False, "0": False}
 
 
 def parse(arguments: Sequence[str]) -> Mapping[str, Value]:
-    """Every flag's value, the last of repeated ones; raises Invalid for what tensorflow_model_server or we do not know."""
+    """Every flag's value, the last of repeated ones; raises Invalid for a flag or a value that is not known."""
     values: dict[str, Value] = {flag.name: flag.default for flag in FLAGS}
     for argument in arguments:
         name, equals, text = argument.removeprefix("--").partition("=")

@@ -67,8 +67,8 @@ def _values(signature: Signature, given: Mapping[str, Array]) -> Sequence[Array]
             value = signature.defaults[alias]
         else:
             raise invalid_argument(
-                f"Signature input alias: {alias}(feed name: {feed}) not found in request and no default value provided. "
-                f"Inputs expected to be in the request {{{_set(given)}}}, or default input alias set: "
+                f"Signature input alias: {alias}(feed name: {feed}) not found in request and no default value "
+                f"provided. Inputs expected to be in the request {{{_set(given)}}}, or default input alias set: "
                 f"{_set(signature.defaults)}"
             )
         values.append(value)

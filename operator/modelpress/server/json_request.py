@@ -1,4 +1,4 @@
-"""JSON bodies to arrays: fast through numpy where the result cannot differ, else value by value with the exact error."""
+"""JSON bodies to arrays: through numpy where the result cannot differ, else value by value with the exact error."""
 
 from __future__ import annotations
 
@@ -116,9 +116,15 @@ def lossless(value: float, dtype: int) -> bool:
 
 def type_name(value: Any) -> str:
     """RapidJSON's name of a value's type."""
-    if value is None or isinstance(value, bool):
-        return {None: "Null", True: "True", False: "False"}[value]
-    return {dict: "Object", list: "Array", str: "String"}.get(type(value), "Number")
+    if value is None:
+        return "Null"
+    if isinstance(value, bool):
+        return str(value)
+    if isinstance(value, dict):
+        return "Object"
+    if isinstance(value, list):
+        return "Array"
+    return "String" if isinstance(value, str) else "Number"
 
 
 def _lenient(body: bytes) -> Any:

@@ -30,8 +30,10 @@ _HOST_VARIABLE = "MODELPRESS_SERVE_HOST"
 # Below the ephemeral range: no outgoing connection takes a port between its choice and its use.
 _PORTS = range(20000, 32000)
 _LOG_LINES = 12
+# The most telling first.
+_REASONS = ("Failed to start server", "cannot be loaded", "Could not find base path", "No versions of servable")
 
-# PR_SET_PDEATHSIG follows the thread that started the child, so one thread that lives as long as the program starts all.
+# The parent whose death PR_SET_PDEATHSIG notices is a thread: one that lives as long as the program starts them all.
 _spawner = ThreadPoolExecutor(1, thread_name_prefix="model-server-spawner")
 
 
@@ -88,7 +90,8 @@ class ServerProcess:
                 raise DoesNotLoad(f"{self.description} ended with status {status}: {self._last_words()}")
             if time.monotonic() > deadline:
                 raise DoesNotLoad(
-                    f"{self._model_name} was not available after {timeout:g} s in {self.description}: {self._last_words()}"
+                    f"{self._model_name} was not available after {timeout:g} s in {self.description}: "
+                    f"{self._last_words()}"
                 )
             time.sleep(_POLL_SECONDS)
 
@@ -125,8 +128,11 @@ class ServerProcess:
 
     def _last_words(self) -> str:
         lines = self._log_path.read_text(errors="replace").splitlines()
-        said = [line for line in lines if "rror" in line or "rgument" in line] or lines
-        return " | ".join(said[-_LOG_LINES:]) or "it logged nothing"
+        for told in _REASONS:
+            said = [line for line in lines if told in line]
+            if said:
+                return said[-1]
+        return " | ".join(lines[-_LOG_LINES:]) or "it logged nothing"
 
 
 def start_server(

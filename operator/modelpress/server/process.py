@@ -73,7 +73,7 @@ def _serve(flags: Mapping[str, Value], stopping: _Stopping) -> int:
     host = os.environ.get(HOST_VARIABLE)
     rpc_server, rest_server = assembly.listen(assembled, flags, host=host)
     stopping.serving = True
-    log.info("Running gRPC ModelServer at %s:%s ...", host or "0.0.0.0", flags["port"])
+    log.info("Running gRPC ModelServer at %s ...", ", ".join(assembly.addresses(flags, host)))
     if rest_server is not None:
         log.info("Exporting HTTP/REST API at:%s:%s ...", host or "localhost", flags["rest_api_port"])
     stopping.event.wait()
@@ -88,5 +88,5 @@ def _drain(assembled: Any, rpc_server: Any, rest_server: Any) -> None:
     assembled.versions.stop()
     stopped = rpc_server.stop(DRAIN_SECONDS)
     if rest_server is not None:
-        rest_server.stop(DRAIN_SECONDS)
+        rest_server.stop()
     stopped.wait(DRAIN_SECONDS)

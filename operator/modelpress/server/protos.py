@@ -1,4 +1,4 @@
-"""Messages that tensorflow-serving-api leaves out of its wheel, with the field numbers of TensorFlow Serving's sources."""
+"""Messages that the wheel of tensorflow-serving-api leaves out, with TensorFlow Serving's field numbers."""
 
 from __future__ import annotations
 

@@ -13,11 +13,19 @@ import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from aiohttp import web
+from aiohttp import abc, http_parser, streams, web
 from google.protobuf import json_format
 from tensorflow_serving.apis import classification_pb2, regression_pb2
 
-from modelpress.server import example_request, examples, inference, json_request, json_response, metadata
+from modelpress.server import (
+    example_request,
+    examples,
+    inference,
+    json_request,
+    json_response,
+    metadata,
+    signatures,
+)
 from modelpress.server.failure import HTTP_STATUS, Code, Failure, invalid_argument
 from modelpress.server.metrics import Metrics
 from modelpress.server.versions import Versions
@@ -29,6 +37,8 @@ _INFERENCE = re.compile(_PLACE + r":(classify|regress|predict)")
 _STATUS = re.compile(r"(?i)/v1/models(?:/([^/:]+))?(?:/versions/(\d+)|/labels/([^/:]+))?(?:/(metadata))?")
 _LARGEST_VERSION = 2**63 - 1
 _BODY_LIMIT = 2**31 - 1
+_READ_BUFFER = 2**20
+_DRAIN_SECONDS = 10.0
 _GZIP_LIMIT = 100 * 1024 * 1024
 _NOT_FOUND = "<HTML><HEAD>\n<TITLE>404 Not Found</TITLE>\n</HEAD><BODY>\n<H1>Not Found</H1>\n</BODY></HTML>\n"
 _CORS = {
@@ -85,9 +95,9 @@ class Handler:
         document = json_request.parse(body)
         name = json_request.signature_name(document)
         with self._versions.use(model, version, label) as (_, servable):
-            signature = servable.signatures.get(name or inference.signatures.DEFAULT)
+            signature = servable.signatures.get(name or signatures.DEFAULT)
             if signature is None:
-                shown = name or inference.signatures.DEFAULT
+                shown = name or signatures.DEFAULT
                 raise invalid_argument(f'Serving signature name: "{shown}" not found in signature def')
             if self._check_methods:
                 inference.check_method(signature)
@@ -145,6 +155,18 @@ def decompressed(body: bytes) -> bytes:
     return text
 
 
+def _request(
+    loop: asyncio.AbstractEventLoop,
+    message: http_parser.RawRequestMessage,
+    payload: streams.StreamReader,
+    protocol: web.RequestHandler,
+    writer: abc.AbstractStreamWriter,
+    task: asyncio.Task[None],
+) -> web.BaseRequest:
+    """A request that may be as large as a gRPC one."""
+    return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=_BODY_LIMIT)
+
+
 class Server:
     """The HTTP server, with an event loop in a thread of its own."""
 
@@ -176,23 +198,27 @@ class Server:
         except OSError as error:
             raise Failure(Code.UNAVAILABLE, f"Cannot listen for HTTP on port {port}: {error}") from error
 
-    def stop(self, grace_seconds: float) -> None:
-        """Accept no more, let what runs finish within the grace."""
-        asyncio.run_coroutine_threadsafe(self._close(grace_seconds), self._loop).result(grace_seconds + 5)
+    def stop(self) -> None:
+        """Accept no more, let what runs finish within ten seconds."""
+        asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(_DRAIN_SECONDS + 5)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(5)
 
     async def _listen(self, host: str | None, port: int) -> None:
         server = web.Server(
-            self._handle, client_max_size=_BODY_LIMIT, auto_decompress=False, access_log=None, tcp_keepalive=True
+            self._handle,
+            request_factory=functools.partial(_request, self._loop),
+            # aiohttp would decompress without a cap.
+            auto_decompress=False,
+            access_log=None,
+            read_bufsize=_READ_BUFFER,
         )
-        self._runner = web.ServerRunner(server, handle_signals=False)
+        self._runner = web.ServerRunner(server, shutdown_timeout=_DRAIN_SECONDS)
         await self._runner.setup()
         await web.TCPSite(self._runner, host, port, backlog=1024).start()
 
-    async def _close(self, grace_seconds: float) -> None:
+    async def _close(self) -> None:
         if self._runner is not None:
-            self._runner._shutdown_timeout = grace_seconds
             await self._runner.cleanup()
 
     async def _handle(self, request: web.BaseRequest) -> web.Response:

@@ -1,4 +1,4 @@
-"""A SavedModel run the way TensorFlow Serving runs it: the v1 loader and one session, feeds and fetches by tensor name."""
+"""A SavedModel run as TensorFlow Serving runs it: the v1 loader, one session, feeds and fetches by tensor name."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def _load_failure(error: Exception, path: Path, tags: Sequence[str]) -> Failure:
     if isinstance(error, RuntimeError) and "could not be found in SavedModel" in str(error):
         return Failure(
             Code.NOT_FOUND,
-            f"Could not find meta graph def matching supplied tags: {{ {' '.join(tags)} }}. To inspect available tag-sets "
-            "in the SavedModel, please use the SavedModel CLI: `saved_model_cli`",
+            f"Could not find meta graph def matching supplied tags: {{ {' '.join(tags)} }}. To inspect available "
+            "tag-sets in the SavedModel, please use the SavedModel CLI: `saved_model_cli`",
         )
     return Failure(Code.INTERNAL, f"{type(error).__name__}: {error}")

@@ -1,4 +1,4 @@
-"""A TFLite version as TensorFlow Serving runs it: a pool of single-threaded interpreters, signatures from metadata only."""
+"""A TFLite version as TensorFlow Serving runs it: single-threaded interpreters, signatures from metadata only."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def _dtype(tensor: Any) -> int:
     number = types_pb2.DT_STRING if kind.kind in "OS" else tensors.DTYPE.get(kind, types_pb2.DT_INVALID)
     if number not in _TYPES:
         raise Failure(Code.INTERNAL, f"Unknown TfLite type: {kind}")
-    return number
+    return int(number)
 
 
 def _signatures(content: bytes, interpreter: _Interpreter) -> Mapping[str, signatures.Signature]:

@@ -40,9 +40,12 @@ def replay(servable: Servable, path: Path, *, iterations: int, metrics: Metrics)
     metrics.warmup_latency.add(elapsed, str(path), "OK")
     metrics.warmup_records.add(str(path), "OK", amount=count)
     log.info(
-        "Finished reading warmup data for model at %s. Number of warmup records read: %d. Elapsed time (microseconds): %d.",
-        file, count, elapsed,
-    )  # fmt: skip
+        "Finished reading warmup data for model at %s. Number of warmup records read: %d. "
+        "Elapsed time (microseconds): %d.",
+        file,
+        count,
+        elapsed,
+    )
 
 
 def _records(file: Path) -> Iterator[Any]:
