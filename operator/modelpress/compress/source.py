@@ -1,0 +1,142 @@
+"""The trained model as it was found, and its float32 SavedModel to which everything is compared."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from modelpress.api import identity
+from modelpress.api.artifact import File
+from modelpress.api.errors import Invalid
+from modelpress.api.source import Source
+from modelpress.storage import listing, location, transfer
+from modelpress.telemetry.progress import Progress
+
+Format = Literal["SavedModel", "Keras"]
+
+URI_FIELD = "spec.source.uri"
+_SAVED_MODEL = "saved_model.pb"
+_FORMATS_TO_COME = {".h5": "KerasHDF5", ".hdf5": "KerasHDF5", ".pb": "FrozenGraph", ".tflite": "TFLite"}
+
+
+@dataclass(frozen=True)
+class Found:
+    """A model where the source points to, recognised but not loaded."""
+
+    path: Path
+    """SavedModel directory or .keras file; of numbered versions the highest."""
+    format: Format
+    files: tuple[File, ...]
+    digest: str
+    """Content digest of `files`."""
+
+
+def find(source: Source, *, progress: Progress | None = None) -> Found:
+    """Recognises the model and reads its digest.
+
+    Raises Invalid `NotFound`, `NotAModel`, `UnsupportedFormat`, `UnsupportedScheme`, `DigestMismatch`.
+    """
+    root = location.resolve(source.uri, field=URI_FIELD)
+    if not root.exists():
+        raise Invalid("NotFound", f"nothing is at {source.uri}; check the path, and that it is mounted", field=URI_FIELD)
+    path = root.resolve()
+    if path.is_dir() and not (path / _SAVED_MODEL).exists():
+        path = listing.newest_version(path) or path
+    found = _format(path, source)
+    listed = listing.files(path, field=URI_FIELD, progress=progress)
+    digest = identity.content_digest(listed)
+    if source.digest is not None and source.digest != digest:
+        raise Invalid(
+            "DigestMismatch",
+            f"{source.uri} has the digest {digest}, {source.digest} was asked for; restore the content or change the pin",
+            field="spec.source.digest",
+        )
+    return Found(path, found, listed, digest)
+
+
+def write_float32(found: Found, destination: Path, wanted: Iterable[str] | None, *, progress: Progress) -> tuple[str, ...]:
+    """Writes the model as float32 SavedModel to the new directory `destination`, and returns the signatures to keep.
+
+    A SavedModel is copied as it is. `wanted` None means all signatures. Raises Invalid `NotAModel`, `UnknownSignature`,
+    `CodeNotTrusted`, `UnknownLayers`.
+    """
+    from modelpress.compress import keras_model
+
+    if found.format == "SavedModel":
+        transfer.copy(found.path, found.files, destination, progress=progress)
+    else:
+        with progress.step(f"Exporting {found.path.name} as SavedModel"):
+            keras_model.export(found.path, destination)
+    return signatures(destination, wanted)
+
+
+def signatures(directory: Path, wanted: Iterable[str] | None) -> tuple[str, ...]:
+    """The wanted signatures of a SavedModel, sorted; None means all. Raises Invalid `UnknownSignature`, `NotAModel`."""
+    from modelpress.compress import model
+
+    declared = model.signatures(directory)
+    names = tuple(sorted(declared if wanted is None else wanted))
+    unknown = [name for name in names if name not in declared]
+    if unknown:
+        raise Invalid(
+            "UnknownSignature",
+            f"the model has no signature {', '.join(unknown)}; it has {', '.join(declared) or 'none'}",
+            field="spec.source.signatures",
+        )
+    usable = [name for name in names if declared[name].inputs and declared[name].outputs]
+    if not usable:
+        raise Invalid(
+            "NotAModel",
+            "the SavedModel has no signature with inputs and outputs; export it with signatures= (tf.saved_model.save)",
+            field=URI_FIELD,
+        )
+    return tuple(usable)
+
+
+def _format(path: Path, source: Source) -> Format:
+    found: Format | None = None
+    if path.is_dir() and (path / _SAVED_MODEL).is_file():
+        found = "SavedModel"
+    elif path.is_file() and path.suffix == ".keras" and _is_keras(path):
+        found = "Keras"
+    if source.format not in ("Auto", "SavedModel", "Keras"):
+        raise _unsupported(source.format)
+    if found is None:
+        to_come = _FORMATS_TO_COME.get(path.suffix.lower()) if path.is_file() else None
+        raise _unsupported(to_come) if to_come else _not_a_model(path, source)
+    if source.format not in ("Auto", found):
+        raise Invalid(
+            "NotAModel", f"{source.uri} holds a {found}, not a {source.format}; set format: {found}", field="spec.source.format"
+        )
+    return found
+
+
+def _is_keras(path: Path) -> bool:
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return "config.json" in archive.namelist()
+
+
+def _unsupported(name: str) -> Invalid:
+    return Invalid(
+        "UnsupportedFormat",
+        f"{name} cannot be read by this version; save the model as SavedModel or .keras",
+        field="spec.source.format",
+    )
+
+
+def _not_a_model(path: Path, source: Source) -> Invalid:
+    if path.is_dir():
+        entries = sorted(entry.name for entry in path.iterdir())[:8]
+        there = f"a directory with {', '.join(entries) if entries else 'nothing'}"
+    else:
+        there = f"a file of {path.stat().st_size} bytes"
+    return Invalid(
+        "NotAModel",
+        f"{source.uri} is {there}; a SavedModel (saved_model.pb), numbered versions of one, or a .keras file is needed",
+        field=URI_FIELD,
+    )
