@@ -34,23 +34,25 @@ async def served_schema(cluster: Cluster) -> Manifest | None:
     return None
 
 
-def unknown_fields(expected: Manifest, served: Manifest, at: str = "") -> list[str]:
-    """Paths of fields in the expected structural schema that the served one lacks."""
+def unknown_fields(expected: Manifest, served: Manifest) -> list[str]:
+    """Paths of fields below `spec` and `status` of the expected structural schema that the served one lacks."""
+    ours = {name: schema for name, schema in expected["properties"].items() if name in ("spec", "status")}
+    return _unknown({"properties": ours}, served, "")
+
+
+def _unknown(expected: Manifest, served: Manifest, at: str) -> list[str]:
     missing: list[str] = []
     properties: dict[str, Any] = served.get("properties") or {}
     for name, schema in (expected.get("properties") or {}).items():
         path = f"{at}.{name}".lstrip(".")
-        if name not in properties:
-            missing.append(path)
-        else:
-            missing += unknown_fields(schema, _resolved(properties[name]), path)
+        missing += _unknown(schema, _resolved(properties[name]), path) if name in properties else [path]
     if expected.get("items") and served.get("items"):
-        missing += unknown_fields(expected["items"], _resolved(served["items"]), f"{at}[]")
+        missing += _unknown(expected["items"], _resolved(served["items"]), f"{at}[]")
     return missing
 
 
 def _resolved(schema: Manifest) -> Manifest:
-    """OpenAPI wraps a part with a default in `allOf`; metadata is a reference and never compared."""
+    """OpenAPI wraps a part that has a default in `allOf`."""
     options: list[Manifest] = schema.get("allOf") or []
     return {**schema, **options[0]} if len(options) == 1 else schema
 

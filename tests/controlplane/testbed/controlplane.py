@@ -60,13 +60,13 @@ class ControlPlane:
     def audit_log(self) -> Path:
         return self.folder / "audit.log"
 
-    def kubeconfig(self, user: str = ADMIN) -> Path:
+    def kubeconfig(self, user: str = ADMIN, *, server: str = "") -> Path:
         """Kubeconfig of one of `USERS`."""
-        return self.kubeconfig_for(user, self._tokens[user])
+        return self.kubeconfig_for(user, self._tokens[user], server=server)
 
     def kubeconfig_for(self, name: str, token: str, *, server: str = "") -> Path:
         """Writes a kubeconfig for whoever holds this token; `server` instead of the API server's own address."""
-        path = self.folder / f"{name}.kubeconfig"
+        path = self.folder / f"{name}{'-' + server.rpartition(':')[2] if server else ''}.kubeconfig"
         cluster = {"server": server or self.url, "certificate-authority": str(self.folder / "tls.crt")}
         config = {
             "apiVersion": "v1",
