@@ -14,6 +14,7 @@ from ruamel.yaml.constructor import SafeConstructor
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.resolver import VersionedResolver
+from ruamel.yaml.tag import Tag
 
 from modelpress.api import admission, bounds
 from modelpress.api.base import API_VERSION, GROUP, KIND
@@ -98,12 +99,12 @@ def _documents(text: str) -> Iterator[dict[str, Any]]:
     problems: list[Problem] = []
     try:
         for node in list(reader.compose_all(text)):
-            if node is None:
-                continue
             problems += _repeated(node, "")
             if problems:
                 continue
             document = reader.constructor.construct_document(node)
+            if document is None:
+                continue
             if not isinstance(document, dict):
                 problems.append(Problem("", f"{bounds.shown(document)} is not a mapping with apiVersion and kind"))
             elif isinstance(document.get("items"), list) and str(document.get("kind", "")).endswith("List"):
@@ -143,6 +144,11 @@ def _repeated(node: Node, at: str) -> Iterator[Problem]:
 class _Resolver(VersionedResolver):
     """YAML 1.2, but with the booleans of YAML 1.1, as in kubectl."""
 
+    def resolve(self, kind: Any, value: Any, implicit: Any) -> Any:
+        if kind is ScalarNode and implicit[0] and _YAML_1_1_BOOLEANS.match(value):
+            return Tag(suffix="tag:yaml.org,2002:bool")
+        return super().resolve(kind, value, implicit)
+
 
 class _Constructor(SafeConstructor):
     """Only what JSON knows, as kubectl writes it: dates stay text, 2.0 is 2, and there is no infinity."""
@@ -157,7 +163,6 @@ class _Constructor(SafeConstructor):
         return int(number) if number.is_integer() and abs(number) < _EXPONENTIAL_IN_GO else number
 
 
-_Resolver.add_implicit_resolver("tag:yaml.org,2002:bool", _YAML_1_1_BOOLEANS, list("yYnNoO"))
 _Constructor.add_constructor("tag:yaml.org,2002:timestamp", _Constructor.text)
 _Constructor.add_constructor("tag:yaml.org,2002:float", _Constructor.finite)
 

@@ -20,16 +20,20 @@ _RESERVED_LABELS = Rule(
     f"self.all(k, {_NOT_OURS} && !(k in ['app.kubernetes.io/name', 'app.kubernetes.io/instance',"
     " 'app.kubernetes.io/component', 'app.kubernetes.io/managed-by', 'app.kubernetes.io/version']))",
     "labels below modelpress.dev/ and argocd.argoproj.io/, and"
-    " app.kubernetes.io/{name,instance,component,managed-by,version},"
-    " are set by the operator: take another prefix",
+    " app.kubernetes.io/{name,instance,component,managed-by,version}, are set by the operator: take another prefix",
 )
 _RESERVED_ANNOTATIONS = Rule(
     f"self.all(k, {_NOT_OURS})",
     "annotations below modelpress.dev/ and argocd.argoproj.io/ are set by the operator: take another prefix",
 )
-Labels = Annotated[dict[str, LabelValue], Field(max_length=32, json_schema_extra=extra(_RESERVED_LABELS))]
+_KEYS = Rule(
+    "self.all(k, k.matches('^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$'))",
+    "a key is a name of letters, digits, -, _ and . (at most 63), perhaps after a domain and a slash: rename the"
+    " others",
+)
+Labels = Annotated[dict[str, LabelValue], Field(max_length=32, json_schema_extra=extra(_RESERVED_LABELS, _KEYS))]
 Annotations = Annotated[
-    dict[str, AnnotationValue], Field(max_length=32, json_schema_extra=extra(_RESERVED_ANNOTATIONS))
+    dict[str, AnnotationValue], Field(max_length=32, json_schema_extra=extra(_RESERVED_ANNOTATIONS, _KEYS))
 ]
 
 
@@ -219,7 +223,7 @@ class Pod(Model):
     )
     priority_class_name: ObjectName | None = Field(default=None, description="Priority class. Absent: the cluster's.")
     runtime_class_name: ObjectName | None = Field(default=None, description="Runtime class, e.g. nvidia. Absent: none.")
-    node_selector: Annotated[dict[str, LabelValue], Field(max_length=16)] = Field(
+    node_selector: Annotated[dict[str, LabelValue], Field(max_length=16, json_schema_extra=extra(_KEYS))] = Field(
         default_factory=dict, description="Node labels; amd64 is added while the image is the operator's."
     )
     affinity: Affinity | None = Field(default=None, description="Node affinity as in a pod. Absent: none.")
@@ -240,6 +244,15 @@ class ServingPod(Pod):
 
 class Resources(Model):
     """Requests and limits of a container."""
+
+    model_config = checked(
+        Rule(
+            "!has(self.requests) || !has(self.limits) || self.requests.all(k, !(k in self.limits)"
+            " || quantity(string(self.requests[k])).compareTo(quantity(string(self.limits[k]))) <= 0)",
+            "requests must not exceed limits: lower the requests, or raise the limits",
+            field=".requests",
+        )
+    )
 
     requests: Annotated[dict[str, Quantity], Field(max_length=8)] = Field(
         default_factory=dict, description="What is reserved."

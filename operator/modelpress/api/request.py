@@ -102,7 +102,9 @@ def _without_secrets(value: Any) -> Any:
 
 
 def _serving_target(request: Request) -> dict[str, Any]:
-    return request.target.model_copy(update={"image": None, "memory_bytes": None}).plain()
+    """Without what may change without a new compression: image, memory limit, and the sidecar's concurrency limit."""
+    changeable = ("image", "memoryBytes", "concurrency")
+    return {name: value for name, value in request.target.plain().items() if name not in changeable}
 
 
 def _metrics(request: Request) -> list[Any]:
