@@ -101,8 +101,7 @@ def _applies(row: Row, value: Any) -> bool:
 def _sentence(row: Row, verdict: Verdict, value: Any) -> str:
     """Names the value where it is one word or number; the path says enough for whole blocks."""
     shown = "" if isinstance(value, dict | list) else bounds.shown(value)
-    parts = [shown, "is not supported"] if verdict == "Refused" else [shown]
-    said = " ".join(part for part in parts if part)
+    said = f"{shown or 'this field'} is not supported" if verdict == "Refused" else shown
     return (f"{said}: " if said else "") + row.why + (f"; {row.cure}" if row.cure else "")
 
 

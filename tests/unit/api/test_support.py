@@ -1,0 +1,398 @@
+"""What this release honours, reports and refuses: every refusal says the field, the value and the cure."""
+
+from __future__ import annotations
+
+import pytest
+
+from modelpress.api import document, support, support_table
+
+TRAINING = {"training": {"uri": "pvc://data/t.npz"}, "evaluation": {"uri": "pvc://data/e.npz"}}
+
+
+def resource(spec, where="Cluster"):
+    found, problems = document.resource_of(
+        {
+            "apiVersion": "modelpress.dev/v1alpha1",
+            "kind": "CompressedModel",
+            "metadata": {"name": "model"},
+            "spec": {"source": {"uri": "pvc://models/x"}, **spec},
+        },
+        where=where,
+    )
+    assert not problems
+    return found
+
+
+def refused(spec, where="Cluster"):
+    """Reason and sentence of the only refusal."""
+    (problem,) = support.refusals(resource(spec, where), where)
+    return problem.reason, str(problem)
+
+
+def step(**kind):
+    return {"data": TRAINING, "recipe": {"steps": [kind]}}
+
+
+def quantize(scheme="StaticInt8", **fields):
+    return step(quantize={"scheme": scheme, **fields})
+
+
+def prune(**fields):
+    return step(prune={"sparsity": 0.5, **fields})
+
+
+NOT = "FieldNotSupported"
+IN_A_CLAIM = (
+    "this release reads and writes pvc://claim/path in a cluster; copy it into a PersistentVolumeClaim and write"
+    " pvc://claim/path"
+)
+ON_THIS_MACHINE = (
+    "this release reads and writes paths, file: and pvc:// locally; copy it to this machine and write its path"
+)
+NPZ = "this release reads NPZ; save the rows with numpy.savez and set format: NPZ"
+LEAVE_THE_STEP = "leave the step out"
+AT_ONCE = "no step of this release trains while it compresses"
+
+REFUSED_EVERYWHERE = [
+    *(
+        (
+            {"source": {"uri": "pvc://models/x", "format": form}},
+            "UnsupportedFormat",
+            f'spec.source.format: "{form}" is not supported: this release reads SavedModel and Keras; save the model'
+            f" as one"
+            " of them",
+        )
+        for form in ("KerasHDF5", "FrozenGraph", "TFLite")
+    ),
+    (
+        {"source": {"uri": "pvc://models/x", "trust": "Code"}},
+        NOT,
+        'spec.source.trust: "Code" is not supported: this release runs no code of models; save the model as a'
+        " SavedModel,"
+        " which needs none, and set trust: DataOnly",
+    ),
+    *(
+        (
+            {"data": {role: {"uri": "pvc://data/x", "format": form}}},
+            "UnsupportedFormat",
+            f'spec.data.{role}.format: "{form}" is not supported: {NPZ}',
+        )
+        for role in ("evaluation", "calibration", "training")
+        for form in ("TFRecord", "CSV", "Parquet", "PredictionLog")
+    ),
+    (
+        {"recipe": {"search": {}}},
+        NOT,
+        "spec.recipe.search: this field is not supported: this release tries a fixed ladder of recipes; leave out"
+        " search and steps to"
+        " get it",
+    ),
+    (
+        {"recipe": {"iterations": 3, "steps": [{"prune": {"sparsity": 0.5}}]}},
+        NOT,
+        "spec.recipe.iterations: 3 is not supported: this release runs the steps once; leave it out",
+    ),
+    *(
+        (
+            prune(criterion=criterion),
+            NOT,
+            f'spec.recipe.steps[0].prune.criterion: "{criterion}" is not supported: this release knows the criterion'
+            " Magnitude; use it, or leave it out",
+        )
+        for criterion in ("L1", "L2", "Gradient", "Relative")
+    ),
+    (
+        prune(structure="Filter"),
+        NOT,
+        'spec.recipe.steps[0].prune.structure: "Filter" is not supported: this release prunes single weights; use'
+        " structure: Unstructured",
+    ),
+    (
+        step(prune={"structure": "TwoOfFour"}),
+        NOT,
+        'spec.recipe.steps[0].prune.structure: "TwoOfFour" is not supported: this release prunes single weights; use'
+        " structure: Unstructured",
+    ),
+    (
+        prune(epochs=2),
+        NOT,
+        f"spec.recipe.steps[0].prune.epochs: 2 is not supported: {AT_ONCE}; leave epochs out and add a fineTune step"
+        " after it",
+    ),
+    (
+        prune(excludeLayers=["^head/"]),
+        NOT,
+        "spec.recipe.steps[0].prune.excludeLayers: this field is not supported: this release treats all layers alike;"
+        " leave it out",
+    ),
+    (
+        step(cluster={}),
+        NOT,
+        f"spec.recipe.steps[0].cluster: this field is not supported: this release does not cluster weights;"
+        f" {LEAVE_THE_STEP}",
+    ),
+    (
+        step(distill={"student": {"width": 0.5}}),
+        NOT,
+        f"spec.recipe.steps[0].distill: this field is not supported: this release does not distill; {LEAVE_THE_STEP}",
+    ),
+    *(
+        (
+            quantize(scheme),
+            NOT,
+            f'spec.recipe.steps[0].quantize.scheme: "{scheme}" is not supported: this release knows DynamicInt8,'
+            f" StaticInt8"
+            " and Float16; use one of them",
+        )
+        for scheme in ("Int4Weights", "BFloat16", "Mixed")
+    ),
+    (
+        quantize(weights="Asymmetric"),
+        NOT,
+        'spec.recipe.steps[0].quantize.weights: "Asymmetric" is not supported: this release quantizes weights'
+        " symmetrically; leave it out",
+    ),
+    (
+        quantize(activations="Symmetric"),
+        NOT,
+        'spec.recipe.steps[0].quantize.activations: "Symmetric" is not supported: this release quantizes activations'
+        " asymmetrically; leave it out",
+    ),
+    (
+        quantize(granularity="PerTensor"),
+        NOT,
+        'spec.recipe.steps[0].quantize.granularity: "PerTensor" is not supported: this release keeps one scale per'
+        " channel; leave it out",
+    ),
+    (
+        quantize(epochs=1),
+        NOT,
+        f"spec.recipe.steps[0].quantize.epochs: 1 is not supported: {AT_ONCE}; leave epochs out, and give"
+        " data.calibration",
+    ),
+    (
+        quantize(excludeLayers=["^head/"]),
+        NOT,
+        "spec.recipe.steps[0].quantize.excludeLayers: this field is not supported: this release treats all layers"
+        " alike; leave it"
+        " out",
+    ),
+    (
+        {"data": TRAINING, "gate": {"metrics": [{"type": "Fidelity"}, {"type": "AUC"}]}},
+        NOT,
+        'spec.gate.metrics[1].type: "AUC" is not supported: this release does not compute it; use Accuracy or F1, which'
+        " read the same labels",
+    ),
+    (
+        {"data": TRAINING, "jobs": {"workers": 4}},
+        NOT,
+        "spec.jobs.workers: 4 is not supported: this release trains on one worker; leave it out",
+    ),
+    (
+        {"jobs": {"profile": True}},
+        NOT,
+        "spec.jobs.profile: true is not supported: this release writes no profiler trace; leave it out",
+    ),
+    *(
+        (
+            {"cache": {"policy": policy}},
+            NOT,
+            f'spec.cache.policy: "{policy}" is not supported: this release evicts by LRU; use policy: LRU',
+        )
+        for policy in ("LFU", "TinyLFU")
+    ),
+    (
+        {"cache": {"disk": {}}},
+        NOT,
+        "spec.cache.disk: this field is not supported: this release caches in memory; leave it out, or raise"
+        " cache.memory.size",
+    ),
+    (
+        {"cache": {"redis": {"urlSecretRef": {"name": "a", "key": "b"}}}},
+        NOT,
+        "spec.cache.redis: this field is not supported: this release caches in memory; leave it out, or raise"
+        " cache.memory.size",
+    ),
+    (
+        {"cache": {"prefetch": {"uri": "pvc://data/x.npz"}}},
+        NOT,
+        "spec.cache.prefetch: this field is not supported: this release fills the cache by requests only; leave it out",
+    ),
+    (
+        {"concurrency": {"mode": "Elastic"}},
+        NOT,
+        'spec.concurrency.mode: "Elastic" is not supported: the limit of this release is fixed; use mode: Fixed and set'
+        " limit",
+    ),
+]
+
+REFUSED_IN_A_CLUSTER = [
+    (
+        {"jobs": {"queueName": "research"}},
+        NOT,
+        'spec.jobs.queueName: "research" is not supported: this release hands no Jobs to Kueue; leave it out',
+    ),
+    (
+        {"autoscaling": {"maxReplicas": 3, "metric": "Concurrency"}},
+        NOT,
+        'spec.autoscaling.metric: "Concurrency" is not supported: this release scales on CPU; use metric: CPU',
+    ),
+    (
+        {"autoscaling": {"maxReplicas": 3, "provider": "KEDA"}},
+        NOT,
+        'spec.autoscaling.provider: "KEDA" is not supported: this release makes HorizontalPodAutoscalers; use provider:'
+        " HPA",
+    ),
+    (
+        {"rollout": {"approval": "Manual"}},
+        NOT,
+        'spec.rollout.approval: "Manual" is not supported: this release promotes what passed the gate by itself; use'
+        " approval: Automatic, or suspend: true to hold rollouts",
+    ),
+    (
+        {"rollout": {"shadow": {}}},
+        NOT,
+        "spec.rollout.shadow: this field is not supported: this release mirrors no requests; leave it out",
+    ),
+    (
+        {"rollout": {"canary": {}}},
+        NOT,
+        "spec.rollout.canary: this field is not supported: this release rolls out on readiness; leave it out",
+    ),
+]
+
+HONOURED = [
+    {},
+    prune(),
+    prune(criterion="Magnitude", structure="Unstructured", epochs=0),
+    step(prune={"threshold": 0.01, "maxSparsity": 0.1}),
+    step(fineTune={"epochs": 3, "learningRate": 0.001}),
+    *(quantize(scheme) for scheme in ("DynamicInt8", "StaticInt8", "Float16")),
+    quantize(weights="Symmetric", activations="Asymmetric", granularity="PerChannel", epochs=0),
+    *({"recipe": {"format": form}} for form in ("Auto", "SavedModel", "TFLite")),
+    *(
+        {"data": TRAINING, "gate": {"metrics": [{"type": kind}]}}
+        for kind in ("Accuracy", "F1", "TopK", "MeanAbsoluteError", "Agreement", "CosineSimilarity", "Fidelity")
+    ),
+    {"gate": {"memory": {"maxRatio": 1}, "onFailure": "ServeSource"}},
+    {"cache": {"mode": "Enabled"}},
+    {"cache": {"mode": "Disabled", "ttl": "1m", "memory": {"size": "1Gi"}}},
+    {"concurrency": {"limit": 8, "queue": {"depth": 0}}},
+    {"autoscaling": {"maxReplicas": 3}},
+    {"serving": {"batching": {}, "replicas": 3, "warmup": {"requests": 0}}, "suspend": True},
+    {"artifacts": {"uri": "pvc://store/results"}},
+    {"artifacts": {"volume": {}}},
+    {"rollout": {"maxSurge": 0, "maxUnavailable": 1}, "revisionHistoryLimit": 2},
+    {"jobs": {"resources": {"limits": {"nvidia.com/gpu": 1}}, "retries": 0, "pod": {"nodeSelector": {"a": "b"}}}},
+]
+
+
+@pytest.mark.parametrize(("spec", "reason", "sentence"), REFUSED_EVERYWHERE + REFUSED_IN_A_CLUSTER)
+def test_refusals_in_a_cluster(spec, reason, sentence):
+    assert refused(spec) == (reason, sentence)
+
+
+@pytest.mark.parametrize(("spec", "reason", "sentence"), REFUSED_EVERYWHERE)
+def test_refusals_in_a_local_run(spec, reason, sentence):
+    assert refused(spec, "Local") == (reason, sentence)
+
+
+@pytest.mark.parametrize(("spec", "reason", "sentence"), REFUSED_IN_A_CLUSTER)
+def test_what_only_a_cluster_could_do_does_not_stop_a_local_run(spec, reason, sentence):
+    local = resource(spec, "Local")
+    assert support.refusals(local, "Local") == ()
+    field = sentence.split(":")[0]
+    assert any(field.startswith(problem.field) for problem in support.reports(local, "Local"))
+
+
+@pytest.mark.parametrize("spec", HONOURED)
+def test_what_is_honoured_is_not_refused(spec):
+    assert support.refusals(resource(spec)) == ()
+
+
+@pytest.mark.parametrize("scheme", ["s3", "gs", "az", "https", "hf", "oci"])
+@pytest.mark.parametrize("field", ["source", "evaluation", "artifacts"])
+def test_schemes_to_come_are_refused_by_name(scheme, field):
+    uri = f"{scheme}://place/path"
+    spec = {
+        "source": {"source": {"uri": uri}},
+        "evaluation": {"data": {"evaluation": {"uri": uri}}},
+        "artifacts": {"artifacts": {"uri": uri}},
+    }[field]
+    path = {"source": "spec.source", "evaluation": "spec.data.evaluation", "artifacts": "spec.artifacts"}[field]
+    assert refused(spec) == ("UnsupportedScheme", f'{path}.uri: "{uri}" is not supported: {IN_A_CLAIM}')
+    assert refused(spec, "Local") == ("UnsupportedScheme", f'{path}.uri: "{uri}" is not supported: {ON_THIS_MACHINE}')
+
+
+@pytest.mark.parametrize("uri", ["model.keras", "/models/x", "file:///models/x", "pvc://claim/x"])
+def test_local_runs_read_this_machine(uri):
+    assert support.refusals(resource({"source": {"uri": uri}}, "Local"), "Local") == ()
+
+
+def test_every_refusing_row_is_shown_to_refuse():
+    shown = {problem.field for spec, *_ in REFUSED_EVERYWHERE for problem in support.refusals(resource(spec))}
+    shown |= {problem.field for spec, *_ in REFUSED_IN_A_CLUSTER for problem in support.refusals(resource(spec))}
+    shown |= {f"spec.data.{role}.uri" for role in ("evaluation", "calibration", "training")}
+    shown |= {"spec.source.uri", "spec.artifacts.uri", "spec.concurrency.min"}
+    refusing = {row.path.replace("[]", "[0]") for row in support_table.ROWS if "Refused" in (row.cluster, row.local)}
+    assert refusing - {field.replace("[1]", "[0]") for field in shown} == set()
+
+
+def test_a_minimum_of_concurrency_is_refused_beside_its_mode():
+    problems = support.refusals(resource({"concurrency": {"mode": "Elastic", "min": 2}}))
+    assert "spec.concurrency.min: 2 is not supported: the limit of this release is fixed; leave it out" in map(
+        str, problems
+    )
+
+
+def test_the_cache_mode_auto_is_reported():
+    assert [str(problem) for problem in support.reports(resource({}))] == [
+        'spec.cache.mode: "Auto": works like Enabled in this release: it does not switch itself off; set Enabled or'
+        " Disabled to choose"
+    ]
+    assert support.reports(resource({"cache": {"mode": "Enabled"}})) == ()
+
+
+def test_a_secret_that_nobody_reads_is_reported():
+    spec = {"cache": {"mode": "Enabled"}, "source": {"uri": "pvc://models/x", "secretRef": {"name": "s3"}}}
+    (problem,) = support.reports(resource(spec))
+    assert (problem.reason, problem.field) == ("FieldsIgnored", "spec.source.secretRef")
+
+
+def test_a_learning_rate_without_epochs_is_reported():
+    (problem,) = support.reports(resource({**prune(learningRate=0.5), "cache": {"mode": "Enabled"}}))
+    assert str(problem) == (
+        "spec.recipe.steps[0].prune.learningRate: 0.5: nothing is trained without epochs, so it has no effect; leave"
+        " it out"
+    )
+
+
+@pytest.mark.parametrize(
+    ("spec", "field"),
+    [
+        ({"serving": {"replicas": 3}}, "spec.serving.replicas"),
+        ({"autoscaling": {"maxReplicas": 3}}, "spec.autoscaling"),
+        ({"serving": {"podDisruptionBudget": {"maxUnavailable": 2}}}, "spec.serving.podDisruptionBudget"),
+        ({"serving": {"networkPolicy": "None"}}, "spec.serving.networkPolicy"),
+        ({"serving": {"pod": {"nodeSelector": {"a": "b"}}}}, "spec.serving.pod"),
+        ({"commonMetadata": {"labels": {"a": "b"}}}, "spec.commonMetadata"),
+        ({"jobs": {"resources": {"limits": {"cpu": 4}}}}, "spec.jobs.resources"),
+        ({"artifacts": {"volume": {}}}, "spec.artifacts.volume"),
+        ({"suspend": True}, "spec.suspend"),
+    ],
+)
+def test_local_runs_list_what_only_a_cluster_can_honour(spec, field):
+    spec = {"cache": {"mode": "Enabled"}, **spec}
+    assert [problem.field for problem in support.reports(resource(spec, "Local"), "Local")] == [field]
+    assert support.reports(resource(spec)) == ()
+
+
+def test_every_field_has_a_verdict():
+    paths = [leaf.path for leaf in support.leaves()]
+    assert [path for path in paths if not any(row.covers(path) for row in support_table.ROWS)] == []
+    assert len(paths) == len(set(paths)) == len(support.table())
+
+
+def test_every_row_is_about_a_field():
+    paths = [leaf.path for leaf in support.leaves()]
+    assert [row.path for row in support_table.ROWS if not any(row.covers(path) for path in paths)] == []

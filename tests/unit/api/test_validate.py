@@ -1,0 +1,70 @@
+"""`modelpress validate`, `crds` and `schema`."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from ruamel.yaml import YAML
+from typer.testing import CliRunner
+
+from modelpress.cli import app
+
+HEAD = "apiVersion: modelpress.dev/v1alpha1\nkind: CompressedModel\nmetadata: {name: resnet50}\n"
+
+
+@pytest.fixture
+def run(tmp_path):
+    def run(spec, *options):
+        file = tmp_path / "model.yaml"
+        file.write_text(HEAD + spec)
+        return CliRunner().invoke(app, ["validate", str(file), *options])
+
+    return run
+
+
+def test_a_good_file_passes(run):
+    done = run("spec: {source: {uri: 'pvc://models/x'}, cache: {mode: Enabled}}")
+    assert done.exit_code == 0
+    assert done.stdout.endswith("model.yaml: resnet50 valid\n")
+    assert done.stderr == ""
+
+
+def test_a_bad_file_ends_with_64_and_every_problem(run):
+    done = run("spec: {source: {uri: 'pvc://models/x'}, replicas: 2, cache: {ttl: 1d}}")
+    assert done.exit_code == 64
+    assert "UnknownField: spec.replicas: unknown field; did you mean spec.serving.replicas?" in done.stderr
+    assert 'OutOfBounds: spec.cache.ttl: "1d" is malformed' in done.stderr
+
+
+def test_what_this_release_refuses_is_told_too(run):
+    done = run("spec: {source: {uri: 's3://models/x'}}")
+    assert done.exit_code == 64
+    assert 'UnsupportedScheme: spec.source.uri: "s3://models/x" is not supported' in done.stderr
+    assert 'warning: spec.cache.mode: "Auto": works like Enabled' in done.stderr
+
+
+def test_paths_are_for_local_runs(run):
+    spec = "spec: {source: {uri: model.keras}}"
+    assert "`modelpress run` only" in run(spec).stderr
+    assert run(spec, "--local").exit_code == 0
+
+
+def test_json_is_for_programs(run):
+    (entry,) = json.loads(run("spec: {source: {uri: 's3://models/x'}}", "--output", "json").stdout)
+    assert entry["problems"][0]["field"] == "spec.source.uri"
+    assert entry["warnings"][0]["field"] == "spec.cache.mode"
+
+
+def test_standard_input_is_a_file():
+    text = HEAD + "spec: {source: {uri: 'pvc://models/x'}}"
+    assert "standard input: resnet50 valid" in CliRunner().invoke(app, ["validate", "-"], input=text).stdout
+
+
+def test_the_definition_is_printed():
+    definition = YAML(typ="safe", pure=True).load(CliRunner().invoke(app, ["crds"]).stdout)
+    assert definition["metadata"]["name"] == "compressedmodels.modelpress.dev"
+
+
+def test_the_schema_is_printed():
+    assert json.loads(CliRunner().invoke(app, ["schema"]).stdout)["title"] == "CompressedModel"
