@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import struct
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import grpc
 import pytest
 from aiohttp import web
@@ -40,12 +42,12 @@ class Upstream:
         self.grpc_port = 0
         self.rest_port = 0
 
-    async def start(self) -> None:
+    async def start(self, grpc_port: int = 0) -> None:
         self._server = grpc.aio.server(
             options=[("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
         )
         self._server.add_generic_rpc_handlers((_Handler(self),))
-        self.grpc_port = self._server.add_insecure_port("127.0.0.1:0")
+        self.grpc_port = self._server.add_insecure_port(f"127.0.0.1:{grpc_port}")
         await self._server.start()
         application = web.Application(client_max_size=1 << 30)
         application.router.add_route("*", "/{path:.*}", self._rest)
@@ -180,21 +182,73 @@ async def sidecar(start: Start) -> Sidecar:
     return await start()
 
 
+@pytest.fixture
+def until() -> Callable[..., Awaitable[None]]:
+    """Waits for a condition, five seconds at most."""
+    return _until
+
+
 async def _until(condition: Callable[[], object], seconds: float = 5.0) -> None:
-    """Waits for a condition, no longer than `seconds`."""
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 - conditions are about sockets and counters, nobody could set an event
             await asyncio.sleep(0.002)
 
 
-def a_request(*values: float, **changes: Any) -> bytes:
-    """A PredictRequest to model m with one float vector x."""
-    request = PredictRequest(output_filter=changes.get("outputs", ()))
-    request.model_spec.name = changes.get("model", "m")
+@pytest.fixture
+def a_request() -> Callable[..., bytes]:
+    """Serializes a Predict request to model m with one float vector x."""
+    return _a_request
+
+
+def _a_request(*values: float, model: str = "m", outputs: tuple[str, ...] = ()) -> bytes:
+    request = PredictRequest(output_filter=outputs)
+    request.model_spec.name = model
     tensor = request.inputs["x"]
     tensor.dtype = 1
     tensor.tensor_shape.dim.add(size=len(values))
-    import struct
-
     tensor.tensor_content = struct.pack(f"<{len(values)}f", *values)
     return request.SerializeToString()
+
+
+Call = Callable[..., Awaitable[bytes]]
+
+
+@pytest.fixture
+async def calling() -> AsyncIterator[Callable[[Sidecar], Call]]:
+    """A real gRPC client of a sidecar: `call(request, method=..., **options)`, Predict unless told otherwise."""
+    channels: list[grpc.aio.Channel] = []
+
+    def client(sidecar: Sidecar) -> Call:
+        options = [
+            ("grpc.max_receive_message_length", -1),
+            ("grpc.enable_retries", 0),
+            ("grpc.use_local_subchannel_pool", 1),
+        ]
+        channel = grpc.aio.insecure_channel(f"127.0.0.1:{sidecar.grpc.port}", options=options)
+        channels.append(channel)
+
+        def call(request: bytes, method: str = PREDICT, **options: Any) -> Any:
+            return channel.unary_unary(method)(request, **{"timeout": 10, **options})
+
+        return call
+
+    yield client
+    for channel in channels:
+        await channel.close()
+
+
+@pytest.fixture
+def outcomes() -> Callable[[Sidecar], dict[str, Any]]:
+    """The outcomes of all gRPC requests that differ from zero."""
+
+    def read(sidecar: Sidecar, protocol: str = "grpc") -> dict[str, Any]:
+        return {name: count for name, count in sidecar.state()["requests"][protocol].items() if count}
+
+    return read
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[aiohttp.ClientSession]:
+    """A real HTTP/1.1 client."""
+    async with aiohttp.ClientSession() as session:
+        yield session

@@ -1,0 +1,106 @@
+"""The memory tier keeps what was asked for last, within its bytes and its time."""
+
+from __future__ import annotations
+
+import pytest
+
+from modelpress.sidecar.memory import OVERHEAD, Memory
+
+ENTRY = 100 + OVERHEAD
+
+
+@pytest.fixture
+def clock():
+    class Clock:
+        now = 0.0
+
+        def __call__(self) -> float:
+            return self.now
+
+    return Clock()
+
+
+def a_memory(clock, entries: int, policy: str = "LRU") -> Memory[str]:
+    return Memory(size=entries * ENTRY, ttl=10, policy=policy, clock=clock)
+
+
+def kept(memory: Memory[str], keys: bytes) -> str:
+    return "".join(chr(key) for key in keys if memory.get(bytes([key])) is not None)
+
+
+def fill(memory: Memory[str], keys: bytes) -> None:
+    for key in keys:
+        assert memory.put(bytes([key]), chr(key), 100)
+
+
+def test_the_least_recently_used_makes_room(clock):
+    memory = a_memory(clock, 3)
+    fill(memory, b"abc")
+    memory.get(b"a")
+    fill(memory, b"d")
+    assert kept(memory, b"abcd") == "acd"
+    assert memory.evicted_for_space == 1
+
+
+def test_the_least_frequently_used_makes_room_under_lfu(clock):
+    memory = a_memory(clock, 2, "LFU")
+    fill(memory, b"a")
+    for _ in range(3):
+        memory.get(b"a")
+    fill(memory, b"bcd")
+    assert kept(memory, b"abcd") == "ad"
+
+
+def test_bytes_never_exceed_the_size(clock):
+    memory = a_memory(clock, 5)
+    for number in range(100):
+        memory.put(bytes([number]), "x", number * 7)
+        assert memory.used <= 5 * ENTRY
+
+
+def test_what_alone_would_not_fit_is_not_kept_and_displaces_nothing(clock):
+    memory = a_memory(clock, 2)
+    fill(memory, b"ab")
+    assert not memory.put(b"c", "c", 3 * ENTRY)
+    assert kept(memory, b"abc") == "ab"
+
+
+def test_nothing_is_kept_in_no_bytes(clock):
+    assert not a_memory(clock, 0).put(b"a", "a", 0)
+
+
+def test_answers_age(clock):
+    memory = a_memory(clock, 2)
+    fill(memory, b"a")
+    clock.now = 10
+    assert memory.get(b"a") == "a"
+    clock.now = 10.1
+    assert memory.get(b"a") is None
+    assert (memory.expired, memory.used) == (1, 0)
+
+
+def test_a_shorter_time_to_live_counts_for_what_is_already_there(clock):
+    memory = a_memory(clock, 2)
+    fill(memory, b"a")
+    clock.now = 5
+    memory.reconfigure(size=2 * ENTRY, ttl=1, policy="LRU")
+    assert memory.get(b"a") is None
+
+
+def test_shrinking_keeps_what_was_used_last(clock):
+    memory = a_memory(clock, 3)
+    fill(memory, b"abc")
+    memory.reconfigure(size=2 * ENTRY, ttl=10, policy="LRU")
+    assert kept(memory, b"abc") == "bc"
+    assert memory.evicted_for_space == 1
+
+
+def test_another_policy_keeps_the_answers(clock):
+    memory = a_memory(clock, 3)
+    fill(memory, b"abc")
+    memory.reconfigure(size=3 * ENTRY, ttl=10, policy="LFU")
+    assert (memory.policy, kept(memory, b"abc")) == ("LFU", "abc")
+
+
+def test_a_policy_that_is_not_here_yet_is_not_claimed(clock):
+    assert a_memory(clock, 1, "TinyLFU").policy == "LRU"
