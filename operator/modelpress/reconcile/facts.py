@@ -1,0 +1,106 @@
+"""What is known about a model when it is reconciled: one immutable picture, from the watched copies only."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import pydantic
+
+from modelpress.api import request as requests
+from modelpress.api.errors import Problem
+from modelpress.api.request import Request
+from modelpress.api.resource import CompressedModel
+from modelpress.api.status import Condition, Revision, Status
+from modelpress.kube.kinds import Manifest
+from modelpress.manifests import names, store
+from modelpress.manifests.installation import Installation
+from modelpress.manifests.measured import MEASURED_WITH, MeasuredWith
+from modelpress.reconcile.jobs import JobSeen
+from modelpress.status import conditions
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Everything that decisions are made from."""
+
+    model: CompressedModel
+    now: dt.datetime
+    installation: Installation
+    manager: str
+    """Our field manager."""
+    refused: tuple[Problem, ...] = ()
+    """Fields that this release cannot honour."""
+    jobs: Mapping[str, JobSeen] = field(default_factory=dict)
+    """Our Jobs by name."""
+    deployment: Manifest | None = None
+    autoscaler: Manifest | None = None
+    pods: Sequence[Manifest] = ()
+    """Serving pods."""
+
+    @property
+    def status(self) -> Status:
+        """As it was last written."""
+        return self.model.status or Status()
+
+    @property
+    def generation(self) -> int | None:
+        return self.model.metadata.generation
+
+    @property
+    def request(self) -> Request:
+        """What the Jobs are asked for."""
+        return requests.of_resource(self.model, store=store.uri(self.model, self.installation))
+
+    @property
+    def key(self) -> str:
+        """The request key R."""
+        return requests.request_key(self.request)
+
+    @property
+    def inputs(self) -> str:
+        """R, as `status.current.inputsDigest` has it."""
+        return f"sha256:{self.key}"
+
+    @property
+    def compress_job(self) -> str:
+        """Name of the Job that compresses what is wanted now."""
+        return names.compress_job(self.model, self.key)
+
+    @property
+    def image(self) -> str:
+        """The server that a new revision gets."""
+        serving = self.model.spec.serving
+        return serving.image or self.installation.server(serving.resources)
+
+    @property
+    def measured_with(self) -> MeasuredWith | None:
+        """What the deployed revision was measured with; None where that is not known."""
+        annotations = (self.deployment or {}).get("metadata", {}).get("annotations") or {}
+        try:
+            return MeasuredWith.from_json(annotations.get(MEASURED_WITH) or "")
+        except pydantic.ValidationError:
+            return None
+
+    def condition(self, type_: str) -> Condition | None:
+        """A condition as it was last written."""
+        return conditions.named(self.status.conditions, type_)
+
+    def is_deterministic(self) -> bool:
+        """What is remembered of the served model: an earlier CacheEffective=False NotDeterministic."""
+        found = self.condition("CacheEffective")
+        return found is None or found.reason != "NotDeterministic"
+
+    def attempt(self) -> int:
+        """Number of the revision that is being made from these inputs."""
+        candidate = self.status.candidate
+        if candidate and candidate.revision and candidate.inputs_digest == self.inputs:
+            return candidate.revision
+        return 1 + max((number for number in self._numbers()), default=0)
+
+    def _numbers(self) -> list[int]:
+        status = self.status
+        places: list[Revision | None] = [status.current, status.candidate]
+        numbers = [place.revision for place in places if place and place.revision]
+        return [*numbers, *(past.revision for past in status.revisions)]

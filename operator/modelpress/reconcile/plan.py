@@ -1,0 +1,145 @@
+"""What to write for a stage: children that should exist, Jobs that should not, and who owns the replicas. Pure."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+
+from modelpress.kube import drift
+from modelpress.kube.kinds import (
+    AUTOSCALER,
+    CONFIG_MAP,
+    DEPLOYMENT,
+    DISRUPTION_BUDGET,
+    NETWORK_POLICY,
+    SERVICE,
+    SERVICE_ACCOUNT,
+    Manifest,
+)
+from modelpress.manifests import children, jobs, names, scaling
+from modelpress.manifests.measured import MeasuredWith
+from modelpress.manifests.served import SOURCE, Served
+from modelpress.manifests.served import candidate as candidate_servable
+from modelpress.reconcile.facts import Facts
+from modelpress.reconcile.jobs import JobSeen
+from modelpress.reconcile.progress import Progress
+
+PRUNABLE = tuple(
+    kind.kind
+    for kind in (SERVICE_ACCOUNT, CONFIG_MAP, NETWORK_POLICY, DEPLOYMENT, SERVICE, DISRUPTION_BUDGET, AUTOSCALER)
+)
+"""Not Jobs, which end by themselves, and never a claim, which holds results."""
+LOST_AFTER = dt.timedelta(seconds=10)
+"""A Job's message comes by its pod's watch, which may lag behind the Job's."""
+RECHECK_SECONDS = 600.0
+SOON_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Nothing here has been compared with what exists: unchanged children cost no request."""
+
+    children: tuple[Manifest, ...]
+    prunable: tuple[str, ...] = ()
+    """Kinds of which other children of the model are deleted."""
+    obsolete: tuple[Manifest, ...] = ()
+    """Jobs to delete."""
+    hand_over: Manifest | None = None
+    """To be given to another field manager before the children are applied, so that replicas do not fall to 1."""
+    recheck: float = RECHECK_SECONDS
+    """Seconds."""
+
+
+def of(facts: Facts, progress: Progress) -> Plan:
+    """Foundations first, then the stage's Job, then what serves."""
+    foundations = children.foundations(facts.model, facts.installation)
+    wanted_job = _job(facts, progress)
+    new = [wanted_job] if wanted_job and progress.job is None else []
+    replicas, hand_over = _replicas(facts)
+    servers = (
+        children.servers(facts.model, progress.served, facts.installation, replicas=replicas) if progress.served else []
+    )
+    return Plan(
+        children=(*foundations, *new, *servers),
+        prunable=PRUNABLE if servers else (),
+        obsolete=tuple(job.live for job in _obsolete(facts, progress, wanted_job)),
+        hand_over=hand_over if servers else None,
+        recheck=SOON_SECONDS if progress.job and _is_passing(progress.job) else RECHECK_SECONDS,
+    )
+
+
+def _job(facts: Facts, progress: Progress) -> Manifest | None:
+    """The Job of this stage, as it would be made now."""
+    if progress.stage == "Compressing":
+        return jobs.compress(facts.model, facts.request, facts.key, facts.installation)
+    if progress.stage != "Evaluating" or not (progress.compress and progress.evaluating and progress.evaluation_key):
+        return None
+    request, candidate = facts.request, progress.evaluating
+    measured = Served(
+        store=request.store.rstrip("/"),
+        artifact=progress.compress.artifact or "",
+        servable=candidate_servable(candidate.index),
+        digest=candidate.digest,
+        form=candidate.form,
+        image=facts.image,
+        measured=MeasuredWith.wanted(facts.model),
+    )
+    source = measured._replace(
+        servable=SOURCE, digest=progress.compress.source_servable_digest or "", form="SavedModel"
+    )
+    return jobs.evaluate(
+        facts.model,
+        request,
+        progress.evaluation_key,
+        facts.installation,
+        source=source,
+        candidate=measured,
+        index=candidate.index,
+    )
+
+
+def _obsolete(facts: Facts, progress: Progress, wanted: Manifest | None) -> list[JobSeen]:
+    """Jobs under way for what is no longer wanted; one that changed before it began; one whose message is lost."""
+    if progress.stage in ("Refused", "Suspended"):
+        return []
+    found = [job for job in facts.jobs.values() if job.state == "UnderWay" and job is not progress.job]
+    job = progress.job
+    if job and wanted and (_is_lost(job, facts.now) or _was_changed_before_it_began(job, wanted)):
+        found.append(job)
+    return found
+
+
+def _is_lost(job: JobSeen, now: dt.datetime) -> bool:
+    """Complete without a readable message: made again, it finds what it did and reports in seconds."""
+    return job.state == "Complete" and job.message is None and (job.ended is None or now - job.ended > LOST_AFTER)
+
+
+def _was_changed_before_it_began(job: JobSeen, wanted: Manifest) -> bool:
+    made_for = (job.live["metadata"].get("annotations") or {}).get(drift.HASH_ANNOTATION)
+    return job.state == "UnderWay" and not job.has_started and made_for != drift.intent(wanted)
+
+
+def _is_passing(job: JobSeen) -> bool:
+    """A state that does not last."""
+    return job.state in ("Going", "Complete")
+
+
+def _replicas(facts: Facts) -> tuple[int | None, Manifest | None]:
+    """(Replicas to send, what to hand over). The autoscaler may never own them, so ours are handed over first."""
+    if not scaling.is_autoscaled(facts.model):
+        return facts.model.spec.serving.replicas, None
+    live = facts.deployment
+    if live is None or not _owns_replicas(live, facts.manager):
+        return None, None
+    scaled = facts.model.spec.autoscaling
+    now, least = live["spec"].get("replicas", 1), scaled.min_replicas if scaled else 1
+    if now < least:  # stopped until now: an autoscaler leaves a Deployment with 0 alone
+        return least, None
+    metadata = {"name": names.server(facts.model), "namespace": names.namespace(facts.model)}
+    handed = {"apiVersion": live["apiVersion"], "kind": live["kind"], "metadata": metadata, "spec": {"replicas": now}}
+    return None, handed
+
+
+def _owns_replicas(live: Manifest, manager: str) -> bool:
+    owned = drift.owned_fields(live, manager) or {}
+    return "f:replicas" in owned.get("f:spec", {})

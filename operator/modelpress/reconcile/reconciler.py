@@ -1,0 +1,173 @@
+"""One look at one model: gather, plan, apply, report."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+from modelpress.api.base import API_VERSION, GROUP, KIND
+from modelpress.api.resource import CompressedModel
+from modelpress.api.status import Status
+from modelpress.kube.cache import Cache
+from modelpress.kube.children import Children, NameTaken
+from modelpress.kube.client import ApiError, Cluster
+from modelpress.kube.events import Recorder
+from modelpress.kube.kinds import Manifest
+from modelpress.manifests.installation import Installation
+from modelpress.reconcile import gather, plan, progress, report, rollout
+from modelpress.reconcile.controller import Done, Terminal
+from modelpress.reconcile.facts import Facts
+from modelpress.reconcile.plan import Plan
+from modelpress.reconcile.queue import Key
+from modelpress.reconcile.world import World
+from modelpress.status import conditions
+from modelpress.status.gate import Finding
+
+PAUSED = f"{GROUP}/paused"
+HAND_OVER_TO = "modelpress-handover"
+REFUSED_BY_SERVER = "RefusedByAPIServer"
+
+
+class _Changed(Exception):
+    """The model on the server is not the one that was planned for."""
+
+
+class Reconciler:
+    """Brings one model's children and status up to date; running it twice is free."""
+
+    def __init__(self, cluster: Cluster, cache: Cache, recorder: Recorder, installation: Installation) -> None:
+        self._cluster, self._cache, self._recorder, self._installation = cluster, cache, recorder, installation
+        self._children = Children(cluster, cache)
+
+    async def __call__(self, key: Key, now: dt.datetime) -> Done:
+        """Raises Terminal, ApiError, or the connection's errors."""
+        live = self._cache.seen(KIND, key.namespace, key.name)
+        if live is None or live["metadata"].get("deletionTimestamp") or _is_paused(live):
+            return Done()
+        primary = _Primary(self._cluster, self._cache, live)
+        try:
+            return await self._reconcile(gather.parsed(live), primary, now)
+        except _Changed:
+            return Done(recheck=0.0)
+        except gather.Unreadable as unreadable:
+            await self._write(report.unreadable(live, unreadable.problem, now), primary)
+            raise Terminal(unreadable.problem.reason, str(unreadable)) from unreadable
+
+    async def _reconcile(self, model: CompressedModel, primary: _Primary, now: dt.datetime) -> Done:
+        facts = gather.gather(model, self._cache, self._installation, manager=self._cluster.manager, now=now)
+        stage = progress.of(facts)
+        wanted = plan.of(facts, stage)
+        refusal: ApiError | None = None
+        try:
+            obstacle = await self._apply(wanted, primary)
+        except ApiError as error:
+            if not error.is_final:
+                raise
+            refusal, obstacle = error, Finding(REFUSED_BY_SERVER, str(error))
+        status = report.of(facts, stage, self._look(facts, obstacle))
+        await self._report(status, model.status or Status(), primary, now)
+        if refusal is not None:
+            raise refusal
+        return Done(recheck=wanted.recheck)
+
+    async def _apply(self, wanted: Plan, primary: _Primary) -> Finding | None:
+        """What differs; returns the first child whose name is somebody else's, after the others were applied."""
+        taken: Finding | None = None
+        for job in wanted.obsolete:
+            await primary.confirm()
+            await self._children.delete(job)
+        if wanted.hand_over is not None:
+            await primary.confirm()
+            await self._cluster.hand_over(wanted.hand_over, HAND_OVER_TO)
+        for child in wanted.children:
+            if not self._children.is_current(child):
+                await primary.confirm()
+            try:
+                await self._children.ensure(child)
+            except NameTaken as error:
+                taken = taken or Finding("NameTaken", str(error))
+        if _has_more(self._cache, wanted, primary.uid):
+            await primary.confirm()
+            await self._children.prune(primary.uid, wanted.children, wanted.prunable)
+        return taken
+
+    def _look(self, facts: Facts, obstacle: Finding | None) -> World:
+        """What was applied is in the cache already."""
+        after = gather.gather(
+            facts.model, self._cache, self._installation, manager=self._cluster.manager, now=facts.now
+        )
+        return World(rollout.of(after.deployment, after.pods), after.autoscaler, obstacle)
+
+    async def _report(self, status: Status, old: Status, primary: _Primary, now: dt.datetime) -> None:
+        """Writes the status if it differs, and tells of a turn."""
+        if status.plain() != old.plain():
+            await self._write(status.plain(), primary)
+        await self._tell(status, old, primary, now)
+
+    async def _write(self, status: dict[str, Any], primary: _Primary) -> None:
+        metadata = primary.live["metadata"]
+        if status == primary.live.get("status"):
+            return
+        await primary.confirm()
+        named = {"name": metadata["name"], "namespace": metadata["namespace"]}
+        manifest = {"apiVersion": API_VERSION, "kind": KIND, "metadata": named, "status": status}
+        try:
+            self._cache.put(await self._cluster.apply_status(manifest))
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            raise _Changed from error  # deleted meanwhile
+
+    async def _tell(self, status: Status, old: Status, primary: _Primary, now: dt.datetime) -> None:
+        """One Event for each turn that Ready takes."""
+        before, after = (conditions.named(one.conditions, "Ready") for one in (old, status))
+        if after is None or (before and (before.status, before.reason) == (after.status, after.reason)):
+            return
+        is_bad = conditions.is_true(status.conditions, "Stalled")
+        await self._recorder.record(primary.live, "Warning" if is_bad else "Normal", after.reason, after.message, now)
+
+
+class _Primary:
+    """The model on the server, read once, before the first write: it may be gone, or newer than what was seen."""
+
+    def __init__(self, cluster: Cluster, cache: Cache, live: Manifest) -> None:
+        self._cluster, self._cache, self.live = cluster, cache, live
+        self._is_confirmed = False
+
+    @property
+    def uid(self) -> str:
+        return str(self.live["metadata"]["uid"])
+
+    async def confirm(self) -> None:
+        """Raises _Changed where the plan was made for something else."""
+        if self._is_confirmed:
+            return
+        metadata = self.live["metadata"]
+        fresh = await self._cluster.get(KIND, metadata["namespace"], metadata["name"])
+        if fresh is None:
+            self._cache.remove(self.live)
+            raise _Changed
+        if _wish(fresh) != _wish(self.live):
+            self._cache.put(fresh)
+            raise _Changed
+        self._is_confirmed = True
+
+
+def _wish(live: Manifest) -> tuple[object, ...]:
+    """What a user can change."""
+    metadata = live["metadata"]
+    names = ("uid", "generation", "deletionTimestamp", "labels", "annotations")
+    return tuple(metadata.get(name) for name in names)
+
+
+def _is_paused(live: Manifest) -> bool:
+    return (live["metadata"].get("annotations") or {}).get(PAUSED) == "true"
+
+
+def _has_more(cache: Cache, wanted: Plan, uid: str) -> bool:
+    """Whether there is something to prune."""
+    kept = {(child["kind"], child["metadata"]["name"]) for child in wanted.children}
+    return any(
+        live["kind"] in wanted.prunable and (live["kind"], live["metadata"]["name"]) not in kept
+        for live in cache.children(uid)
+    )
