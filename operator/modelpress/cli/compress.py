@@ -1,9 +1,98 @@
-"""Commands to come."""
+"""`modelpress compress` in a Job or by hand, and `modelpress fetch` beside a server."""
 
 from __future__ import annotations
 
+import os
+import time
+from pathlib import Path
+from typing import Annotated
+
 import typer
+from pydantic import ValidationError
+from rich.console import Console
+
+from modelpress.api.errors import Invalid
+from modelpress.api.message import EXIT_INVALID, Message
+from modelpress.api.request import Request
+from modelpress.telemetry import progress
+
+REQUEST_VARIABLE = "MODELPRESS_REQUEST"
+MESSAGE_VARIABLE = "MODELPRESS_MESSAGE_PATH"
+TERMINATION_LOG = "/dev/termination-log"
+EXIT_FAILED = 1
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module to the program."""
+    app.command()(compress)
+    app.command()(fetch)
+
+
+def compress(
+    request: Annotated[
+        Path | None,
+        typer.Option(help=f"File with the Request as JSON. Default: environment variable {REQUEST_VARIABLE}."),
+    ] = None,
+    output: Annotated[str, typer.Option(help="text, or json: print the message of the run.")] = "text",
+) -> None:
+    """Compress a model as a Request says; exit status 0 when done, 64 for bad input, 1 for what may work later."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    from modelpress.compress import engine
+
+    console = Console(stderr=True)
+    try:
+        done = engine.compress(read_request(request), progress=progress.on(console), now=int(time.time()))
+        message = done.message
+    except Invalid as error:
+        message = engine.failed(error)
+        console.print(f"{error.reason}: {error}", highlight=False, markup=False, soft_wrap=True)
+    except Exception as error:
+        report(Message(outcome="Failed", reason="Internal", message=f"{type(error).__name__}: {error}"), output)
+        raise
+    report(message, output)
+    if message.outcome != "Done":
+        raise typer.Exit(EXIT_INVALID if message.outcome == "Invalid" else EXIT_FAILED)
+
+
+def fetch(
+    store: Annotated[str, typer.Option(help="Artifact store: a path, file: or pvc://claim/path.")],
+    namespace: Annotated[str, typer.Option(help="Namespace that owns the artifact.")],
+    artifact: Annotated[str, typer.Option(help="Artifact key.")],
+    servable: Annotated[str, typer.Option(help="source, or candidates/<n>.")],
+    digest: Annotated[str, typer.Option(help="Content digest that the servable must have.")],
+    model: Annotated[str, typer.Option(help="Name of the served model.")],
+    into: Annotated[Path, typer.Option(help="Folder of models that the server reads.")],
+    warmup: Annotated[int, typer.Option(min=0, max=1000, help="Warm-up records to replay at load.")] = 0,
+) -> None:
+    """Copy a servable from the store to <into>/<model>/<version>, digests checked."""
+    from modelpress.storage import fetch as fetching
+
+    order = fetching.Order(store, namespace, artifact, servable, digest, model, into, warmup)
+    console = Console(stderr=True)
+    console.print(str(fetching.fetch(order, progress=progress.on(console))), highlight=False, soft_wrap=True)
+
+
+def read_request(path: Path | None) -> Request:
+    """The Request in a file, else in the environment. Raises Invalid `InvalidRequest`."""
+    try:
+        text = path.read_text() if path is not None else os.environ[REQUEST_VARIABLE]
+        return Request.from_json(text)
+    except KeyError as error:
+        raise Invalid("InvalidRequest", f"no request: set {REQUEST_VARIABLE} or use --request FILE") from error
+    except OSError as error:
+        raise Invalid("InvalidRequest", f"{path} cannot be read: {error.strerror}") from error
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise Invalid("InvalidRequest", f"the request is not valid: {first['msg']}", field=where) from error
+
+
+def report(message: Message, output: str) -> None:
+    """Leaves the message where the kubelet finds it, and on stdout for `json`."""
+    line = message.fitted().json_line()
+    explicit = os.environ.get(MESSAGE_VARIABLE)
+    path = Path(explicit or TERMINATION_LOG)
+    if explicit or os.access(path, os.W_OK):
+        path.write_text(line)
+    if output == "json":
+        typer.echo(line)

@@ -11,7 +11,7 @@ from typing import IO, Any
 import numpy as np
 
 from modelpress.api import identity
-from modelpress.api.data import DataSet
+from modelpress.api.data import Data, DataSet
 from modelpress.api.errors import Invalid
 from modelpress.compress.signature import STRING, Signature, Tensor
 from modelpress.storage import listing, location
@@ -45,20 +45,47 @@ class Rows:
         )
 
 
-def load(data_set: DataSet, *, role: str, default_samples: int | None) -> Rows:
+def load(data_set: DataSet, *, role: str, default_samples: int | None, digest: str | None = None) -> Rows:
     """The first `samples` rows of a data set; `default_samples` where it sets none, None = all of them.
 
-    `role` is its name below `spec.data`, for errors. Raises Invalid.
+    `role` is its name below `spec.data`, for errors; `digest` is that of the files where it is known. Raises Invalid.
     """
     field = f"spec.data.{role}"
-    paths = _paths(data_set.uri, field)
-    for path in paths:
-        _require_npz(data_set, path, field)
-    digest = identity.content_digest([entry for path in paths for entry in listing.files(path, field=f"{field}.uri")])
     limit = data_set.samples if data_set.samples is not None else default_samples
-    columns = _columns(paths, limit, field)
+    columns = _columns(_files(data_set, field), limit, field)
     inputs, targets = _mapped(data_set, columns, field)
-    return Rows(inputs, targets, digest)
+    return Rows(inputs, targets, digest or content_digest(data_set, role=role))
+
+
+def content_digest(data_set: DataSet, *, role: str) -> str:
+    """Content digest of the files of a data set. Raises Invalid."""
+    field = f"spec.data.{role}"
+    files = _files(data_set, field)
+    return identity.content_digest([entry for path in files for entry in listing.files(path, field=f"{field}.uri")])
+
+
+def by_role(data: Data | None) -> dict[str, DataSet]:
+    """The data sets that are named, under their names below `spec.data`."""
+    found = (
+        {}
+        if data is None
+        else {"evaluation": data.evaluation, "calibration": data.calibration, "training": data.training}
+    )
+    return {role: data_set for role, data_set in found.items() if data_set is not None}
+
+
+def digests(data: Data | None) -> dict[str, str]:
+    """Content digests of the data sets by role. Raises Invalid."""
+    return {role: content_digest(found, role=role) for role, found in by_role(data).items()}
+
+
+def save(path: Path, arrays: Mapping[str, Array]) -> None:
+    """Writes arrays as NPZ whose bytes depend on nothing but them."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, array in arrays.items():
+            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as opened:
+                npy: Any = np.lib.format
+                npy.write_array(opened, np.ascontiguousarray(array), allow_pickle=False)
 
 
 def bound(rows: Rows, signature: Signature, *, role: str) -> Rows:
@@ -146,11 +173,12 @@ def _names(named: Mapping[str, Any]) -> str:
     return ", ".join(named) or "none"
 
 
-def _paths(uri: str, field: str) -> list[Path]:
-    path = location.resolve(uri, field=f"{field}.uri")
-    if "*" in path.name and path.parent.is_dir():
-        return sorted(path.parent.glob(path.name)) or [path]
-    return [path]
+def _files(data_set: DataSet, field: str) -> list[Path]:
+    path = location.resolve(data_set.uri, field=f"{field}.uri")
+    paths = sorted(path.parent.glob(path.name)) if "*" in path.name and path.parent.is_dir() else []
+    for found in paths or [path]:
+        _require_npz(data_set, found, field)
+    return paths or [path]
 
 
 def _require_npz(data_set: DataSet, path: Path, field: str) -> None:

@@ -1,7 +1,7 @@
-"""A model as one pure graph: weights are constants, signatures share what they have in common, names depend on nothing else.
+"""A model as one pure graph: weights are constants, signatures share what they can, names depend on nothing else.
 
-Freezing needs TensorFlow's own pass; what follows makes the result small and equal byte by byte in every process: control
-edges and identities go, equal nodes are one, functions and weights get names of their own.
+Freezing is TensorFlow's own pass; what follows makes the result small and equal byte by byte in every process:
+control edges and identities go, equal nodes become one, functions and weights get names of their own.
 """
 
 from __future__ import annotations
@@ -64,6 +64,13 @@ def freeze(opened: OpenedModel) -> FrozenGraph:
         raise NotFreezable("its weights exceed the 2 GB that one graph file can hold")
     inputs = [tensor.name for tensor in frozen.inputs]
     return FrozenGraph(graph, joined.definitions(opened, inputs, [f"{node}:0" for node in outputs], frozen))
+
+
+def joined(opened: OpenedModel) -> Any:
+    """GraphDef of all signatures together, as the model defines them."""
+    found = _Joined.of(opened)
+    with model.quiet():
+        return tf.function(found.call).get_concrete_function(*found.specifications).graph.as_graph_def()
 
 
 def operations(graph: Any) -> set[str]:
@@ -152,9 +159,7 @@ def _require_pure(graph: Any) -> None:
 def _weight_names(opened: OpenedModel, function: Any) -> dict[str, str]:
     """Node of a captured variable -> the variable's name: TensorFlow names such nodes by chance."""
     handles = {id(variable.handle): variable.name.split(":")[0] for variable in opened.variables()}
-    return {
-        inner.op.name: handles[id(outer)] for outer, inner in function.graph.captures if id(outer) in handles
-    }
+    return {inner.op.name: handles[id(outer)] for outer, inner in function.graph.captures if id(outer) in handles}
 
 
 def _first_line(error: Exception) -> str:

@@ -12,13 +12,12 @@ from tensorflow.core.protobuf import fingerprint_pb2, saved_model_pb2
 from modelpress.api.errors import Invalid
 from modelpress.compress import model
 from modelpress.compress.source import URI_FIELD
-from modelpress.storage import durable
 
 SIGNATURE = "serving_default"
 
 
-def export(path: Path, destination: Path) -> None:
-    """Writes the model as SavedModel. Raises Invalid `CodeNotTrusted`, `UnknownLayers`, `NotAModel`."""
+def export(path: Path, directory: Path) -> None:
+    """Writes the model as SavedModel into `directory`. Raises Invalid, see `source.write_float32`."""
     loaded = _load(path)
     inputs = _inputs(loaded, path)
     outputs = _output_names(loaded)
@@ -29,7 +28,7 @@ def export(path: Path, destination: Path) -> None:
 
     holder = tf.Module()
     holder.model = loaded
-    with durable.new_directory(destination) as directory, model.quiet():
+    with model.quiet():
         function = tf.function(answer, input_signature=[inputs])
         tf.saved_model.save(holder, str(directory), signatures={SIGNATURE: function})
         _settle(directory)
@@ -62,7 +61,8 @@ def _load(path: Path) -> Any:
 def _inputs(loaded: Any, path: Path) -> dict[str, Any]:
     if not getattr(loaded, "built", False) or not getattr(loaded, "inputs", None):
         raise Invalid(
-            "NotAModel", f"{path.name} does not know its inputs; build it before saving, or export it as SavedModel",
+            "NotAModel",
+            f"{path.name} does not know its inputs; build it before saving, or export it as SavedModel",
             field=URI_FIELD,
         )
     return {

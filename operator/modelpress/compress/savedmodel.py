@@ -1,4 +1,4 @@
-"""A frozen graph as a SavedModel of one file, its larger weights as float16 if wanted; equal graphs give equal bytes."""
+"""A frozen graph as a SavedModel of one file, its larger weights as float16 if wanted; equal graphs, equal bytes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HALF_FROM_VALUES = 256
 
 
 def write(frozen: FrozenGraph, directory: Path, *, half: bool) -> tuple[str, ...]:
-    """Writes saved_model.pb into `directory`; `half` stores weights as float16. Returns notes about weights left float32."""
+    """Writes saved_model.pb into `directory`; `half` stores weights as float16. Returns notes for people."""
     notes: tuple[str, ...] = ()
     graph = frozen.graph
     if half:

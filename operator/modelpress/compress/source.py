@@ -41,7 +41,9 @@ def find(source: Source, *, progress: Progress | None = None) -> Found:
     """
     root = location.resolve(source.uri, field=URI_FIELD)
     if not root.exists():
-        raise Invalid("NotFound", f"nothing is at {source.uri}; check the path, and that it is mounted", field=URI_FIELD)
+        raise Invalid(
+            "NotFound", f"nothing is at {source.uri}; check the path, and that it is mounted", field=URI_FIELD
+        )
     path = root.resolve()
     if path.is_dir() and not (path / _SAVED_MODEL).exists():
         path = listing.newest_version(path) or path
@@ -51,26 +53,24 @@ def find(source: Source, *, progress: Progress | None = None) -> Found:
     if source.digest is not None and source.digest != digest:
         raise Invalid(
             "DigestMismatch",
-            f"{source.uri} has the digest {digest}, {source.digest} was asked for; restore the content or change the pin",
+            f"{source.uri} has the digest {digest}, {source.digest} was asked for; restore it or change the pin",
             field="spec.source.digest",
         )
     return Found(path, found, listed, digest)
 
 
-def write_float32(found: Found, destination: Path, wanted: Iterable[str] | None, *, progress: Progress) -> tuple[str, ...]:
-    """Writes the model as float32 SavedModel to the new directory `destination`, and returns the signatures to keep.
+def write_float32(found: Found, directory: Path, *, progress: Progress) -> None:
+    """Writes the model as float32 SavedModel into the empty `directory`; a SavedModel is copied as it is.
 
-    A SavedModel is copied as it is. `wanted` None means all signatures. Raises Invalid `NotAModel`, `UnknownSignature`,
-    `CodeNotTrusted`, `UnknownLayers`.
+    Raises Invalid `NotAModel`, `CodeNotTrusted`, `UnknownLayers`, `DigestMismatch`.
     """
-    from modelpress.compress import keras_model
-
     if found.format == "SavedModel":
-        transfer.copy(found.path, found.files, destination, progress=progress)
+        transfer.copy_into(found.path, found.files, directory, progress=progress)
     else:
         with progress.step(f"Exporting {found.path.name} as SavedModel"):
-            keras_model.export(found.path, destination)
-    return signatures(destination, wanted)
+            from modelpress.compress import keras_model
+
+            keras_model.export(found.path, directory)
 
 
 def signatures(directory: Path, wanted: Iterable[str] | None) -> tuple[str, ...]:
@@ -109,7 +109,9 @@ def _format(path: Path, source: Source) -> Format:
         raise _unsupported(to_come) if to_come else _not_a_model(path, source)
     if source.format not in ("Auto", found):
         raise Invalid(
-            "NotAModel", f"{source.uri} holds a {found}, not a {source.format}; set format: {found}", field="spec.source.format"
+            "NotAModel",
+            f"{source.uri} holds a {found}, not a {source.format}; set format: {found}",
+            field="spec.source.format",
         )
     return found
 

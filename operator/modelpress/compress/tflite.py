@@ -1,7 +1,7 @@
 """A model as one TFLite flatbuffer that TensorFlow Serving can serve under its own names.
 
-The server reads signatures only from the metadata entry `signature_defs_metadata`; without it, names are made up from tensors
-and outputs get lost. All signatures must fit the first subgraph, hence one function over shared inputs is converted.
+The server reads signatures only from the metadata entry `signature_defs_metadata`; without it, names are made up from
+tensors and outputs get lost. All signatures must fit the first subgraph: one function over shared inputs is converted.
 """
 
 from __future__ import annotations
@@ -25,9 +25,7 @@ from modelpress.compress.model import OpenedModel
 
 FILE_NAME = "model.tflite"
 METADATA = "signature_defs_metadata"
-SERVED_TYPES = frozenset(
-    {"float32", "int8", "uint8", "int16", "int32", "int64", "bool", "string", "complex64"}
-)
+SERVED_TYPES = frozenset({"float32", "int8", "uint8", "int16", "int32", "int64", "bool", "string", "complex64"})
 """What TensorFlow Serving can take from and give to a TFLite model."""
 
 Weights = Literal["Float32", "Float16", "DynamicInt8", "StaticInt8"]
@@ -116,7 +114,9 @@ def _require_servable(opened: OpenedModel) -> None:
     for signature in signatures:
         for name, tensor in {**signature.inputs, **signature.outputs}.items():
             if tensor.dtype not in SERVED_TYPES:
-                raise NotConvertible("UnsupportedType", f"{name} is {tensor}, which TFLite in TensorFlow Serving cannot pass")
+                raise NotConvertible(
+                    "UnsupportedType", f"{name} is {tensor}, which TFLite in TensorFlow Serving cannot pass"
+                )
             if name in signature.inputs and tensor.shape is None:
                 raise NotConvertible("UnsupportedType", f"{name} may have any rank; TFLite needs a rank")
 
@@ -200,7 +200,7 @@ class _Joined:
 
 
 def _name_tensors(parsed: Any, boundary: dict[int, str]) -> None:
-    """The model's own, unique names at the boundary, which the server finds tensors by; none that chance made inside."""
+    """The model's own names at the boundary, by which the server finds tensors; none that chance made inside."""
     for number, subgraph in enumerate(parsed.subgraphs):
         subgraph.name = b"main" if number == 0 else f"subgraph_{number}".encode()
         for tensor in subgraph.tensors:
@@ -237,7 +237,9 @@ def _definition(subgraph: Any, inputs: dict[str, int], outputs: dict[str, int], 
             side[key].name = tensor.name.decode()
             side[key].dtype = tf.as_dtype(_TYPES[tensor.type]).as_datatype_enum
             sizes = _sizes(tensor)
-            if sizes and 0 not in sizes:  # the server reads up to the first NUL byte, which an empty shape or a 0 would be
+            if (
+                sizes and 0 not in sizes
+            ):  # the server reads up to the first NUL byte, which an empty shape or a 0 would be
                 for size in sizes:
                     side[key].tensor_shape.dim.add(size=size)
     return definition

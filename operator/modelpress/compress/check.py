@@ -1,0 +1,93 @@
+"""Runs a candidate once beside its source: same names and shapes, finite numbers, the same answer twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from modelpress.api.artifact import Form
+from modelpress.compress import tflite
+from modelpress.compress.dataset import Array, Rows
+from modelpress.compress.model import OpenedModel
+
+Call = Callable[[str, Mapping[str, Array]], dict[str, Array]]
+"""(signature, inputs) -> outputs."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Why a candidate cannot be offered."""
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A few inputs for each signature, and what the source answers to them."""
+
+    inputs: dict[str, dict[str, Array]]
+    outputs: dict[str, dict[str, Array]]
+    repeatable: bool
+    """Whether the source gave the same answers twice, bit by bit."""
+
+
+def reference(source: OpenedModel, rows: Mapping[str, Rows]) -> Reference:
+    """Runs the source twice on the rows of each signature."""
+    inputs = {name: found.inputs for name, found in rows.items()}
+    first, second = ({name: source.call(name, fed) for name, fed in inputs.items()} for _ in range(2))
+    return Reference(inputs, first, _equal(first, second))
+
+
+def refusal(directory: Path, form: Form, expected: Reference, names: tuple[str, ...]) -> tuple[Finding | None, bool]:
+    """What speaks against the servable in `directory`, and whether it gave the same answers twice."""
+    try:
+        call = _loaded(directory, form, names)
+        first, second = ({name: call(name, fed) for name, fed in expected.inputs.items()} for _ in range(2))
+    except Exception as error:  # an interpreter raises whatever its kernels raise
+        text = " ".join(str(error).split())[:400]
+        return Finding("DoesNotRun", f"it was built but does not run: {text or type(error).__name__}"), False
+    repeatable = _equal(first, second)
+    for name, outputs in expected.outputs.items():
+        found = _difference(name, outputs, first[name])
+        if found is not None:
+            return found, repeatable
+    return None, repeatable
+
+
+def _loaded(directory: Path, form: Form, names: tuple[str, ...]) -> Call:
+    if form == "TFLite":
+        return tflite.Interpreter((directory / tflite.FILE_NAME).read_bytes()).call
+    return OpenedModel(directory, names).call
+
+
+def _difference(signature: str, expected: Mapping[str, Array], found: Mapping[str, Array]) -> Finding | None:
+    if set(expected) != set(found):
+        return Finding("OutputsDiffer", f"signature {signature} gives {sorted(found)}, the source {sorted(expected)}")
+    for name, wanted in expected.items():
+        given = found[name]
+        if wanted.shape != given.shape or (wanted.dtype != given.dtype):
+            return Finding(
+                "OutputsDiffer",
+                f"output {name} of signature {signature} is {given.dtype} {list(given.shape)}, "
+                f"the source's {wanted.dtype} {list(wanted.shape)}",
+            )
+        if given.dtype.kind == "f" and np.isfinite(wanted).all() and not np.isfinite(given).all():
+            bad = int(given.size - np.isfinite(given).sum())
+            return Finding(
+                "NotFinite",
+                f"output {name} of signature {signature} has {bad} NaN or infinite values of {given.size}; "
+                "the source has none",
+            )
+    return None
+
+
+def _equal(first: Mapping[str, Mapping[str, Array]], second: Mapping[str, Mapping[str, Array]]) -> bool:
+    return all(
+        np.array_equal(array, second[name][key], equal_nan=array.dtype.kind == "f")
+        for name, outputs in first.items()
+        for key, array in outputs.items()
+    )

@@ -1,0 +1,110 @@
+"""The data sets of a request, and from them a few rows for every signature: to check, calibrate and warm up with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from modelpress.api.data import Data, DataSet
+from modelpress.api.errors import Invalid
+from modelpress.compress import dataset
+from modelpress.compress.dataset import Rows
+from modelpress.compress.evaluation import examples as unlabelled
+from modelpress.compress.signature import Signature
+from modelpress.storage import listing
+
+CHECKED_ROWS = 8
+CALIBRATION_ROWS = 256
+_DEFAULT_SAMPLES = {"evaluation": 10_000, "calibration": CALIBRATION_ROWS, "training": None}
+_WARMUP_FILE = Path(listing.EXTRA) / "tf_serving_warmup_requests"
+
+
+@dataclass(frozen=True)
+class Bound:
+    """Rows that fit the signature they feed."""
+
+    signature: str
+    rows: Rows
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Data sets by role; a role that the request does not name is absent."""
+
+    sets: dict[str, Bound]
+
+    def calibration(self) -> Bound | None:
+        """Rows to measure activation ranges on: calibration, else the first of training, else of evaluation."""
+        for role in ("calibration", "training", "evaluation"):
+            if role in self.sets:
+                found = self.sets[role]
+                count = len(found.rows) if role == "calibration" else reserved_rows(len(found.rows), role)
+                return Bound(found.signature, found.rows.part(0, count))
+        return None
+
+    def feeding(self, signature: Signature) -> Rows | None:
+        """Rows of any role that this signature takes; None where there are none."""
+        for role in ("calibration", "evaluation", "training"):
+            found = self.sets.get(role)
+            if found is None:
+                continue
+            try:
+                return (
+                    dataset.bound(found.rows, signature, role=role) if found.signature != signature.name else found.rows
+                )
+            except Invalid:
+                continue
+        return None
+
+
+def reserved_rows(available: int, role: str = "evaluation") -> int:
+    """How many first rows calibration takes from a set that is not its own; a quarter at most of evaluation's."""
+    return min(CALIBRATION_ROWS, available if role == "training" else max(1, available // 4))
+
+
+def load(data: Data | None, known: dict[str, str], signatures: dict[str, Signature]) -> Examples:
+    """Reads and binds every data set. Raises Invalid: unknown signature, wrong shapes or types, unreadable files."""
+    return Examples(
+        {role: _bound(found, role, known[role], signatures) for role, found in dataset.by_role(data).items()}
+    )
+
+
+def for_check(examples: Examples, signatures: dict[str, Signature], source: Path) -> dict[str, Rows]:
+    """A few rows for each signature: data, else the model's own warm-up requests, else synthetic floats.
+
+    Signatures without any are left out. Raises Invalid `DataRequired` where none has any.
+    """
+    found: dict[str, Rows] = {}
+    refusal: Invalid | None = None
+    for name, signature in signatures.items():
+        try:
+            rows = examples.feeding(signature) or recorded(source, signature) or unlabelled.synthetic(signature)
+            found[name] = rows.part(0, batch_size(signature, CHECKED_ROWS))
+        except Invalid as error:
+            refusal = refusal or error
+    if not found and refusal:
+        raise refusal
+    return found
+
+
+def recorded(source: Path, signature: Signature) -> Rows | None:
+    """Rows of the warm-up requests that came with the model; None without any."""
+    path = source / _WARMUP_FILE
+    return unlabelled.recorded(path, signature) if path.is_file() else None
+
+
+def batch_size(signature: Signature, wanted: int) -> int:
+    """The wanted number of rows, or the number that the signature was built for."""
+    shapes = [tensor.shape for tensor in signature.inputs.values()]
+    return next((shape[0] for shape in shapes if shape and shape[0] is not None), wanted)
+
+
+def _bound(data_set: DataSet, role: str, digest: str, signatures: dict[str, Signature]) -> Bound:
+    if data_set.signature not in signatures:
+        raise Invalid(
+            "UnknownSignature",
+            f"{data_set.signature} is no kept signature of the model; there are {', '.join(signatures)}",
+            field=f"spec.data.{role}.signature",
+        )
+    rows = dataset.load(data_set, role=role, default_samples=_DEFAULT_SAMPLES[role], digest=digest)
+    return Bound(data_set.signature, dataset.bound(rows, signatures[data_set.signature], role=role))

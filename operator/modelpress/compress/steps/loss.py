@@ -1,0 +1,111 @@
+"""Which loss fits an output and its labels: found out from their values, or refused where that is unclear."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from modelpress.api.errors import Invalid
+from modelpress.api.recipe import Training
+from modelpress.compress.dataset import Array
+
+Loss = Callable[[Any, Any], Any]
+"""(labels, outputs) -> mean loss."""
+_TINY = 1e-7
+_FIELD = "spec.recipe.training.loss"
+
+
+def choose(training: Training, name: str, output: Array, labels: Array) -> Loss:
+    """The loss for an output, given some of its rows and labels. Raises Invalid `LossUnclear`, `LabelsOutOfRange`."""
+    kind = training.loss if training.loss != "Auto" else _guessed(name, output, labels)
+    logits = training.from_logits if training.from_logits is not None else not _are_shares(output, kind)
+    if kind == "MeanSquaredError":
+        return lambda truth, given: tf.reduce_mean(tf.square(_like(truth, given) - given))
+    if kind == "BinaryCrossentropy":
+        return _binary(logits)
+    if labels.shape == output.shape and output.shape[-1] > 1:
+        return _one_hot(logits)
+    _require_range(name, output.shape[-1], labels)
+    return _sparse(logits)
+
+
+def require_range(name: str, output: Array, labels: Array, training: Training) -> None:
+    """Raises Invalid `LabelsOutOfRange` where any label is no class of the output."""
+    sparse = labels.shape != output.shape or output.shape[-1] == 1
+    if (
+        training.loss in ("Auto", "CategoricalCrossentropy")
+        and labels.dtype.kind in "iu"
+        and sparse
+        and output.shape[-1] > 1
+    ):
+        _require_range(name, output.shape[-1], labels)
+
+
+def _guessed(name: str, output: Array, labels: Array) -> str:
+    classes = output.shape[-1] if output.ndim > 1 else 1
+    scalar = labels.reshape(len(labels), -1).shape[1] == 1
+    if classes > 1 and scalar and labels.dtype.kind in "iu" and output.ndim == 2:
+        return "CategoricalCrossentropy"
+    zero_one = bool(np.isin(labels, (0, 1)).all())
+    if labels.size == output.size and zero_one:
+        one_hot = output.ndim == 2 and classes > 1 and bool((labels.reshape(output.shape).sum(axis=-1) == 1).all())
+        return "CategoricalCrossentropy" if one_hot else "BinaryCrossentropy"
+    if labels.size == output.size and labels.dtype.kind == "f":
+        return "MeanSquaredError"
+    raise Invalid(
+        "LossUnclear",
+        f"no loss follows from the output {name} {list(output.shape[1:])} and "
+        f"labels {labels.dtype} {list(labels.shape[1:])}; "
+        "set loss, and map the label column with columns.targets",
+        field=_FIELD,
+    )
+
+
+def _are_shares(output: Array, kind: str) -> bool:
+    inside = bool((output >= 0).all() and (output <= 1).all())
+    return inside and (kind != "CategoricalCrossentropy" or bool(np.allclose(output.sum(axis=-1), 1, atol=1e-3)))
+
+
+def _require_range(name: str, classes: int, labels: Array) -> None:
+    low, high = labels.min(), labels.max()
+    if low < 0 or high >= classes:
+        raise Invalid(
+            "LabelsOutOfRange",
+            f"labels of {name} reach from {low} to {high}, the output has classes 0 to {classes - 1}; correct them",
+            field="spec.data.training.columns.targets",
+        )
+
+
+def _like(truth: Any, given: Any) -> Any:
+    return tf.reshape(tf.cast(truth, given.dtype), tf.shape(given))
+
+
+def _binary(logits: bool) -> Loss:
+    def loss(truth: Any, given: Any) -> Any:
+        wanted = _like(truth, given)
+        if logits:
+            return tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(wanted, given))
+        sure = tf.clip_by_value(given, _TINY, 1 - _TINY)
+        return -tf.reduce_mean(wanted * tf.math.log(sure) + (1 - wanted) * tf.math.log(1 - sure))
+
+    return loss
+
+
+def _one_hot(logits: bool) -> Loss:
+    def loss(truth: Any, given: Any) -> Any:
+        log = tf.nn.log_softmax(given) if logits else tf.math.log(tf.maximum(given, _TINY))
+        return -tf.reduce_mean(tf.reduce_sum(_like(truth, given) * log, axis=-1))
+
+    return loss
+
+
+def _sparse(logits: bool) -> Loss:
+    def loss(truth: Any, given: Any) -> Any:
+        log = tf.nn.log_softmax(given) if logits else tf.math.log(tf.maximum(given, _TINY))
+        chosen = tf.one_hot(tf.reshape(tf.cast(truth, tf.int32), [-1]), tf.shape(given)[-1], dtype=given.dtype)
+        return -tf.reduce_mean(tf.reduce_sum(chosen * log, axis=-1))
+
+    return loss

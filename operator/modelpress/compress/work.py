@@ -1,0 +1,61 @@
+"""Finished pieces of an artifact under construction: what a killed run had completed, the next one finds and trusts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from modelpress.api import identity
+from modelpress.api.artifact import File
+from modelpress.storage import durable, listing
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A directory that is complete, and what was noted about it."""
+
+    directory: Path
+    files: tuple[File, ...]
+    facts: dict[str, Any]
+    """JSON-ready."""
+
+    @property
+    def digest(self) -> str:
+        """Content digest."""
+        return identity.content_digest(self.files)
+
+
+class WorkArea:
+    """The pieces of one artifact key; its lock must be held."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self.reused = 0
+        """Pieces that were found finished."""
+
+    def piece(self, name: str, build: Callable[[Path], dict[str, Any]]) -> Piece:
+        """The piece `name`, built by filling a new directory unless it is there whole; `build` returns its facts."""
+        directory, marker = self._directory / name, self._directory / f"{name}.json"
+        found = _finished(directory, marker)
+        if found is not None:
+            self.reused += 1
+            return found
+        with durable.new_directory(directory) as new:
+            facts = build(new)
+        built = Piece(directory, listing.files(directory), facts)
+        durable.write(marker, json.dumps({"digest": built.digest, "facts": facts}).encode())
+        return built
+
+
+def _finished(directory: Path, marker: Path) -> Piece | None:
+    if not marker.exists() or not directory.is_dir():
+        return None
+    try:
+        noted = json.loads(marker.read_bytes())
+    except ValueError:
+        return None
+    piece = Piece(directory, listing.files(directory), noted["facts"])
+    return piece if piece.digest == noted["digest"] else None

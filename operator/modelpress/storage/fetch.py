@@ -1,0 +1,94 @@
+"""One servable of an artifact, from the store into the folder that a server reads: checked, and whole or not there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from modelpress.api import identity
+from modelpress.api.artifact import ArtifactManifest, Servable, Warmup
+from modelpress.api.errors import Invalid
+from modelpress.storage import durable, layout, listing, tfrecord, transfer
+from modelpress.telemetry.progress import Progress
+
+WARMUP_FILE = "tf_serving_warmup_requests"
+
+
+@dataclass(frozen=True)
+class Order:
+    """What to fetch, and where to."""
+
+    store: str
+    namespace: str
+    artifact: str
+    """Artifact key K."""
+    servable: str
+    """`source` or `candidates/<n>`."""
+    digest: str
+    """Content digest that the servable must have."""
+    model: str
+    """Name of the served model, a folder below `into`."""
+    into: Path
+    warmup: int = 0
+    """Warm-up records to replay at load."""
+
+
+def fetch(order: Order, *, progress: Progress | None = None) -> Path:
+    """Copies the servable to `<into>/<model>/<version>` and returns that directory; one that is there whole is kept.
+
+    Raises Invalid `ArtifactMissing`, `DigestMismatch`, `UnsupportedScheme`; StorageFull.
+    """
+    store = layout.opened(order.store, order.namespace)
+    manifest = store.manifest(order.artifact)
+    if manifest is None:
+        raise Invalid(
+            "ArtifactMissing",
+            f"{store.artifact(order.artifact)} has no manifest; compress the model again, or restore the store",
+            field="spec.artifacts",
+        )
+    servable = _servable(manifest, order)
+    destination = order.into / order.model / servable.path.rsplit("/", 1)[-1]
+    warmup = _warmup(store.artifact(order.artifact), manifest.warmup, order.warmup)
+    if not _is_there(destination, servable, warmup):
+        with durable.new_directory(destination) as new:
+            transfer.copy_into(store.servable(order.artifact, servable), servable.files, new, progress=progress)
+            if warmup:
+                extra = new / listing.EXTRA
+                extra.mkdir(exist_ok=True)
+                (extra / WARMUP_FILE).write_bytes(warmup)
+    return destination
+
+
+def _servable(manifest: ArtifactManifest, order: Order) -> Servable:
+    servables = [manifest.source.servable, *(candidate.servable for candidate in manifest.candidates)]
+    for servable in servables:
+        if servable.path.rsplit("/", 1)[0] == order.servable:
+            if order.digest not in (servable.digest, "") or identity.content_digest(servable.files) != servable.digest:
+                raise Invalid(
+                    "DigestMismatch",
+                    f"{order.servable} of artifact {order.artifact} has the digest {servable.digest}, "
+                    f"{order.digest} was asked for; compress the model again",
+                    field="spec.artifacts",
+                )
+            return servable
+    raise Invalid(
+        "ArtifactMissing",
+        f"artifact {order.artifact} has no {order.servable}; it has {', '.join(one.path for one in servables)}",
+        field="spec.artifacts",
+    )
+
+
+def _warmup(artifact: Path, recorded: Warmup | None, count: int) -> bytes:
+    return tfrecord.first(artifact / recorded.path, count) if recorded and count > 0 else b""
+
+
+def _is_there(destination: Path, servable: Servable, warmup: bytes) -> bool:
+    if not destination.is_dir():
+        return False
+    expected = {file.path: file.sha256 for file in servable.files}
+    found = {file.path: file.sha256 for file in listing.files(destination)}
+    path = f"{listing.EXTRA}/{WARMUP_FILE}"
+    if warmup and ((destination / path).read_bytes() if path in found else b"") != warmup:
+        return False
+    own = {name: sha256 for name, sha256 in found.items() if name != path or not warmup}
+    return own == {name: sha256 for name, sha256 in expected.items() if name != path or not warmup}
