@@ -12,7 +12,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from modelpress.api import crd
+from modelpress.api import crd, reference
 from modelpress.kube import rbac
 
 ROOT = Path(__file__).parents[1]
@@ -53,6 +53,8 @@ def files() -> dict[str, str]:
     return {
         f"crds/{crd.FILE_NAME}": crd.text(),
         "charts/modelpress/files/crd.yaml": crd.text(),
+        f"docs/reference/{reference.FIELDS_FILE}": reference.fields_page(),
+        f"docs/reference/{reference.API_FILE}": reference.api_page(),
         "charts/modelpress/files/rules.yaml": yaml(rbac.rules()),
         "charts/modelpress/files/lease-rules.yaml": yaml(rbac.lease_rules()),
         "deploy/base/rbac.yaml": yaml(

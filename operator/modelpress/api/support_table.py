@@ -126,11 +126,11 @@ def _data_set(path: str) -> tuple[Row, ...]:
 _STEPS = "spec.recipe.steps[]"
 _AT_ONCE = "no step of this release trains while it compresses"
 _NO_LEARNING_RATE = "nothing is trained without epochs, so it has no effect"
-_NAMES = "this release treats all layers alike"
+_NAMES = "this release quantizes all layers alike"
 
 _RECIPE = (
     *_honoured("spec.recipe.format", f"{_STEPS}.fineTune"),
-    *_honoured(*(f"{_STEPS}.prune.{name}" for name in ("threshold", "sparsity", "maxSparsity"))),
+    *_honoured(*(f"{_STEPS}.prune.{name}" for name in ("threshold", "sparsity", "maxSparsity", "excludeLayers"))),
     *_honoured(*(f"{_STEPS}.prune.{name}" for name in ("criterion", "structure", "epochs"))),
     *_honoured(
         *(f"{_STEPS}.quantize.{name}" for name in ("scheme", "epochs", "weights", "activations", "granularity"))
@@ -170,7 +170,6 @@ _RECIPE = (
         lambda rate: rate != 1e-4,
         reason=IGNORED,
     ),
-    Row(f"{_STEPS}.prune.excludeLayers", "Refused", "Refused", _NAMES, "leave it out", bool),
     _refused(f"{_STEPS}.cluster", "this release does not cluster weights", "leave the step out"),
     _refused(f"{_STEPS}.distill", "this release does not distill", "leave the step out"),
     _refused(
@@ -188,7 +187,6 @@ _RECIPE = (
         "leave it out",
         "Symmetric",
     ),
-    _refused(f"{_STEPS}.quantize.granularity", "this release keeps one scale per channel", "leave it out", "PerTensor"),
     Row(
         f"{_STEPS}.quantize.epochs",
         "Refused",

@@ -120,12 +120,6 @@ REFUSED_EVERYWHERE = [
         " after it",
     ),
     (
-        prune(excludeLayers=["^head/"]),
-        NOT,
-        "spec.recipe.steps[0].prune.excludeLayers: this field is not supported: this release treats all layers alike;"
-        " leave it out",
-    ),
-    (
         step(cluster={}),
         NOT,
         f"spec.recipe.steps[0].cluster: this field is not supported: this release does not cluster weights;"
@@ -157,12 +151,6 @@ REFUSED_EVERYWHERE = [
         NOT,
         'spec.recipe.steps[0].quantize.activations: "Symmetric" is not supported: this release quantizes activations'
         " asymmetrically; leave it out",
-    ),
-    (
-        quantize(granularity="PerTensor"),
-        NOT,
-        'spec.recipe.steps[0].quantize.granularity: "PerTensor" is not supported: this release keeps one scale per'
-        " channel; leave it out",
     ),
     (
         quantize(epochs=1),
@@ -269,6 +257,8 @@ HONOURED = [
     step(fineTune={"epochs": 3, "learningRate": 0.001}),
     *(quantize(scheme) for scheme in ("DynamicInt8", "StaticInt8", "Float16")),
     quantize(weights="Symmetric", activations="Asymmetric", granularity="PerChannel", epochs=0),
+    quantize(granularity="PerTensor"),
+    prune(excludeLayers=["^head/"]),
     *({"recipe": {"format": form}} for form in ("Auto", "SavedModel", "TFLite")),
     *(
         {"data": TRAINING, "gate": {"metrics": [{"type": kind}]}}
