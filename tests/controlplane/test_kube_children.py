@@ -41,6 +41,11 @@ SPECS = {
         "maxReplicas": 3,
         "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "bert"},
     },
+    "Job": {
+        "backoffLimit": 2,
+        "template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "compress", "image": "compressor"}]}},
+    },
+    "PersistentVolumeClaim": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
     "NetworkPolicy": {"podSelector": {}, "policyTypes": ["Ingress"], "ingress": [{"ports": [{"port": 8500}]}]},
 }
 

@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 MANAGER = "modelpress"
 REQUEST_TIMEOUT_SECONDS = 30.0
 LIST_CHUNK = 500
+WARNINGS_REMEMBERED = 1_000
 APPLY = "application/apply-patch+yaml"
 MERGE = "application/merge-patch+json"
 NAMES_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=1,application/json"
@@ -175,6 +176,8 @@ class Cluster:
         """Pod Security violations and deprecations come only in this header; each is logged once."""
         for warning in warnings:
             if (path, warning) not in self._warned:
+                if len(self._warned) >= WARNINGS_REMEMBERED:
+                    self._warned.clear()
                 self._warned.add((path, warning))
                 log.warning("API server warns", extra={"path": path, "warning": warning})
 

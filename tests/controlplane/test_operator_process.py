@@ -1,0 +1,157 @@
+"""`modelpress operator` as a process, under a ServiceAccount with exactly the rights of the chart."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import time
+import urllib.request
+
+import pytest
+from testbed.controlplane import dies_with, free_port
+from testbed.kubelet import until
+
+from modelpress.kube import rbac
+
+EXIT_SECONDS = 3
+"""Far below terminationGracePeriodSeconds, and below the five seconds that kopf waits for what it takes to hang."""
+
+
+class Operator:
+    """A running `modelpress operator`."""
+
+    def __init__(self, process, log, health_port, metrics_port):
+        self.process, self.log = process, log
+        self.health_port, self.metrics_port = health_port, metrics_port
+
+    def said(self):
+        return self.log.read_text()
+
+    async def get(self, port, path):
+        """The text at a path, or None while nobody answers."""
+
+        def ask():
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+                return answer.read().decode()
+
+        assert self.process.returncode is None, self.said()
+        try:
+            return await asyncio.to_thread(ask)
+        except OSError:
+            return None
+
+    async def is_ready(self):
+        return await self.get(self.health_port, "/readyz")
+
+    async def until_it_leads(self):
+        async def leads():
+            text = await self.get(self.metrics_port, "/metrics")
+            return text and "modelpress_leader_election_master_status 1.0" in text
+
+        await until(leads, "the operator leads")
+
+
+@pytest.fixture
+def start(namespace, tmp_path, crd):
+    """`async with start(kubeconfig) as operator:` runs the program; it is killed afterwards if it still runs."""
+
+    @contextlib.asynccontextmanager
+    async def run(kubeconfig):
+        health_port, metrics_port = free_port(), free_port()
+        log = tmp_path / f"operator-{health_port}.log"
+        with log.open("wb") as out:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-c",
+                "from modelpress.cli import main; main()",
+                "operator",
+                f"--namespace={namespace}",
+                f"--lease-namespace={namespace}",
+                f"--health-port={health_port}",
+                f"--metrics-port={metrics_port}",
+                env=os.environ | {"KUBECONFIG": str(kubeconfig)},
+                stdout=out,
+                stderr=out,
+                preexec_fn=dies_with(os.getpid()),
+            )
+        try:
+            yield Operator(process, log, health_port, metrics_port)
+        finally:
+            if process.returncode is None:
+                process.kill()
+            await process.wait()
+
+    return run
+
+
+@pytest.fixture
+async def account(service_account):
+    return await service_account(rbac.rules() + rbac.lease_rules())
+
+
+async def lease(cluster, namespace):
+    return (await cluster.get("Lease", namespace, "modelpress"))["spec"]["holderIdentity"]
+
+
+async def test_it_starts_leads_and_ends_at_once_giving_the_lease_back(start, account, cluster, namespace):
+    async with start(account.kubeconfig) as operator:
+        await until(operator.is_ready, "the operator is ready")
+        await operator.until_it_leads()
+        assert await lease(cluster, namespace)
+        began = time.monotonic()
+        operator.process.send_signal(signal.SIGTERM)
+        assert await operator.process.wait() == 0, operator.said()
+        assert time.monotonic() - began < EXIT_SECONDS
+    assert await lease(cluster, namespace) == ""
+    assert "Traceback" not in operator.said()
+
+
+async def test_a_standby_is_ready_and_takes_over_when_the_leader_ends(start, account, cluster, namespace):
+    async with start(account.kubeconfig) as first, start(account.kubeconfig) as second:
+        await until(first.is_ready, "the first is ready")
+        await until(second.is_ready, "the second is ready")
+        holder = await until(lambda: lease_or_none(cluster, namespace), "one of them leads")
+        leader, standby = (first, second) if "Leading" in first.said() else (second, first)
+        leader.process.terminate()
+        await standby.until_it_leads()
+        assert await lease(cluster, namespace) != holder
+
+
+async def test_a_lost_lease_ends_it_with_an_error(start, account, cluster, namespace):
+    async with start(account.kubeconfig) as operator:
+        await operator.until_it_leads()
+        while True:
+            live = await cluster.get("Lease", namespace, "modelpress")
+            live["spec"]["holderIdentity"] = "somebody else"
+            with contextlib.suppress(Exception):
+                await cluster.replace(live)
+                break
+        assert await asyncio.wait_for(operator.process.wait(), 30) == 1
+        assert "was lost" in operator.said()
+
+
+async def test_missing_rights_end_it_with_their_names(start, service_account):
+    limited = await service_account(rbac.lease_rules())
+    async with start(limited.kubeconfig) as operator:
+        assert await asyncio.wait_for(operator.process.wait(), 60) == 1
+        assert "list compressedmodels.modelpress.dev in namespace" in operator.said()
+
+
+async def test_its_log_is_json_without_secrets(start, account):
+    import json
+
+    async with start(account.kubeconfig) as operator:
+        await operator.until_it_leads()
+        operator.process.terminate()
+        await operator.process.wait()
+    lines = [json.loads(line) for line in operator.said().splitlines()]
+    assert "Leading" in [line["message"] for line in lines]
+    assert account.token not in operator.said()
+
+
+async def lease_or_none(cluster, namespace):
+    live = await cluster.get("Lease", namespace, "modelpress")
+    return live and live["spec"]["holderIdentity"]
