@@ -161,7 +161,7 @@ REFUSED_EVERYWHERE = [
     (
         quantize(excludeLayers=["^head/"]),
         NOT,
-        "spec.recipe.steps[0].quantize.excludeLayers: this field is not supported: this release treats all layers"
+        "spec.recipe.steps[0].quantize.excludeLayers: this field is not supported: this release quantizes all layers"
         " alike; leave it"
         " out",
     ),
