@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import os
 import shutil
@@ -10,7 +12,7 @@ import sys
 import tarfile
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
@@ -99,21 +101,35 @@ def prepare(data: Path, sources: Iterable[Path], build: Callable[[Path], None]) 
     The result is kept below the cache under the hash of `sources` (scripts and inputs) and of the versions of the
     packages that compute it: a second run, also of another clone, copies.
     """
-    key = _key(sources)
-    kept = cache() / "examples" / f"{data.parent.name}-{key}"
-    if not kept.is_dir():
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=kept.parent, prefix=".building-") as building:
-            result = Path(building) / "data"
-            result.mkdir()
-            build(result)
-            (result / ".key").write_text(key)
-            result.rename(kept)
-    mark = data / ".key"
-    if not mark.is_file() or mark.read_text() != key:
-        shutil.rmtree(data, ignore_errors=True)
-        shutil.copytree(kept, data)
+    key, name = _key(sources), data.parent.name
+    kept = cache() / "examples" / f"{name}-{key}"
+    with _alone(cache() / "examples" / f"{name}.lock"):
+        if not kept.is_dir():
+            _build(kept, key, build)
+        mark = data / ".key"
+        if not mark.is_file() or mark.read_text() != key:
+            shutil.rmtree(data, ignore_errors=True)
+            shutil.copytree(kept, data)
     BARS.say(f"{data} is ready")
+
+
+def _build(kept: Path, key: str, build: Callable[[Path], None]) -> None:
+    """Whole or not at all: the folder gets its name when everything is in it."""
+    with tempfile.TemporaryDirectory(dir=kept.parent, prefix=".building-") as building:
+        result = Path(building) / "data"
+        result.mkdir()
+        build(result)
+        (result / ".key").write_text(key)
+        result.rename(kept)
+
+
+@contextlib.contextmanager
+def _alone(lock: Path) -> Iterator[None]:
+    """Only one process at a time is within the block."""
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("w") as opened:
+        fcntl.flock(opened, fcntl.LOCK_EX)
+        yield
 
 
 def quiet_tensorflow() -> None:
