@@ -122,7 +122,7 @@ class Sidecar:
         await self._rest_upstream.close()
 
     async def run(self) -> None:
-        """Until SIGTERM or SIGINT, then drains and stops; a second signal stops at once."""
+        """Until SIGTERM or SIGINT, then drains and stops; a second signal does not wait for quiet."""
         stop = asyncio.Event()
         hurry = asyncio.Event()
 

@@ -1,0 +1,174 @@
+"""Going away without losing a request."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import signal
+import socket
+import sys
+from collections import Counter
+
+import grpc
+import pytest
+
+from modelpress.sidecar.process import Sidecar
+
+
+async def ask_on(call, a_request, stop: asyncio.Event, results: Counter[str], number: int) -> None:
+    """A client that asks new and old questions one after another until told to stop; tells how each ended."""
+    step = 0
+    while not stop.is_set():
+        step += 1
+        try:
+            await call(a_request(number, step if step % 2 else 0.5))
+            results["OK"] += 1
+        except grpc.aio.AioRpcError as error:
+            results[f"{error.code().name}: {error.details()}"] += 1
+
+
+async def post_on(http, port: int, stop: asyncio.Event, results: Counter[str], number: int) -> None:
+    step = 0
+    while not stop.is_set():
+        step += 1
+        body = json.dumps({"instances": [[number, step if step % 2 else 0.5]]})
+        try:
+            async with http.post(f"http://127.0.0.1:{port}/v1/models/m:predict", data=body) as response:
+                await response.read()
+                results["OK" if response.status == 200 else str(response.status)] += 1
+        except OSError as error:
+            results[repr(error)] += 1
+
+
+@contextlib.asynccontextmanager
+async def load(sidecar: Sidecar, calling, a_request, http):
+    """Clients of both protocols at work; yields how to stop them and the results so far."""
+    stop, results = asyncio.Event(), Counter[str]()
+    clients = [ask_on(calling(sidecar), a_request, stop, results, number) for number in range(4)]
+    clients += [post_on(http, sidecar.rest.port, stop, results, number) for number in range(4)]
+    tasks = [asyncio.ensure_future(client) for client in clients]
+    yield stop, results
+    stop.set()
+    await asyncio.gather(*tasks)
+
+
+async def test_draining_under_load_loses_nothing_and_ends_when_clients_have_gone(
+    start, calling, a_request, http, until
+):
+    sidecar = await start({"concurrency": {"limit": 4}})
+    async with load(sidecar, calling, a_request, http) as (stop, results):
+        await until(lambda: results["OK"] > 100)
+        drained = asyncio.ensure_future(sidecar.drain(quiet=0.1))
+        before = results["OK"]
+        await until(lambda: results["OK"] > before + 200)  # still answered: endpoints take time to change
+        assert not drained.done()
+        assert not sidecar.serving
+        stop.set()
+        assert await drained
+    assert set(results) == {"OK"}
+
+
+async def test_drain_answers_when_idle_over_http(sidecar, http):
+    url = f"http://127.0.0.1:{sidecar.admin.port}"
+    async with http.post(f"{url}/drain?quiet=0.05") as response:
+        assert (response.status, await response.json()) == (200, {"idle": True})
+    async with http.get(f"{url}/readyz") as response:
+        assert response.status == 503
+
+
+async def test_drain_gives_up_after_its_bound(sidecar, upstream, calling, a_request, http, until):
+    upstream.gate.clear()
+    busy = asyncio.ensure_future(calling(sidecar)(a_request(1)))
+    await until(lambda: upstream.running == 1)
+    async with http.get(f"http://127.0.0.1:{sidecar.admin.port}/drain?timeout=0.1&quiet=0") as response:
+        assert (response.status, await response.json()) == (504, {"idle": False})
+    upstream.gate.set()
+    await busy
+
+
+async def test_stopping_answers_what_was_accepted(start, upstream, calling, a_request, http, until):
+    sidecar = await start({"concurrency": {"limit": 1}})
+    upstream.gate.clear()
+    call = calling(sidecar)
+    calls = [asyncio.ensure_future(call(a_request(number))) for number in range(3)]
+    await until(lambda: sidecar.pipeline.limiter.queued == 2)
+    stopping = asyncio.ensure_future(sidecar.stop())
+    await asyncio.sleep(0)
+    upstream.gate.set()
+    assert len(set(await asyncio.gather(*calls))) == 3
+    await stopping
+
+
+@pytest.fixture
+def free_ports() -> list[int]:
+    """Three ports that nobody listened on a moment ago."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
+    ports = [sock.getsockname()[1] for sock in sockets]
+    for sock in sockets:
+        sock.close()
+    return ports
+
+
+@contextlib.asynccontextmanager
+async def program(upstream, ports: list[int], folder):
+    """`modelpress sidecar` as a process."""
+    arguments = [
+        "sidecar",
+        "--model=m",
+        "--artifact-digest=sha256:" + "0" * 64,
+        f"--config-dir={folder}",
+        "--host=127.0.0.1",
+    ]
+    arguments += [f"--upstream-grpc=127.0.0.1:{upstream.grpc_port}", f"--upstream-rest=127.0.0.1:{upstream.rest_port}"]
+    arguments += [f"--{name}-port={port}" for name, port in zip(("grpc", "rest", "admin"), ports, strict=True)]
+    start = "from modelpress.cli import main; main()"
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", start, *arguments)
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def readiness(http, port: int, wanted: int | None) -> None:
+    """Waits until /readyz answers with a status; None: until it does not answer."""
+
+    async def status() -> int | None:
+        try:
+            async with http.get(f"http://127.0.0.1:{port}/readyz") as response:
+                return int(response.status)
+        except OSError:
+            return None
+
+    async with asyncio.timeout(30):
+        while await status() != wanted:  # noqa: ASYNC110 - another process
+            await asyncio.sleep(0.02)
+
+
+async def test_the_program_answers_what_it_has_on_sigterm_and_ends_with_0(
+    upstream, free_ports, tmp_path, a_request, http, until
+):
+    async with program(upstream, free_ports, tmp_path) as process:
+        await readiness(http, free_ports[2], 200)
+        upstream.gate.clear()
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{free_ports[0]}") as channel:
+            call = channel.unary_unary("/tensorflow.serving.PredictionService/Predict")(a_request(1), timeout=10)
+            await until(lambda: upstream.running == 1)
+            process.send_signal(signal.SIGTERM)
+            await readiness(http, free_ports[2], 503)
+            upstream.gate.set()
+            assert await call
+        async with asyncio.timeout(10):
+            assert await process.wait() == 0
+
+
+async def test_a_second_signal_hurries(upstream, free_ports, tmp_path, a_request, http):
+    (tmp_path / "sidecar.json").write_text('{"requestTimeoutSeconds": 600}')
+    async with program(upstream, free_ports, tmp_path) as process:
+        await readiness(http, free_ports[2], 200)
+        process.send_signal(signal.SIGTERM)
+        process.send_signal(signal.SIGINT)
+        async with asyncio.timeout(10):
+            assert await process.wait() == 0
