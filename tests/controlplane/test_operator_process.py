@@ -19,6 +19,8 @@ from modelpress.kube import rbac
 EXIT_SECONDS = 3
 """Far below terminationGracePeriodSeconds, and below the five seconds that kopf waits for what it takes to hang."""
 
+IDLE_SECONDS = 5
+
 
 class Operator:
     """A running `modelpress operator`."""
@@ -150,6 +152,36 @@ async def test_its_log_is_json_without_secrets(start, account):
     lines = [json.loads(line) for line in operator.said().splitlines()]
     assert "Leading" in [line["message"] for line in lines]
     assert account.token not in operator.said()
+
+
+async def test_a_model_gets_its_job_then_silence_and_leaves_nothing(start, account, model, cluster, namespace, audit):
+    async with start(account.kubeconfig) as operator:
+        await operator.until_it_leads()
+        live = await model("bert")
+
+        async def jobs():
+            return [job["metadata"]["name"] for job in await cluster.list("Job", namespace)]
+
+        (name,) = await until(jobs, "the compress Job is there")
+        assert name.startswith("bert-compress-")
+        await until(lambda: is_quiet(audit, account.user), "the operator is quiet", 30)
+        mark = audit.here()
+        await asyncio.sleep(IDLE_SECONDS)
+        assert audit.requests_by(account.user, mark) == []
+        assert [str(request) for request in audit.requests_by(account.user) if request.code >= 400] == []
+        await cluster.delete(live)
+
+        async def nothing():
+            return not await jobs()
+
+        await until(nothing, "the Job is collected")
+    assert "ERROR" not in operator.said()
+
+
+async def is_quiet(audit, user):
+    mark = audit.here()
+    await asyncio.sleep(2)
+    return not audit.requests_by(user, mark)
 
 
 async def lease_or_none(cluster, namespace):
