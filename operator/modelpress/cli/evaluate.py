@@ -30,22 +30,37 @@ def evaluate(
         Path | None, typer.Option(help="The request as JSON; absent: the variable MODELPRESS_REQUEST.")
     ] = None,
     model: Annotated[str | None, typer.Option(help="Name of the served model; absent: the resource's.")] = None,
-    output: Annotated[Literal["none", "json"], typer.Option(help="json: the message on standard output.")] = "none",
+    output: Annotated[Literal["text", "json"], typer.Option(help="json: the message on standard output.")] = "text",
 ) -> None:
-    """Measure a candidate beside its source through two model servers; the message tells the result."""
-    from modelpress.cli import job
+    """Measure a candidate beside its source through two model servers; the message tells the result.
 
-    def work(asked: Request) -> Message:
+    Ends with 0 whatever was measured, with 64 for bad input, with 1 for what may work later.
+    """
+    from modelpress.api.errors import Invalid
+    from modelpress.api.message import EXIT_INVALID, Message
+    from modelpress.cli import compress
+    from modelpress.compress import engine
+
+    try:
+        asked = compress.read_request(request)
         name = model or asked.name
-        return _measured(
+        message = _measured(
             asked,
             artifact,
             candidate,
             _endpoint(source_grpc, source_rest, name),
             _endpoint(candidate_grpc, candidate_rest, name),
         )
-
-    job.run(work, request=request, output=output)
+    except Invalid as error:
+        message = engine.failed(error)
+        typer.echo(f"{error.reason}: {error}", err=True)
+    except Exception as error:
+        message = Message(outcome="Failed", reason=type(error).__name__, message=str(error)[:1000])
+        compress.report(message, output)
+        raise
+    compress.report(message, output)
+    if message.outcome != "Done":
+        raise typer.Exit(EXIT_INVALID if message.outcome == "Invalid" else compress.EXIT_FAILED)
 
 
 def _measured(request: Request, artifact: str, number: int, source: Endpoint, candidate_endpoint: Endpoint) -> Message:

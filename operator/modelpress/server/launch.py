@@ -107,6 +107,13 @@ class ServerProcess:
         """Whether the process still lives."""
         return self._process.poll() is None
 
+    def wait(self, timeout: float) -> int:
+        """The exit status, once it ends; TimeoutError when that takes longer than `timeout` seconds."""
+        try:
+            return self._process.wait(timeout)
+        except subprocess.TimeoutExpired as error:
+            raise TimeoutError(f"{self.description} still runs after {timeout:g} s") from error
+
     def stop(self) -> None:
         """End the server, by force if it does not heed; nothing happens the second time."""
         if self._process.poll() is None:
@@ -151,7 +158,7 @@ def start_server(
     `cpus` None leaves it on all of this process' CPUs. `log_path` is overwritten; batching parameters go beside it.
     """
     command, description = _program()
-    ports = _free_ports()
+    ports = free_ports()
     log_path.parent.mkdir(parents=True, exist_ok=True)
     flags = [
         f"--port={ports[0]}",
@@ -170,6 +177,11 @@ def start_server(
     ]
     process = _spawner.submit(_spawn, [*_tied(), *command, *flags], frozenset(cpus or ()), log_path).result()
     return ServerProcess(process, model_name=model_name, ports=ports, log_path=log_path, description=description)
+
+
+def description() -> str:
+    """Which model server `start_server` will start, e.g. `modelpress serve 0.1.0`."""
+    return _program()[1]
 
 
 def _program() -> tuple[Sequence[str], str]:
@@ -222,7 +234,7 @@ def _batching_flags(batching: Batching, threads: int, log_path: Path) -> Sequenc
     return ["--enable_batching=true", f"--batching_parameters_file={path}"]
 
 
-def _free_ports() -> tuple[int, int]:
+def free_ports() -> tuple[int, int]:
     """Two ports nobody listens on now."""
     found: list[int] = []
     while len(found) < 2:

@@ -19,6 +19,13 @@ from modelpress.compress.signature import Signature
 
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
 OPTIONS = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1), ("grpc.enable_http_proxy", 0))
+BLAMES_INPUT = (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.FAILED_PRECONDITION)
+MAY_PASS = (
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.RESOURCE_EXHAUSTED,
+    grpc.StatusCode.CANCELLED,
+)
 TIMEOUT_SECONDS = 120.0
 POLL_SECONDS = 0.05
 
@@ -28,11 +35,14 @@ class DoesNotLoad(Exception):
 
 
 class ServerRefused(Exception):
-    """The server answered with an error. `is_input` where it blames the request rather than itself."""
+    """The server answered with an error, or not in time."""
 
-    def __init__(self, message: str, *, is_input: bool) -> None:
+    def __init__(self, message: str, *, is_input: bool, may_pass: bool) -> None:
         super().__init__(message)
         self.is_input = is_input
+        """It blames the request rather than itself."""
+        self.may_pass = may_pass
+        """It may answer another time: it was busy, slow or away."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,8 +126,7 @@ class Client:
 def refusal(error: grpc.RpcError, what: str) -> ServerRefused:
     """What a failed call says, in one line."""
     code, details = error.code(), " ".join((error.details() or "no details").split())
-    is_input = code in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.FAILED_PRECONDITION)
-    return ServerRefused(f"{what}: {code.name}: {details}", is_input=is_input)
+    return ServerRefused(f"{what}: {code.name}: {details}", is_input=code in BLAMES_INPUT, may_pass=code in MAY_PASS)
 
 
 def wait_available(endpoint: Endpoint, *, timeout_seconds: float) -> None:

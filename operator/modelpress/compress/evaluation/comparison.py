@@ -164,7 +164,12 @@ def _asked_candidate(client: Client, inputs: Mapping[str, Array], said: str) -> 
     try:
         return client.predict(inputs, rows=said)
     except ServerRefused as error:
-        raise CandidateFailed("DoesNotRun", str(error)) from error
+        raise candidate_failed(error) from error
+
+
+def candidate_failed(error: ServerRefused) -> CandidateFailed:
+    """`DoesNotRun` for good, or `DoesNotAnswer` this time."""
+    return CandidateFailed("DoesNotAnswer" if error.may_pass else "DoesNotRun", str(error))
 
 
 def _cut(outputs: Mapping[str, Array], count: int) -> dict[str, Array]:

@@ -19,6 +19,7 @@ from modelpress.telemetry.progress import Progress
 
 LOAD_SECONDS = 300.0
 DEFAULT_SIGNATURE = "serving_default"
+PASSING_FAILURES = ("DoesNotLoad", "DoesNotAnswer")
 LATENCY_REQUESTS = 64
 """Different requests that latency is measured with, in turn."""
 
@@ -80,9 +81,9 @@ def evaluate(
 def keep(request: Request, evaluation: Evaluation) -> Evaluation:
     """Write an evaluation unless another writer was first, and return what lies in the store then.
 
-    A candidate that did not load or run is told but not kept: it may have been the machine's fault.
+    A candidate that did not load or answer in time is told but not kept: it may have been the machine's fault.
     """
-    if evaluation.measurements.failure not in (None, "NotFinite"):
+    if evaluation.measurements.failure in PASSING_FAILURES:
         return evaluation
     path = layout.opened(request.store, request.namespace).evaluation(evaluation.key)
     return Evaluation.from_json(durable.create(path, evaluation.json_line().encode()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from modelpress.compress.dataset import Rows
 from modelpress.compress.evaluation import codec
 from modelpress.compress.evaluation.scores import Array
 from modelpress.compress.signature import Signature, Tensor
-from modelpress.storage import layout
+from modelpress.storage import fetch, layout, listing
 
 EVALUATION_SAMPLES = 10_000
 SYNTHETIC_ROWS = 64
@@ -38,12 +39,24 @@ class Examples:
 def evaluation_rows(request: Request) -> Rows | None:
     """The rows of `spec.data.evaluation` that were not calibrated on; None where the resource has no such data.
 
-    Raises Invalid where nothing is left to measure on.
+    Raises Invalid.
     """
     if request.data is None or request.data.evaluation is None:
         return None
     rows = dataset.load(request.data.evaluation, role="evaluation", default_samples=EVALUATION_SAMPLES)
-    return rows
+    return rows.part(_calibrated(request, len(rows)))
+
+
+def _calibrated(request: Request, available: int) -> int:
+    """How many first rows the engine took its ranges from: 0 where it had other data for that, or needed none."""
+    from modelpress.compress import plan
+    from modelpress.compress.examples import reserved_rows
+
+    data = request.data
+    if data is None or data.calibration is not None or data.training is not None:
+        return 0
+    wanted = plan.of_recipe(request.recipe, device=request.target.device)
+    return reserved_rows(available) if plan.needs_calibration(wanted) else 0
 
 
 def chosen(request: Request, manifest: ArtifactManifest, signature: Signature, rows: Rows | None) -> Examples:
@@ -54,11 +67,19 @@ def chosen(request: Request, manifest: ArtifactManifest, signature: Signature, r
     if rows is not None:
         labelled = any(metric.type in gate.LABELLED_METRICS for metric in request.gate.metrics)
         return Examples(dataset.bound(rows, signature, role="evaluation"), "Labelled" if labelled else "Unlabelled")
-    found = None
-    if manifest.warmup is not None and manifest.warmup.records:
-        path = layout.opened(request.store, request.namespace).artifact(manifest.key) / manifest.warmup.path
-        found = recorded(path, signature)
-    return Examples(found, "WarmupRequests") if found else Examples(synthetic(signature), "Synthetic")
+    for path in _recordings(request, manifest):
+        found = recorded(path, signature) if path.is_file() else None
+        if found is not None:
+            return Examples(found, "WarmupRequests")
+    return Examples(synthetic(signature), "Synthetic")
+
+
+def _recordings(request: Request, manifest: ArtifactManifest) -> Iterator[Path]:
+    """Files of warm-up requests: the model's own first."""
+    store = layout.opened(request.store, request.namespace)
+    yield store.servable(manifest.key, manifest.source.servable) / listing.EXTRA / fetch.WARMUP_FILE
+    if manifest.warmup is not None:
+        yield store.artifact(manifest.key) / manifest.warmup.path
 
 
 def recorded(path: Path, signature: Signature) -> Rows | None:

@@ -12,7 +12,8 @@ from modelpress.api.measurement import Compared, LatencyMeasured, Measurements, 
 from modelpress.compress.report.document import CandidateReport, Decision, Report, Traffic, source_numbers
 from modelpress.status import wording
 
-ABSENT = "–"
+ABSENT = "-"
+"""What `wording` says where there is no number."""
 Row = tuple[str, list[str]]
 
 

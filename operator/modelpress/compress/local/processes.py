@@ -1,0 +1,206 @@
+"""The child processes of a run: model servers and the sidecar, on this machine's loopback only."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from modelpress.api import tunables
+from modelpress.api.errors import Invalid
+from modelpress.api.request import Target
+from modelpress.api.resource import CompressedModel
+from modelpress.compress.evaluation.client import Endpoint
+from modelpress.server import launch
+
+HOST = "127.0.0.1"
+DEFAULT_PORTS = (8500, 8501)
+READY_SECONDS = 30.0
+STOP_SECONDS = 15.0
+POLL_SECONDS = 0.02
+LAST_WORDS = 12
+"""Lines of a log that are told when its process fails."""
+
+
+class SidecarFailed(Exception):
+    """The sidecar ended, or was not ready in time."""
+
+
+class Sidecar(NamedTuple):
+    """Addresses of a running sidecar, each host:port."""
+
+    grpc: str
+    rest: str
+    admin: str
+
+    def state(self) -> dict[str, Any]:
+        """What /state says."""
+        state: dict[str, Any] = json.loads(_got(self.admin, "/state")[1])
+        return state
+
+
+def cpus(threads: int) -> tuple[int, ...] | None:
+    """The CPUs that a server of so many threads is pinned to; None where it needs all there are."""
+    if not hasattr(os, "sched_getaffinity"):
+        return None
+    allowed = sorted(os.sched_getaffinity(0))
+    return tuple(allowed[:threads]) if threads < len(allowed) else None
+
+
+def model_server(name: str, base_path: Path, *, form: str, target: Target, log: Path) -> launch.ServerProcess:
+    """A context manager: a server with the limits that the target has; it still loads when this returns."""
+    return launch.start_server(
+        name,
+        base_path,
+        threads=target.threads,
+        tflite=form == "TFLite",
+        cpus=cpus(target.threads),
+        batching=target.batching,
+        log_path=log,
+    )
+
+
+def endpoint(server: launch.ServerProcess, name: str) -> Endpoint:
+    """A server of this machine as the evaluation reaches it."""
+    return Endpoint(
+        grpc=server.grpc_address,
+        rest=server.rest_address,
+        model=name,
+        peak_memory_bytes=server.peak_memory_bytes,
+        description=server.description,
+    )
+
+
+@contextlib.contextmanager
+def sidecar(
+    upstream: Endpoint,
+    resource: CompressedModel,
+    *,
+    digest: str,
+    deterministic: bool,
+    ports: tuple[int, int],
+    directory: Path,
+) -> Iterator[Sidecar]:
+    """The sidecar with the resource's tunables before a server; drained and stopped at the end."""
+    config = directory / "sidecar"
+    config.mkdir(exist_ok=True)
+    (config / tunables.FILE_NAME).write_text(tunables.of_resource(resource).json_line())
+    addresses = Sidecar(*(f"{HOST}:{port}" for port in (*ports, free_port())))
+    command = [
+        *_tied(),
+        *(sys.executable, "-c", "from modelpress.cli import main; main()", "sidecar"),
+        f"--model={upstream.model}",
+        f"--artifact-digest={digest}",
+        f"--upstream-grpc={upstream.grpc}",
+        f"--upstream-rest={upstream.rest}",
+        f"--config-dir={config}",
+        f"--host={HOST}",
+        f"--grpc-port={ports[0]}",
+        f"--rest-port={ports[1]}",
+        f"--admin-port={addresses.admin.rpartition(':')[2]}",
+        "--deterministic" if deterministic else "--no-deterministic",
+    ]
+    log = directory / "sidecar.log"
+    with log.open("wb") as written:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=written, stderr=subprocess.STDOUT, start_new_session=True
+        )
+    try:
+        _wait_ready(process, addresses.admin, log)
+        yield addresses
+    finally:
+        _stop(process)
+
+
+def ports(grpc: int | None, rest: int | None) -> tuple[int, int]:
+    """The ports to listen on: those asked for, else 8500 and 8501 where they are free, else any two.
+
+    Raises Invalid `PortInUse` for one that was asked for and is taken.
+    """
+    for name, port in (("--grpc-port", grpc), ("--rest-port", rest)):
+        if port is not None and not is_free(port):
+            raise Invalid("PortInUse", f"port {port} is taken; stop what listens there, or choose another", field=name)
+    usual = all(is_free(port) for port in DEFAULT_PORTS)
+    return (
+        grpc if grpc is not None else DEFAULT_PORTS[0] if usual else free_port(),
+        rest if rest is not None else DEFAULT_PORTS[1] if usual else free_port(),
+    )
+
+
+def is_free(port: int) -> bool:
+    """Whether nobody listens on a port of this machine."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+        return True
+
+
+def free_port() -> int:
+    """Any port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+def is_ready(admin: str) -> bool:
+    """Whether the sidecar at this address or URL, and the server behind it, take requests."""
+    with contextlib.suppress(OSError, http.client.HTTPException):
+        return _got(admin.removeprefix("http://"), "/readyz")[0] == 200
+    return False
+
+
+def _wait_ready(process: subprocess.Popen[bytes], admin: str, log: Path) -> None:
+    deadline = time.monotonic() + READY_SECONDS
+    said = ""
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise SidecarFailed(f"the sidecar ended with status {process.returncode}: {_last_words(log)}")
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            status, said = _got(admin, "/readyz")
+            if status == 200:
+                return
+        time.sleep(POLL_SECONDS)
+    raise SidecarFailed(f"the sidecar was not ready after {READY_SECONDS:g} s: {said or _last_words(log)}")
+
+
+def _got(address: str, path: str) -> tuple[int, str]:
+    host, _, port = address.rpartition(":")
+    connection = http.client.HTTPConnection(host, int(port), timeout=5)
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode(errors="replace")
+    finally:
+        connection.close()
+
+
+def _last_words(log: Path) -> str:
+    return " | ".join(log.read_text(errors="replace").splitlines()[-LAST_WORDS:]) or "it logged nothing"
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+    process.wait()
+
+
+def _tied() -> list[str]:
+    """Have the kernel kill the child when this process dies without a word."""
+    setpriv = shutil.which("setpriv")
+    return [setpriv, "--pdeathsig", "KILL", "--"] if setpriv else []
