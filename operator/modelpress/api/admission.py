@@ -12,13 +12,18 @@ from typing import Any, NamedTuple
 from modelpress.api import bounds, crd, expressions
 from modelpress.api.errors import Problem
 from modelpress.api.rules import RULES, Where
+from modelpress.api.scalar import LABEL_VALUE
 from modelpress.api.structural import Schema
 
-_STRINGS: Schema = {"type": "object", "additionalProperties": {"type": "string"}}
-_TEXT: Schema = {"type": "string"}
+_ANNOTATIONS: Schema = {"type": "object", "additionalProperties": {"type": "string"}}
+_LABELS: Schema = {
+    "type": "object",
+    "additionalProperties": {"type": "string", "maxLength": 63, "pattern": LABEL_VALUE},
+}
+_NAMESPACE: Schema = {"type": "string", "maxLength": 63, "pattern": r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"}
 _SET_BY_SERVER = (
     *("uid", "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"),
-    *("selfLink", "managedFields", "ownerReferences", "finalizers"),
+    *("selfLink", "managedFields", "ownerReferences", "finalizers", "generateName"),
 )
 
 
@@ -37,10 +42,9 @@ def admit(document: dict[str, Any], *, where: Where, old: dict[str, Any] | None 
         "required": ["name"],
         "properties": {
             "name": whole["properties"]["metadata"]["properties"]["name"],
-            "namespace": _TEXT,
-            "generateName": _TEXT,
-            "labels": _STRINGS,
-            "annotations": _STRINGS,
+            "namespace": _NAMESPACE,
+            "labels": _LABELS,
+            "annotations": _ANNOTATIONS,
             **{name: {} for name in _SET_BY_SERVER},
         },
     }
@@ -89,13 +93,14 @@ class _Walk:
         for name, inner in properties.items():
             if name not in present and "default" in inner:
                 present[name] = copy.deepcopy(inner["default"])
-        out = {}
-        for name, inner in present.items():
-            if name in properties:
-                out[name] = self.value(properties[name], inner, _key(at, name), old.get(name))
-            else:
+        for name in value:
+            if name not in properties:
                 self._unknown(name, list(properties), at)
-        return out
+        return {
+            name: self.value(properties[name], inner, _key(at, name), old.get(name))
+            for name, inner in present.items()
+            if name in properties
+        }
 
     def _list(self, schema: Schema, value: list[Any], at: str) -> list[Any]:
         if "items" not in schema:
