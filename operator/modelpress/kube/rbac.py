@@ -12,8 +12,8 @@ DEFAULTS_NAME = "modelpress-defaults"
 """The only ConfigMap that is read though it is not ours."""
 
 
-def rules(namespaced: bool = True) -> list[Manifest]:
-    """Rules for where the models are: for a Role in each namespace or for one ClusterRole, the same today."""
+def rules() -> list[Manifest]:
+    """Rules for where the models are: the same for a Role in each namespace and for one ClusterRole."""
     return _rules(kinds.WORKING)
 
 
