@@ -1,6 +1,6 @@
-"""Chart and kustomize base on a real API server: the released rights are enough for the main story, and no more is needed.
+"""Chart and kustomize base on a real API server: the rights that they install are enough for the main story.
 
-No node runs the operator's pod here, so the very arguments of the installed Deployment are run as a process that holds a
+No node runs the operator's pod here, so the very arguments of the installed Deployment run as a process that holds a
 token of the installed ServiceAccount.
 """
 
