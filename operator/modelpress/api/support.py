@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from modelpress.api import bounds, crd, support_table
 from modelpress.api.errors import Problem
@@ -15,9 +15,7 @@ from modelpress.api.resource import CompressedModel, Spec
 from modelpress.api.rules import Where
 from modelpress.api.source import Source
 from modelpress.api.structural import Schema
-from modelpress.api.support_table import Row
-
-Verdict = Literal["Honoured", "Reported", "Refused"]
+from modelpress.api.support_row import Row, Verdict
 
 
 class Leaf(NamedTuple):

@@ -1,125 +1,41 @@
-"""The rows behind `support`: one for every block that is honoured, and one for every value that is not (yet)."""
+"""The table behind `support`: a row for every block that is honoured, and for every value that is not (yet)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
-
-from modelpress.api.rules import Where
-
-Verdict = Literal["Honoured", "Reported", "Refused"]
-NOT_SUPPORTED = "FieldNotSupported"
-IGNORED = "FieldsIgnored"
-
-
-class Row(NamedTuple):
-    """What is made of a field, or of all fields below it, in a cluster and locally."""
-
-    path: str
-    """List items are `[]`."""
-    cluster: Verdict
-    local: Verdict
-    why: str = ""
-    """Half a sentence."""
-    cure: str = ""
-    """What to do instead, half a sentence."""
-    values: Callable[[Any], bool] | None = None
-    """Values the row is about; None: any but the default."""
-    shown_values: str = ""
-    """The same in words."""
-    reason: str = NOT_SUPPORTED
-
-    def verdict(self, where: Where) -> Verdict:
-        """The verdict in a cluster, or locally."""
-        return self.cluster if where == "Cluster" else self.local
-
-    def covers(self, leaf: str) -> bool:
-        """Whether a leaf is the field itself or lies below it."""
-        return leaf == self.path or leaf.startswith((self.path + ".", self.path + "[]."))
-
-
-def _honoured(*paths: str) -> tuple[Row, ...]:
-    return tuple(Row(path, "Honoured", "Honoured") for path in paths)
-
-
-def _refused(path: str, why: str, cure: str, *values: Any, reason: str = NOT_SUPPORTED) -> Row:
-    """Refused everywhere: these values, or any but the default."""
-    about = (lambda value: value in values) if values else None
-    return Row(path, "Refused", "Refused", why, cure, about, ", ".join(str(value) for value in values), reason)
-
-
-def _cluster_only(*paths: str) -> tuple[Row, ...]:
-    why = "only a cluster can honour it, `modelpress run` goes on without"
-    return tuple(Row(path, "Honoured", "Reported", why, reason=IGNORED) for path in paths)
-
-
-def _scheme(uri: Any) -> str:
-    return str(uri).split(":", 1)[0] if ":" in str(uri) else ""
-
-
-def _schemes(path: str) -> tuple[Row, Row]:
-    """Only claims in a cluster; claims, files and paths locally."""
-    return (
-        Row(
-            path,
-            "Refused",
-            "Honoured",
-            "this release reads and writes pvc://claim/path in a cluster",
-            "copy it into a PersistentVolumeClaim and write pvc://claim/path",
-            lambda uri: _scheme(uri) != "pvc",
-            "s3, gs, az, http, https, hf, oci, file, paths",
-            "UnsupportedScheme",
-        ),
-        Row(
-            path,
-            "Honoured",
-            "Refused",
-            "this release reads and writes paths, file: and pvc:// locally",
-            "copy it to this machine and write its path",
-            lambda uri: _scheme(uri) not in ("pvc", "file", ""),
-            "s3, gs, az, http, https, hf, oci",
-            "UnsupportedScheme",
-        ),
-    )
-
-
-def _unneeded(*paths: str) -> tuple[Row, ...]:
-    why = "claims, files and paths need no credentials, so this Secret is not read"
-    return tuple(Row(path, "Reported", "Reported", why, "leave it out", reason=IGNORED) for path in paths)
-
+from modelpress.api import support_row as row
 
 _SOURCE = (
-    *_honoured("spec.source.format", "spec.source.digest", "spec.source.signatures", "spec.source.trust"),
-    *_schemes("spec.source.uri"),
-    _refused(
+    *row.honoured("spec.source.format", "spec.source.digest", "spec.source.signatures", "spec.source.trust"),
+    *row.schemes("spec.source.uri"),
+    row.refused(
         "spec.source.format",
         "this release reads SavedModel and Keras",
         "save the model as one of them",
         *("KerasHDF5", "FrozenGraph", "TFLite"),
         reason="UnsupportedFormat",
     ),
-    _refused(
+    row.refused(
         "spec.source.trust",
         "this release runs no code of models",
         "save the model as a SavedModel, which needs none, and set trust: DataOnly",
         "Code",
     ),
-    *_unneeded("spec.source.secretRef"),
+    *row.unneeded("spec.source.secretRef"),
 )
 
 
-def _data_set(path: str) -> tuple[Row, ...]:
+def _data_set(path: str) -> tuple[row.Row, ...]:
     return (
-        *_honoured(f"{path}.format", f"{path}.signature", f"{path}.samples", f"{path}.columns"),
-        *_schemes(f"{path}.uri"),
-        _refused(
+        *row.honoured(f"{path}.format", f"{path}.signature", f"{path}.samples", f"{path}.columns"),
+        *row.schemes(f"{path}.uri"),
+        row.refused(
             f"{path}.format",
             "this release reads NPZ",
             "save the rows with numpy.savez and set format: NPZ",
             *("TFRecord", "CSV", "Parquet", "PredictionLog"),
             reason="UnsupportedFormat",
         ),
-        *_unneeded(f"{path}.secretRef"),
+        *row.unneeded(f"{path}.secretRef"),
     )
 
 
@@ -129,30 +45,30 @@ _NO_LEARNING_RATE = "nothing is trained without epochs, so it has no effect"
 _NAMES = "this release quantizes all layers alike"
 
 _RECIPE = (
-    *_honoured("spec.recipe.format", f"{_STEPS}.fineTune"),
-    *_honoured(*(f"{_STEPS}.prune.{name}" for name in ("threshold", "sparsity", "maxSparsity", "excludeLayers"))),
-    *_honoured(*(f"{_STEPS}.prune.{name}" for name in ("criterion", "structure", "epochs"))),
-    *_honoured(
+    *row.honoured("spec.recipe.format", f"{_STEPS}.fineTune"),
+    *row.honoured(*(f"{_STEPS}.prune.{name}" for name in ("threshold", "sparsity", "maxSparsity", "excludeLayers"))),
+    *row.honoured(*(f"{_STEPS}.prune.{name}" for name in ("criterion", "structure", "epochs"))),
+    *row.honoured(
         *(f"{_STEPS}.quantize.{name}" for name in ("scheme", "epochs", "weights", "activations", "granularity"))
     ),
-    *_honoured("spec.recipe.training", "spec.recipe.iterations"),
-    _refused(
+    *row.honoured("spec.recipe.training", "spec.recipe.iterations"),
+    row.refused(
         "spec.recipe.search", "this release tries a fixed ladder of recipes", "leave out search and steps to get it"
     ),
-    _refused("spec.recipe.iterations", "this release runs the steps once", "leave it out"),
-    _refused(
+    row.refused("spec.recipe.iterations", "this release runs the steps once", "leave it out"),
+    row.refused(
         f"{_STEPS}.prune.criterion",
         "this release knows the criterion Magnitude",
         "use it, or leave it out",
         *("L1", "L2", "Gradient", "Relative"),
     ),
-    _refused(
+    row.refused(
         f"{_STEPS}.prune.structure",
         "this release prunes single weights",
         "use structure: Unstructured",
         *("TwoOfFour", "Filter"),
     ),
-    Row(
+    row.Row(
         f"{_STEPS}.prune.epochs",
         "Refused",
         "Refused",
@@ -161,33 +77,33 @@ _RECIPE = (
         lambda epochs: epochs > 0,
         "above 0",
     ),
-    Row(
+    row.Row(
         f"{_STEPS}.prune.learningRate",
         "Reported",
         "Reported",
         _NO_LEARNING_RATE,
         "leave it out",
         lambda rate: rate != 1e-4,
-        reason=IGNORED,
+        reason=row.IGNORED,
     ),
-    _refused(f"{_STEPS}.cluster", "this release does not cluster weights", "leave the step out"),
-    _refused(f"{_STEPS}.distill", "this release does not distill", "leave the step out"),
-    _refused(
+    row.refused(f"{_STEPS}.cluster", "this release does not cluster weights", "leave the step out"),
+    row.refused(f"{_STEPS}.distill", "this release does not distill", "leave the step out"),
+    row.refused(
         f"{_STEPS}.quantize.scheme",
         "this release knows DynamicInt8, StaticInt8 and Float16",
         "use one of them",
         *("Int4Weights", "BFloat16", "Mixed"),
     ),
-    _refused(
+    row.refused(
         f"{_STEPS}.quantize.weights", "this release quantizes weights symmetrically", "leave it out", "Asymmetric"
     ),
-    _refused(
+    row.refused(
         f"{_STEPS}.quantize.activations",
         "this release quantizes activations asymmetrically",
         "leave it out",
         "Symmetric",
     ),
-    Row(
+    row.Row(
         f"{_STEPS}.quantize.epochs",
         "Refused",
         "Refused",
@@ -196,21 +112,21 @@ _RECIPE = (
         lambda epochs: epochs > 0,
         "above 0",
     ),
-    Row(
+    row.Row(
         f"{_STEPS}.quantize.learningRate",
         "Reported",
         "Reported",
         _NO_LEARNING_RATE,
         "leave it out",
         lambda rate: rate != 1e-4,
-        reason=IGNORED,
+        reason=row.IGNORED,
     ),
-    Row(f"{_STEPS}.quantize.excludeLayers", "Refused", "Refused", _NAMES, "leave it out", bool),
+    row.Row(f"{_STEPS}.quantize.excludeLayers", "Refused", "Refused", _NAMES, "leave it out", bool),
 )
 
 _GATE = (
-    *_honoured("spec.gate"),
-    _refused(
+    *row.honoured("spec.gate"),
+    row.refused(
         "spec.gate.metrics[].type",
         "this release does not compute it",
         "use Accuracy or F1, which read the same labels",
@@ -219,38 +135,38 @@ _GATE = (
 )
 
 _ARTIFACTS = (
-    *_schemes("spec.artifacts.uri"),
-    *_unneeded("spec.artifacts.secretRef"),
-    *_cluster_only("spec.artifacts.volume"),
+    *row.schemes("spec.artifacts.uri"),
+    *row.unneeded("spec.artifacts.secretRef"),
+    *row.cluster_only("spec.artifacts.volume"),
 )
 
 _JOBS = (
-    *_cluster_only(
+    *row.cluster_only(
         *(f"spec.jobs.{name}" for name in ("image", "resources", "timeout", "retries", "ttlAfterFinished", "pod"))
     ),
-    _refused("spec.jobs.workers", "this release trains on one worker", "leave it out"),
-    Row(
+    row.refused("spec.jobs.workers", "this release trains on one worker", "leave it out"),
+    row.Row(
         "spec.jobs.queueName",
         "Refused",
         "Reported",
         "this release hands no Jobs to Kueue",
         "leave it out",
     ),
-    _refused("spec.jobs.profile", "this release writes no profiler trace", "leave it out"),
+    row.refused("spec.jobs.profile", "this release writes no profiler trace", "leave it out"),
 )
 
 _SERVING = (
-    *_honoured(*(f"spec.serving.{name}" for name in ("modelName", "batching", "warmup", "requestTimeout"))),
-    *_honoured("spec.serving.resources.limits"),
-    *_cluster_only(
+    *row.honoured(*(f"spec.serving.{name}" for name in ("modelName", "batching", "warmup", "requestTimeout"))),
+    *row.honoured("spec.serving.resources.limits"),
+    *row.cluster_only(
         *(f"spec.serving.{name}" for name in ("image", "replicas", "podDisruptionBudget", "networkPolicy", "pod")),
         *("spec.serving.resources.requests", "spec.serving.sidecar.resources"),
     ),
 )
 
 _CACHE = (
-    *_honoured("spec.cache.mode", "spec.cache.policy", "spec.cache.memory", "spec.cache.ttl"),
-    Row(
+    *row.honoured("spec.cache.mode", "spec.cache.policy", "spec.cache.memory", "spec.cache.ttl"),
+    row.Row(
         "spec.cache.mode",
         "Reported",
         "Reported",
@@ -258,23 +174,25 @@ _CACHE = (
         "set Enabled or Disabled to choose",
         lambda mode: mode == "Auto",
         "Auto",
-        IGNORED,
+        row.IGNORED,
     ),
-    _refused("spec.cache.policy", "this release evicts by LRU", "use policy: LRU", "LFU", "TinyLFU"),
-    _refused("spec.cache.disk", "this release caches in memory", "leave it out, or raise cache.memory.size"),
-    _refused("spec.cache.redis", "this release caches in memory", "leave it out, or raise cache.memory.size"),
-    _refused("spec.cache.prefetch", "this release fills the cache by requests only", "leave it out"),
+    row.refused("spec.cache.policy", "this release evicts by LRU", "use policy: LRU", "LFU", "TinyLFU"),
+    row.refused("spec.cache.disk", "this release caches in memory", "leave it out, or raise cache.memory.size"),
+    row.refused("spec.cache.redis", "this release caches in memory", "leave it out, or raise cache.memory.size"),
+    row.refused("spec.cache.prefetch", "this release fills the cache by requests only", "leave it out"),
 )
 
 _CONCURRENCY = (
-    *_honoured("spec.concurrency.mode", "spec.concurrency.limit", "spec.concurrency.queue"),
-    _refused("spec.concurrency.mode", "the limit of this release is fixed", "use mode: Fixed and set limit", "Elastic"),
-    _refused("spec.concurrency.min", "the limit of this release is fixed", "leave it out"),
+    *row.honoured("spec.concurrency.mode", "spec.concurrency.limit", "spec.concurrency.queue"),
+    row.refused(
+        "spec.concurrency.mode", "the limit of this release is fixed", "use mode: Fixed and set limit", "Elastic"
+    ),
+    row.refused("spec.concurrency.min", "the limit of this release is fixed", "leave it out"),
 )
 
 _AUTOSCALING = (
-    *_cluster_only("spec.autoscaling"),
-    Row(
+    *row.cluster_only("spec.autoscaling"),
+    row.Row(
         "spec.autoscaling.metric",
         "Refused",
         "Honoured",
@@ -283,7 +201,7 @@ _AUTOSCALING = (
         lambda metric: metric == "Concurrency",
         "Concurrency",
     ),
-    Row(
+    row.Row(
         "spec.autoscaling.provider",
         "Refused",
         "Honoured",
@@ -295,10 +213,10 @@ _AUTOSCALING = (
 )
 
 _ROLLOUT = (
-    *_cluster_only(
+    *row.cluster_only(
         *(f"spec.rollout.{name}" for name in ("approval", "maxSurge", "maxUnavailable", "progressDeadline"))
     ),
-    Row(
+    row.Row(
         "spec.rollout.approval",
         "Refused",
         "Reported",
@@ -307,23 +225,25 @@ _ROLLOUT = (
         lambda approval: approval == "Manual",
         "Manual",
     ),
-    Row("spec.rollout.shadow", "Refused", "Reported", "this release mirrors no requests", "leave it out"),
-    Row("spec.rollout.canary", "Refused", "Reported", "this release rolls out on readiness", "leave it out"),
+    row.Row("spec.rollout.shadow", "Refused", "Reported", "this release mirrors no requests", "leave it out"),
+    row.Row("spec.rollout.canary", "Refused", "Reported", "this release rolls out on readiness", "leave it out"),
 )
 
-ROWS: tuple[Row, ...] = (
+ROWS: tuple[row.Row, ...] = (
     *_SOURCE,
-    *(row for role in ("evaluation", "calibration", "training") for row in _data_set(f"spec.data.{role}")),
+    *_data_set("spec.data.evaluation"),
+    *_data_set("spec.data.calibration"),
+    *_data_set("spec.data.training"),
     *_RECIPE,
     *_GATE,
     *_ARTIFACTS,
-    *_cluster_only("spec.commonMetadata", "spec.commonPod"),
+    *row.cluster_only("spec.commonMetadata", "spec.commonPod"),
     *_JOBS,
     *_SERVING,
     *_CACHE,
     *_CONCURRENCY,
     *_AUTOSCALING,
     *_ROLLOUT,
-    *_cluster_only("spec.revisionHistoryLimit", "spec.suspend"),
+    *row.cluster_only("spec.revisionHistoryLimit", "spec.suspend"),
 )
 """In the order in which findings are told."""
