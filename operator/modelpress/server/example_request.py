@@ -6,7 +6,7 @@ from typing import Any
 
 from tensorflow.core.framework import types_pb2
 
-from modelpress.server import json_request
+from modelpress.server import json_request, json_values
 from modelpress.server.failure import invalid_argument
 
 
@@ -32,12 +32,12 @@ def fill(body: bytes, request: Any) -> Any:
 
 
 def _format_error(document: Any, text: str) -> Exception:
-    return invalid_argument(f"JSON Value: {json_request.show(document)} {text}")
+    return invalid_argument(f"JSON Value: {json_values.show(document)} {text}")
 
 
 def _example(value: Any, example: Any) -> None:
     if not isinstance(value, dict):
-        raise invalid_argument(f"Example must be JSON object but got JSON {json_request.type_name(value)}")
+        raise invalid_argument(f"Example must be JSON object but got JSON {json_values.type_name(value)}")
     for name, content in value.items():
         feature = example.features.feature[name]
         for item in content if isinstance(content, list) else [content]:
@@ -47,8 +47,8 @@ def _example(value: Any, example: Any) -> None:
 def _add(name: str, value: Any, feature: Any) -> None:
     if isinstance(value, str):
         _of_kind(name, feature, "bytes_list").append(value.encode("utf-8", "surrogatepass"))
-    elif json_request.is_base64(value):
-        _of_kind(name, feature, "bytes_list").append(json_request.decode_base64(value))
+    elif json_values.is_base64(value):
+        _of_kind(name, feature, "bytes_list").append(json_values.decode_base64(value))
     elif isinstance(value, bool):
         _of_kind(name, feature, "int64_list").append(int(value))
     elif isinstance(value, int):
@@ -58,15 +58,13 @@ def _add(name: str, value: Any, feature: Any) -> None:
         kind.append(value)
     elif isinstance(value, float):
         kind = _of_kind(name, feature, "float_list")
-        if not json_request.lossless(value, types_pb2.DT_FLOAT):
+        if not json_values.lossless(value, types_pb2.DT_FLOAT):
             raise invalid_argument(
-                f"Cannot convert JSON value: {json_request.show(value)} to float without loss of precision."
+                f"Cannot convert JSON value: {json_values.show(value)} to float without loss of precision."
             )
         kind.append(value)
     else:
-        raise invalid_argument(
-            f"Feature: {name} has element with unexpected JSON type: {json_request.type_name(value)}"
-        )
+        raise invalid_argument(f"Feature: {name} has element with unexpected JSON type: {json_values.type_name(value)}")
 
 
 _SAID = {"bytes_list": "bytes", "float_list": "float", "int64_list": "int64", None: "UNKNOWN"}

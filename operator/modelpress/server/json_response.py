@@ -33,7 +33,7 @@ def predictions(outputs: Mapping[str, Array], form: Format) -> bytes:
         return b'{\n    "predictions": ' + _text(alias, array)[:-1] + b"\n    ]\n}"
     count = next(iter(outputs.values())).shape[0]
     rows = [
-        b"\n        " + _object({alias: _text(alias, array[row]) for alias, array in outputs.items()}, 8)
+        b"\n        " + _object({alias: _text(alias, array[row, ...]) for alias, array in outputs.items()}, 8)
         for row in range(count)
     ]
     return b'{\n    "predictions": [' + b",".join(rows) + (b"\n    ]\n}" if rows else b"]\n}")

@@ -203,6 +203,8 @@ class Server:
         asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(_DRAIN_SECONDS + 5)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(5)
+        self._loop.close()
+        self._threads.shutdown(wait=False)
 
     async def _listen(self, host: str | None, port: int) -> None:
         server = web.Server(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import queue
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,9 @@ log = logging.getLogger(__name__)
 
 FILE_NAME = "model.tflite"
 METADATA = "signature_defs_metadata"
+
+_UNKNOWN = (-1,)
+"""Shape of an input that failed to be resized: no value has it, so the next one resizes again."""
 
 _TYPES = (
     types_pb2.DT_FLOAT,
@@ -46,6 +50,13 @@ class TFLite:
         self._pool: queue.LifoQueue[_Interpreter] = queue.LifoQueue()
         first = _Interpreter(content)
         self.signatures: Mapping[str, signatures.Signature] = _signatures(content, first)
+        if len(first.inputs) > 1:
+            log.warning(
+                "%s has %d inputs: TensorFlow Serving resizes them one by one and may fail with 'Failed to allocate "
+                "tensors' when the batch size changes, which this server does not",
+                path,
+                len(first.inputs),
+            )
         self._pool.put(first)
         for _ in range(interpreters - 1):
             self._pool.put(_Interpreter(content))
@@ -69,24 +80,31 @@ class _Interpreter:
 
     def __init__(self, content: bytes) -> None:
         try:
-            self._interpreter = tf.lite.Interpreter(model_content=content, num_threads=1)
+            with warnings.catch_warnings():
+                # LiteRT, which the warning recommends, is not what TensorFlow Serving runs and has no flex operations.
+                warnings.simplefilter("ignore", UserWarning)
+                self._interpreter = tf.lite.Interpreter(model_content=content, num_threads=1)
             self._interpreter.allocate_tensors()
         except (RuntimeError, ValueError) as error:
             raise Failure(Code.INTERNAL, f"Cannot build Interpreter from buffer. {error}") from error
         self.inputs = _tensors(self._interpreter.get_input_details(), "Input")
         self.outputs = _tensors(self._interpreter.get_output_details(), "Output")
+        self._types = {name: _dtype(tensor) for name, tensor in self.inputs.items()}
         self._shapes = {name: tuple(tensor["shape"]) for name, tensor in self.inputs.items()}
 
     def run(self, feeds: tuple[str, ...], values: Sequence[Array], fetches: tuple[str, ...]) -> Sequence[Array]:
         interpreter = self._interpreter
+        shapes = {}
         for name, value in zip(feeds, values, strict=True):
-            if self.inputs[name]["dtype"] is not np.object_ and value.dtype != self.inputs[name]["dtype"]:
+            if tensors.DTYPE[value.dtype] != self._types[name]:
                 raise invalid_argument(
                     f"Type mismatch: actual {tensors.name(tensors.DTYPE[value.dtype])} vs. expect "
-                    f"{tensors.name(_dtype(self.inputs[name]))} for input tensor {name}"
+                    f"{tensors.name(self._types[name])} for input tensor {name}"
                 )
             if self._shapes[name] != value.shape:
-                self._resize(name, value.shape)
+                shapes[name] = value.shape
+        if shapes:
+            self._resize(shapes)
         try:
             for name, value in zip(feeds, values, strict=True):
                 interpreter.set_tensor(self.inputs[name]["index"], value)
@@ -95,14 +113,16 @@ class _Interpreter:
             raise Failure(Code.INTERNAL, f"Failed to invoke TfLite interpreter: {error}") from error
         return [interpreter.get_tensor(self.outputs[name]["index"]) for name in fetches]
 
-    def _resize(self, name: str, shape: tuple[int, ...]) -> None:
+    def _resize(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        # TensorFlow Serving allocates after each input, when shapes of several inputs may contradict each other.
         try:
-            self._interpreter.resize_tensor_input(self.inputs[name]["index"], shape)
-            self._shapes[name] = shape
+            for name, shape in shapes.items():
+                self._shapes[name] = _UNKNOWN
+                self._interpreter.resize_tensor_input(self.inputs[name]["index"], shape)
             self._interpreter.allocate_tensors()
         except (RuntimeError, ValueError) as error:
-            self._shapes[name] = ()
-            raise Failure(Code.INTERNAL, f"Failed to allocate tensors for input {name} of {shape}: {error}") from error
+            raise Failure(Code.INTERNAL, f"Failed to allocate tensors: {error}") from error
+        self._shapes.update(shapes)
 
 
 def _tensors(details: Sequence[Any], kind: str) -> Mapping[str, Any]:
