@@ -78,12 +78,13 @@ async def test_server_and_validate_agree(cluster, case):
         assert case["says"] in text.replace("\\n", "\n")
 
 
-async def test_the_full_example_is_accepted_with_every_default(cluster, namespace, crd):
-    wanted = YAML(typ="safe", pure=True).load((UNIT / "full.yaml").read_text())
-    wanted["metadata"]["namespace"] = namespace
-    live = await cluster.request("POST", collection(namespace), wanted, query={"fieldValidation": "Strict"})
-    assert live["spec"] == admission.admit(wanted, where="Cluster").document["spec"]
-    assert document.resource_of(live, where="Cluster")[0].spec.serving.model_name == "resnet50"
+@pytest.mark.parametrize("file", ["full.yaml", "alternatives.yaml"])
+async def test_every_field_is_accepted_and_every_default_is_ours(cluster, namespace, crd, file):
+    for wanted in YAML(typ="safe", pure=True).load_all((UNIT / file).read_text()):
+        wanted["metadata"]["namespace"] = namespace
+        live = await cluster.request("POST", collection(namespace), wanted, query={"fieldValidation": "Strict"})
+        assert live["spec"] == admission.admit(wanted, where="Cluster").document["spec"]
+        assert document.resource_of(live, where="Cluster")[1] == ()
 
 
 async def test_the_smallest_manifest_gets_the_defaults_that_validate_gives(cluster, namespace, crd):

@@ -24,6 +24,7 @@ from modelpress.api.rules import Where
 
 _YAML_1_1_BOOLEANS = re.compile("^(?:y|Y|n|N|yes|Yes|YES|no|No|NO|on|On|ON|off|Off|OFF)$")
 _EXPONENTIAL_IN_GO = 1e21
+_TEXT = "tag:yaml.org,2002:str"
 _MERGE = "tag:yaml.org,2002:merge"
 
 
@@ -99,7 +100,7 @@ def _documents(text: str) -> Iterator[dict[str, Any]]:
     problems: list[Problem] = []
     try:
         for node in list(reader.compose_all(text)):
-            problems += _repeated(node, "")
+            problems += _bad_keys(node, "")
             if problems:
                 continue
             document = reader.constructor.construct_document(node)
@@ -124,21 +125,23 @@ def _unreadable(error: Exception) -> Problem:
     return Problem("", f"is not YAML: {error}", "NotYAML")
 
 
-def _repeated(node: Node, at: str) -> Iterator[Problem]:
-    """Keys that a mapping holds twice: YAML readers differ in which of them wins."""
+def _bad_keys(node: Node, at: str) -> Iterator[Problem]:
+    """Keys given twice, because readers differ in which one wins, and keys such as `y` that kubectl makes `"true"`."""
     if isinstance(node, MappingNode):
         lines: dict[str, int] = {}
         for key, value in node.value:
             name = str(key.value)
             path = f"{at}.{name}" if at else name
             line = key.start_mark.line + 1
-            if name in lines and key.tag != _MERGE:
+            if str(key.tag) not in (_TEXT, _MERGE):
+                yield Problem(path, f"the key {name} in line {line} is not text to YAML: put it in quotes", "WrongType")
+            elif name in lines and str(key.tag) != _MERGE:
                 yield Problem(path, f"is given twice, in lines {lines[name]} and {line}: keep one", "Duplicate")
             lines[name] = line
-            yield from _repeated(value, path)
+            yield from _bad_keys(value, path)
     elif isinstance(node, SequenceNode):
         for index, item in enumerate(node.value):
-            yield from _repeated(item, f"{at}[{index}]")
+            yield from _bad_keys(item, f"{at}[{index}]")
 
 
 class _Resolver(VersionedResolver):

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from ruamel.yaml import YAML
 
-from modelpress.api import document
+from modelpress.api import document, status, support
 from modelpress.api.errors import InvalidResource
 
 HEAD = "apiVersion: modelpress.dev/v1alpha1\nkind: CompressedModel\n"
 BODY = "metadata: {name: a}\nspec: {source: {uri: x}}\n"
+
+
+HERE = Path(__file__).parent
+EXAMPLES = (HERE / "full.yaml", HERE / "alternatives.yaml")
 
 
 def refused(text):
@@ -43,6 +49,24 @@ def test_small_numbers_are_numbers(written):
 def test_a_key_given_twice_is_named_with_its_lines():
     text = HEAD + "metadata: {name: a}\nspec:\n  source: {uri: x}\n  suspend: true\n  suspend: false\n"
     assert refused(text) == ["spec.suspend: is given twice, in lines 6 and 7: keep one"]
+
+
+@pytest.mark.parametrize("key", ["y", "no", "on", "1", "1.5", "~", "true"])
+def test_a_key_that_is_no_text_is_noticed_because_kubectl_would_rename_it(key):
+    columns = f"columns: {{targets: {{{key}: label}}}}"
+    text = HEAD + f"metadata: {{name: a}}\nspec: {{source: {{uri: x}}, data: {{evaluation: {{uri: e, {columns}}}}}}}"
+    assert refused(text) == [
+        f"spec.data.evaluation.columns.targets.{key}: the key {key} in line 4 is not text to YAML: put it in quotes"
+    ]
+
+
+def test_anchors_and_merges_are_known():
+    text = HEAD + (
+        "metadata: {name: a}\nspec:\n  source: {uri: x}\n  data:\n    evaluation: &set {uri: e, samples: 5}\n"
+        "    training: {<<: *set, samples: 7}\n"
+    )
+    (resource,) = document.parse(text)
+    assert (resource.spec.data.training.uri, resource.spec.data.training.samples) == ("e", 7)
 
 
 @pytest.mark.parametrize(
@@ -107,3 +131,34 @@ def test_what_a_resource_says_is_a_valid_file_again():
 def test_other_readers_of_yaml_are_left_as_they_were():
     document.parse(HEAD + BODY)
     assert YAML(typ="safe", pure=True).load("a: off")["a"] == "off"
+
+
+@pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.stem)
+def test_every_resource_survives_its_model(file):
+    for resource in document.load(file, where="Cluster"):
+        assert document.resource_of(resource.plain(), where="Cluster") == (resource, ())
+
+
+def test_the_examples_use_every_field():
+    used = set()
+    for file in EXAMPLES:
+        for given in YAML(typ="safe", pure=True).load_all(file.read_text()):
+            used |= set(_paths(given["spec"], "spec"))
+    unused = [leaf.path for leaf in support.leaves() if not any(path.startswith(leaf.path) for path in used)]
+    assert unused == []
+
+
+def test_the_status_survives_its_model():
+    given = YAML(typ="safe", pure=True).load((HERE / "status.yaml").read_text())["status"]
+    assert status.Status.model_validate(given).plain() == given
+
+
+def _paths(node, at):
+    if isinstance(node, dict):
+        for key, inner in node.items():
+            yield from _paths(inner, f"{at}.{key}")
+    elif isinstance(node, list):
+        for inner in node:
+            yield from _paths(inner, f"{at}[]" if isinstance(inner, dict) else at)
+    else:
+        yield at
