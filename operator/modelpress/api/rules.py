@@ -65,8 +65,8 @@ def uri(*, optional: bool = False) -> tuple[Rule, Rule]:
     return (
         Rule(
             f"{unless}self.uri.matches('{_REMOTE}')",
-            f"must be pvc|s3|gs|az|http|https|hf|oci://place/path {_NO_CREDENTIALS}; file: and paths work in"
-            " `modelpress run` only",
+            f"must be pvc|s3|gs|az|http|https|hf|oci://place/path {_NO_CREDENTIALS}; file: and paths are for"
+            " `modelpress run` (and `validate --local`)",
             field=".uri",
             where="Cluster",
         ),

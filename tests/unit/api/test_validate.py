@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
@@ -10,6 +11,7 @@ from typer.testing import CliRunner
 
 from modelpress.cli import app
 
+EXAMPLES = Path(__file__).parents[3] / "examples"
 HEAD = "apiVersion: modelpress.dev/v1alpha1\nkind: CompressedModel\nmetadata: {name: resnet50}\n"
 
 
@@ -46,7 +48,7 @@ def test_what_this_release_refuses_is_told_too(run):
 
 def test_paths_are_for_local_runs(run):
     spec = "spec: {source: {uri: model.keras}}"
-    assert "`modelpress run` only" in run(spec).stderr
+    assert "file: and paths are for `modelpress run` (and `validate --local`)" in run(spec).stderr
     assert run(spec, "--local").exit_code == 0
 
 
@@ -54,6 +56,12 @@ def test_json_is_for_programs(run):
     (entry,) = json.loads(run("spec: {source: {uri: 's3://models/x'}}", "--output", "json").stdout)
     assert entry["problems"][0]["field"] == "spec.source.uri"
     assert entry["warnings"][0]["field"] == "spec.cache.mode"
+
+
+@pytest.mark.parametrize("example", sorted(EXAMPLES.glob("*/model.yaml")), ids=lambda example: example.parent.name)
+def test_the_examples_are_valid(example):
+    done = CliRunner().invoke(app, ["validate", "--local", str(example)])
+    assert done.exit_code == 0, done.stderr
 
 
 def test_standard_input_is_a_file():
