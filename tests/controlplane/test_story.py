@@ -274,9 +274,9 @@ async def test_a_crashing_job_ends_with_its_last_words(world: World) -> None:
 
 
 async def test_a_field_that_is_not_honoured_yet_is_refused_with_its_cure(world: World) -> None:
-    await world.apply({**SPEC, "jobs": {"workers": 4}})
+    await world.apply({**SPEC, "rollout": {"approval": "Manual"}})
     stalled = await world.until("Stalled", "True", "FieldNotSupported")
-    assert stalled["message"].startswith("spec.jobs.workers: 4 is not supported")
+    assert stalled["message"].startswith('spec.rollout.approval: "Manual" is not supported')
     assert await world.children() == {
         name: version
         for name, version in (await world.children()).items()
@@ -342,6 +342,7 @@ async def test_a_new_model_costs_its_children_and_four_requests(world: World, op
             "get compressedmodels",
             "create events",
             "patch compressedmodels/status",
+            "patch compressedmodels/status",  # the scheduler says that there is no node
             *(f"patch {kind}" for kind in children),
         ]
     )

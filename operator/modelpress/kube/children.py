@@ -95,8 +95,7 @@ class Children:
         except ApiError as error:
             if error.status != 409:
                 raise
-            metadata = wanted["metadata"]
-            live = await self._cluster.get(wanted["kind"], metadata["namespace"], metadata["name"])
+            live = await self._unseen(wanted)
             if live is None:
                 raise  # it has just gone; the next try creates it
             self._check_ours(live, wanted)
@@ -105,6 +104,13 @@ class Children:
             return await self._apply(wanted)
         log.info("Created %s", wanted["kind"], extra={"child": wanted["metadata"]["name"]})
         return answer
+
+    async def _unseen(self, wanted: Manifest) -> Manifest | None:
+        """Asked for by a list, because the operator has no right to get children."""
+        metadata = wanted["metadata"]
+        only = f"metadata.name={metadata['name']}"
+        found = await self._cluster.list(wanted["kind"], metadata["namespace"], fields=only)
+        return found[0] if found else None
 
     async def _apply(self, wanted: Manifest) -> Manifest:
         """Apply; where an edit left something that an apply cannot repair, first replace lists and unions whole."""

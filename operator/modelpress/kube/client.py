@@ -71,12 +71,13 @@ class Cluster:
         return await self.read(kinds.named(kind).path(namespace, name))
 
     async def list(
-        self, kind: str, namespace: str | None = None, *, labels: str = "", names_only: bool = False
+        self, kind: str, namespace: str | None = None, *, labels: str = "", fields: str = "", names_only: bool = False
     ) -> list[Manifest]:
         """Every live object of a namespace (None: of the cluster), in chunks; `names_only` brings only metadata."""
         entry = kinds.named(kind)
         items: list[Manifest] = []
-        query: dict[str, str] = {"limit": str(LIST_CHUNK)} | ({"labelSelector": labels} if labels else {})
+        query: dict[str, str] = {"limit": str(LIST_CHUNK)}
+        query |= ({"labelSelector": labels} if labels else {}) | ({"fieldSelector": fields} if fields else {})
         while True:
             accept = NAMES_ONLY if names_only else ""
             page = await self.request("GET", entry.path(namespace), query=query, accept=accept)

@@ -49,15 +49,15 @@ def terminated(pod: Manifest, container: str) -> dict[str, Any] | None:
 
 
 def _troubles(pod: Manifest) -> Iterator[str]:
-    for condition in (pod.get("status") or {}).get("conditions") or ():
-        if condition["type"] == "PodScheduled" and condition["status"] == "False" and condition.get("message"):
-            yield f"{condition.get('reason', 'Unschedulable')}: {condition['message']}"
     for status in _statuses(pod):
         waiting = (status.get("state") or {}).get("waiting") or {}
         if waiting.get("reason") in STUCK:
             last = ((status.get("lastState") or {}).get("terminated") or {}).get("message")
             told = last or waiting.get("message")
             yield f"{waiting['reason']} of container {status['name']}" + (f": {told.strip()}" if told else "")
+    for condition in (pod.get("status") or {}).get("conditions") or ():
+        if condition["type"] == "PodScheduled" and condition["status"] == "False" and condition.get("message"):
+            yield f"{condition.get('reason', 'Unschedulable')}: {condition['message']}"
 
 
 def _statuses(pod: Manifest) -> list[dict[str, Any]]:

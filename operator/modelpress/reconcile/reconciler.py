@@ -105,12 +105,12 @@ class Reconciler:
         await self._tell(status, old, primary, now)
 
     async def _write(self, status: dict[str, Any], primary: _Primary) -> None:
+        """The resourceVersion guards it: a model made anew under the same name must not inherit this status."""
         metadata = primary.live["metadata"]
         if status == primary.live.get("status"):
             return
-        await primary.confirm()
-        named = {"name": metadata["name"], "namespace": metadata["namespace"]}
-        manifest = {"apiVersion": API_VERSION, "kind": KIND, "metadata": named, "status": status}
+        guarded = {name: metadata[name] for name in ("name", "namespace", "resourceVersion")}
+        manifest = {"apiVersion": API_VERSION, "kind": KIND, "metadata": guarded, "status": status}
         try:
             self._cache.put(await self._cluster.apply_status(manifest))
         except ApiError as error:
@@ -150,6 +150,7 @@ class _Primary:
         if _wish(fresh) != _wish(self.live):
             self._cache.put(fresh)
             raise _Changed
+        self.live = {**self.live, "metadata": {**metadata, "resourceVersion": fresh["metadata"]["resourceVersion"]}}
         self._is_confirmed = True
 
 
