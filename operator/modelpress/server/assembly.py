@@ -35,7 +35,12 @@ def assemble(flags: Mapping[str, Value]) -> Assembled:
     if not flags["xla_cpu_compilation_enabled"] and not flags["xla_gpu_compilation_enabled"]:
         loading.disable_xla()
     metrics = Metrics()
-    loader = loading.Loader(flags=flags, config=loading.session_config(flags), metrics=metrics)
+    loader = loading.Loader(
+        flags=flags,
+        config=loading.session_config(flags),
+        metrics=metrics,
+        scheduler=loading.scheduler(flags, metrics),
+    )
     versions = Versions(
         loader.load,
         poll_seconds=float(flags["file_system_poll_wait_seconds"]),

@@ -23,7 +23,8 @@ class Flag:
     """Ignored flags are accepted and named in the log; refused ones end the start when they are set."""
 
 
-def _processors() -> int:
+def processors() -> int:
+    """CPUs this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -31,7 +32,7 @@ FLAGS: tuple[Flag, ...] = (
     Flag("port", 8500, "gRPC port; 0 for none"),
     Flag("grpc_socket_path", "", "UNIX socket to listen on for gRPC as well"),
     Flag("rest_api_port", 0, "HTTP port; 0 for none"),
-    Flag("rest_api_num_threads", 4 * _processors(), "requests that HTTP runs at once"),
+    Flag("rest_api_num_threads", 4 * processors(), "requests that HTTP runs at once"),
     Flag("rest_api_timeout_in_ms", 30000, "an HTTP request fails with 504 after this"),
     Flag("rest_api_enable_cors_support", False, "CORS headers in HTTP responses"),
     Flag("enable_batching", False, "gather concurrent requests into batches"),
@@ -54,7 +55,7 @@ FLAGS: tuple[Flag, ...] = (
     Flag("tensorflow_session_config_file", "", "ConfigProto in text format"),
     Flag("platform_config_file", "", "PlatformConfigMap in text format", "refused"),
     Flag("grpc_channel_arguments", "", "key=value,key=value for the gRPC server"),
-    Flag("grpc_max_threads", 4 * _processors(), "gRPC calls at once; more get RESOURCE_EXHAUSTED"),
+    Flag("grpc_max_threads", 4 * processors(), "gRPC calls at once; more get RESOURCE_EXHAUSTED"),
     Flag("use_alts_credentials", False, "Google ALTS", "refused"),
     Flag("ssl_config_file", "", "SSLConfig in text format, for gRPC"),
     Flag("per_process_gpu_memory_fraction", 0.0, "share of a GPU's memory"),
@@ -65,7 +66,7 @@ FLAGS: tuple[Flag, ...] = (
     Flag("monitoring_config_file", "", "MonitoringConfig in text format; needs rest_api_port"),
     Flag("remove_unused_fields_from_bundle_metagraph", True, "only signatures are ever kept here", "ignored"),
     Flag("prefer_tflite_model", False, "serve model.tflite of a version that has one"),
-    Flag("num_tflite_pools", _processors(), "TFLite interpreters of a version, so TFLite requests at once"),
+    Flag("num_tflite_pools", processors(), "TFLite interpreters of a version, so TFLite requests at once"),
     Flag("num_tflite_interpreters_per_pool", 1, "more than 1 switches on a second scheduler", "ignored"),
     Flag("enable_signature_method_name_check", False, "refuse signatures with a method_name not of the call"),
     Flag("xla_cpu_compilation_enabled", False, "let graphs be compiled by XLA"),

@@ -11,9 +11,9 @@ from typing import Any
 
 from tensorflow.core.protobuf import config_pb2, rewriter_config_pb2
 
-from modelpress.server import configs, savedmodel, tflite, warmup
+from modelpress.server import batching, configs, protos, savedmodel, tflite, warmup
 from modelpress.server.failure import Code, Failure
-from modelpress.server.flags import Value
+from modelpress.server.flags import Value, processors
 from modelpress.server.metrics import Metrics
 from modelpress.server.servable import Servable
 
@@ -28,10 +28,14 @@ class Loader:
     config: Any
     """The ConfigProto of sessions."""
     metrics: Metrics
+    scheduler: batching.Scheduler | None = None
+    """Runs requests in batches; None runs each alone."""
 
     def load(self, model: str, path: Path) -> Servable:
         """Load and warm up; raises Failure."""
         servable = self._open(path)
+        if self.scheduler is not None:
+            servable = batching.Batched(servable, self.scheduler)
         if self.flags["enable_model_warmup"]:
             try:
                 warmup.replay(
@@ -84,6 +88,16 @@ def session_config(flags: Mapping[str, Value]) -> Any:
     elif flags["mixed_precision"]:
         log.warning("--mixed_precision=%s is not bfloat16 and changes nothing", flags["mixed_precision"])
     return config
+
+
+def scheduler(flags: Mapping[str, Value], metrics: Metrics) -> batching.Scheduler | None:
+    """None without --enable_batching; raises Failure for bad parameters."""
+    if not flags["enable_batching"]:
+        return None
+    message = protos.BatchingParameters()
+    if flags["batching_parameters_file"]:
+        configs.read(str(flags["batching_parameters_file"]), message)
+    return batching.Scheduler(batching.parameters(message, processors=processors()), metrics)
 
 
 def disable_xla() -> None:

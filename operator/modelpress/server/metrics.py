@@ -71,7 +71,8 @@ def _braces(names: Labels, values: Labels) -> str:
     def escaped(value: str) -> str:
         return value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
 
-    return "{" + ",".join(f'{name}="{escaped(value)}"' for name, value in zip(names, values, strict=True)) + "}"
+    pairs = ",".join(f'{name}="{escaped(value)}"' for name, value in zip(names, values, strict=True))
+    return f"{{{pairs}}}" if pairs else ""
 
 
 class Metrics:
@@ -90,6 +91,12 @@ class Metrics:
         self.example_total = Counter(":tensorflow:serving:request_example_count_total", ("model",))
         self.warmup_latency = Histogram(":tensorflow:serving:model_warmup_latency", ("model_path", "status"), latency)
         self.warmup_records = Counter(":tensorflow:serving:model_warmup_records_read", ("model_path", "status"))
+        batching = ":tensorflow:serving:batching_session:"
+        self.queuing_latency = Histogram(f"{batching}queuing_latency", ("thread_pool_name",), latency)
+        self.input_batch_size = Histogram(f"{batching}input_batch_size", (), EXAMPLE_BUCKETS)
+        self.processed_batch_size = Histogram(f"{batching}processed_batch_size", (), EXAMPLE_BUCKETS)
+        self.padding_size = Histogram(f"{batching}padding_size", ("execution_batch_size",), EXAMPLE_BUCKETS)
+        self.wrapped_run_count = Counter(f"{batching}wrapped_run_count", ())
         self.loads = Counter(":tensorflow:cc:saved_model:load_attempt_count", ("model_path", "status"))
 
     def page(self) -> str:

@@ -67,6 +67,8 @@ class _Stopping:
 
 def _serve(flags: Mapping[str, Value], stopping: _Stopping) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
+    # TensorFlow imports Keras, and with it half of SciPy, when it can: 150 MB and half of the start for nothing here.
+    sys.modules.setdefault("keras", None)  # type: ignore[arg-type]
     from modelpress.server import assembly
 
     assembled = assembly.assemble(flags)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from modelpress.server.signatures import Signature
+if TYPE_CHECKING:
+    # Signatures know TensorFlow's types; what only keeps servables need not load it.
+    from modelpress.server.signatures import Signature
 
 Array = np.ndarray[Any, Any]
 

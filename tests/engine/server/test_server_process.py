@@ -12,6 +12,7 @@ import urllib.request
 
 import pytest
 
+from modelpress.api import serving
 from modelpress.server import launch
 
 pytestmark = pytest.mark.xdist_group("server")
@@ -20,7 +21,13 @@ pytestmark = pytest.mark.xdist_group("server")
 def test_a_server_serves_until_it_is_told_to_stop(models, tmp_path):
     cpu = min(os.sched_getaffinity(0))
     server = launch.start_server(
-        "dense", models / "dense", threads=1, tflite=False, cpus={cpu}, log_path=tmp_path / "server.log"
+        "dense",
+        models / "dense",
+        threads=1,
+        tflite=False,
+        cpus={cpu},
+        batching=serving.Batching(),
+        log_path=tmp_path / "server.log",
     )
     with server:
         server.wait_available(120)
@@ -46,6 +53,7 @@ def test_a_model_that_does_not_load_says_why(tmp_path):
 PARENT = """
 import sys, time
 from pathlib import Path
+from modelpress.api import serving
 from modelpress.server import launch
 server = launch.start_server("m", "/", threads=1, tflite=False, log_path=Path(sys.argv[1]))
 print(server.pid, flush=True)
