@@ -196,10 +196,13 @@ class Server:
         try:
             asyncio.run_coroutine_threadsafe(self._listen(host, port), self._loop).result()
         except OSError as error:
+            self.stop()
             raise Failure(Code.UNAVAILABLE, f"Cannot listen for HTTP on port {port}: {error}") from error
 
     def stop(self) -> None:
-        """Accept no more, let what runs finish within ten seconds."""
+        """Accept no more, let what runs finish within ten seconds; nothing happens the second time."""
+        if self._loop.is_closed():
+            return
         asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(_DRAIN_SECONDS + 5)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(5)

@@ -173,14 +173,15 @@ def _metadata(content: bytes) -> dict[str, Any]:
         entry = model.Metadata(place)
         if entry.Name() == METADATA.encode():
             buffer = model.Buffers(entry.Buffer())
-            values = flexbuffers.Loads(bytearray(buffer.DataAsNumpy().tobytes()))
-            return {name: _definition(value) for name, value in values.items()}
+            # Never as text: a size that is not known (-1) is no UTF-8.
+            values = flexbuffers.GetRoot(bytearray(buffer.DataAsNumpy().tobytes())).AsMap
+            names = [key.AsKey for key in values.Keys]
+            return {name: _definition(values[name].AsStringBytes) for name in names}
     return {}
 
 
-def _definition(value: str | bytes) -> Any:
+def _definition(raw: bytes) -> Any:
     # The reader in C++ takes the value as a C string, so what follows a zero byte is lost there too.
-    raw = value if isinstance(value, bytes) else value.encode("utf-8", "surrogateescape")
     try:
         return meta_graph_pb2.SignatureDef.FromString(raw.partition(b"\0")[0])
     except Exception as error:

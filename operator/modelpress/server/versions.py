@@ -239,6 +239,9 @@ class Versions:
             except Failure as failure:
                 log.error("Loading servable: %s failed: %s", version, failure)
                 failure_seen = failure
+            except Exception as error:  # a broken file can raise anything, and the others must go on
+                log.exception("Loading servable: %s failed", version)
+                failure_seen = Failure(Code.INTERNAL, f"{type(error).__name__}: {error}")
         else:
             log.error("Servable %s cannot be loaded: %s", version, failure_seen)
             self._move(version, State.END, failure_seen)

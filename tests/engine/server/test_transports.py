@@ -38,8 +38,7 @@ def serving(handler, **options):
         yield server, f"127.0.0.1:{port}"
     finally:
         handler.open.set()
-        with contextlib.suppress(RuntimeError):
-            server.stop()
+        server.stop()
 
 
 def ask(address, method="POST", path="/v1/models/m:predict", body=b"{}"):
@@ -71,10 +70,7 @@ def test_stopping_lets_a_running_request_finish():
 
 def test_a_port_in_use_is_a_failure():
     with serving(Gate()) as (_, address), pytest.raises(Failure, match="Cannot listen for HTTP on port"):
-        server = rest.Server(
-            Gate(), host="127.0.0.1", port=int(address.rpartition(":")[2]), threads=1, timeout_seconds=1
-        )
-        server.stop()
+        rest.Server(Gate(), host="127.0.0.1", port=int(address.rpartition(":")[2]), threads=1, timeout_seconds=1)
 
 
 @pytest.mark.parametrize(("cors", "origin"), [(True, "*"), (False, None)])
