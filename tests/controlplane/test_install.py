@@ -23,6 +23,8 @@ from modelpress.api.measurement import Compared, LatencyMeasured, Measurements, 
 from modelpress.api.message import CandidateReported, Message
 from modelpress.kube import client
 
+pytestmark = pytest.mark.xdist_group("install")  # one more control plane, not one in each process
+
 ROOT = Path(__file__).parents[2]
 SYSTEM = "modelpress-system"
 DIGEST = "sha256:" + "ab" * 32
