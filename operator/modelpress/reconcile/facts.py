@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -48,12 +49,12 @@ class Facts:
     def generation(self) -> int | None:
         return self.model.metadata.generation
 
-    @property
+    @functools.cached_property
     def request(self) -> Request:
         """What the Jobs are asked for."""
         return requests.of_resource(self.model, store=store.uri(self.model, self.installation))
 
-    @property
+    @functools.cached_property
     def key(self) -> str:
         """The request key R."""
         return requests.request_key(self.request)
@@ -74,7 +75,7 @@ class Facts:
         serving = self.model.spec.serving
         return serving.image or self.installation.server(serving.resources)
 
-    @property
+    @functools.cached_property
     def measured_with(self) -> MeasuredWith | None:
         """What the deployed revision was measured with; None where that is not known."""
         annotations = (self.deployment or {}).get("metadata", {}).get("annotations") or {}

@@ -84,7 +84,8 @@ def _places(facts: Facts, progress: Progress, world: World) -> Places:
     if progress.stage in ("Compressing", "Evaluating"):
         return Places(current, _since(tried, candidate, facts.now), past)
     if progress.stage == "Failed":
-        outcome = _fate(tried, "GateFailed" if progress.verdict else "Failed", progress.message, facts.now)
+        is_verdict = progress.verdict is not None and not progress.verdict.passed
+        outcome = _fate(tried, "GateFailed" if is_verdict else "Failed", progress.message, facts.now)
         return Places(current, _since(tried, candidate, facts.now), _with(past, outcome))
     return _passed(facts, progress, tried, world)
 

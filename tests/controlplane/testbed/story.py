@@ -173,10 +173,21 @@ class World:
         return job
 
     async def serve(self, messages: dict[str, bytes]) -> None:
-        """From a spec to pods that are ready."""
+        """From a spec to pods that are ready; Jobs report what is in `compress`, `evaluate-1`, `evaluate-2`..."""
         await self.finish("compress", messages["compress"])
-        await self.finish("evaluate", messages["evaluate"])
+        known: set[str] = set()
+        while await self.get("Deployment") is None:
+            job = await until(lambda: self._job_or_deployment(known), "there is a Job or a Deployment")
+            if job["kind"] == "Job":
+                command = job["spec"]["template"]["spec"]["containers"][0]["command"]
+                number = next(flag for flag in command if flag.startswith("--candidate=")).partition("=")[2]
+                await self.kubelet.finish(job["metadata"]["name"], message=messages[f"evaluate-{number}"].decode())
+                known.add(job["metadata"]["uid"])
         await self.ready()
+
+    async def _job_or_deployment(self, known: set[str]) -> Manifest | None:
+        new = [job for job in await self.jobs("evaluate") if job["metadata"]["uid"] not in known]
+        return new[0] if new else await self.get("Deployment")
 
     async def ready(self) -> None:
         """The pods of the Deployment become ready, and the model Ready."""

@@ -1,0 +1,329 @@
+"""The stages of a model, each derived from facts alone."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from modelpress.api.errors import Problem
+from modelpress.api.message import Message
+from modelpress.reconcile import plan, progress
+
+Model = Any
+
+
+def test_a_new_model_is_compressed_first(model: Model) -> None:
+    assert (model.progress.stage, model.progress.message) == ("Compressing", "Revision 1 is being compressed")
+    assert [child["kind"] for child in model.plan.children] == ["ServiceAccount", "PersistentVolumeClaim", "Job"]
+
+
+def test_a_job_under_way_is_waited_for(model: Model) -> None:
+    model.has_job("compress", trouble="Unschedulable: 0/3 nodes have nvidia.com/gpu")
+    assert model.progress.message.endswith("compressed; Unschedulable: 0/3 nodes have nvidia.com/gpu")
+    assert model.wanted("Job") is None
+
+
+def test_candidates_are_evaluated_in_their_order_and_only_until_one_passes(model: Model) -> None:
+    model.compressed("first", "second", "third")
+    model.evaluated(0.5)
+    assert model.progress.evaluating.index == 2
+    model.evaluated(0.0)
+    assert model.progress.stage == "Passed"
+    assert model.progress.revision.recipe == "second"
+    assert model.wanted("Job") is None
+
+
+def test_an_evaluation_compares_the_candidate_with_the_source(model: Model) -> None:
+    model.compressed("first")
+    init = model.wanted("Job")["spec"]["template"]["spec"]["initContainers"]
+    assert "--servable=source" in init[0]["command"]
+    assert "--servable=candidates/1" in init[1]["command"]
+
+
+def test_what_passes_is_served(model: Model) -> None:
+    model.compressed("first")
+    model.evaluated()
+    served = model.progress.served
+    assert (served.artifact, served.servable, served.form) == ("cd" * 32, "candidates/1", "TFLite")
+    assert model.wanted("Deployment") is not None and model.wanted("Service") is not None
+
+
+def test_what_does_not_pass_is_not_served(model: Model) -> None:
+    model.compressed("first")
+    model.evaluated(0.031)
+    assert (model.progress.stage, model.progress.reason) == ("Failed", "GateFailed")
+    assert model.progress.message == "Accuracy drops by 0.031, 0.01 is allowed"
+    assert model.wanted("Deployment") is None
+
+
+def test_of_several_failures_the_last_is_told_and_counted(model: Model) -> None:
+    model.compressed("first", "second")
+    model.evaluated(0.5)
+    model.evaluated(0.031)
+    assert model.progress.message == "Accuracy drops by 0.031, 0.01 is allowed (2 candidates tried)"
+
+
+def test_a_recipe_without_a_candidate_is_a_failure_with_the_engines_words(model: Model) -> None:
+    model.has_job("compress", "Complete", Message(outcome="Done", message="All candidates gave NaN", artifact="0" * 64))
+    assert (model.progress.reason, model.progress.message) == ("GateFailed", "All candidates gave NaN")
+
+
+@pytest.mark.parametrize("component", ["compress", "evaluate"])
+def test_bad_input_is_final_and_keeps_its_reason_field_and_sentence(component: str, model: Model) -> None:
+    if component == "evaluate":
+        model.compressed("first")
+    message = Message(
+        outcome="Invalid", reason="ShapeMismatch", field="spec.data.evaluation", message="is [8], not [9]"
+    )
+    model.has_job(component, "Failed", message, trouble="PodFailurePolicy")
+    assert (model.progress.stage, model.progress.reason) == ("Failed", "ShapeMismatch")
+    assert model.progress.message == "spec.data.evaluation: is [8], not [9]"
+
+
+@pytest.mark.parametrize(("component", "reason"), [("compress", "CompressionFailed"), ("evaluate", "EvaluationFailed")])
+def test_a_job_that_gives_up_is_final(component: str, reason: str, model: Model) -> None:
+    if component == "evaluate":
+        model.compressed("first", "second")
+    name = model.has_job(component, "Failed", trouble="BackoffLimitExceeded: OOMKilled")
+    assert (model.progress.stage, model.progress.reason) == ("Failed", reason)
+    assert model.progress.message == f"Job {name} failed. BackoffLimitExceeded: OOMKilled"
+
+
+def test_a_refused_field_starts_nothing(model: Model) -> None:
+    model.refused = (Problem("spec.rollout.canary", "is not supported", "FieldNotSupported"),)
+    assert (model.progress.stage, model.progress.reason) == ("Refused", "FieldNotSupported")
+    assert model.progress.message == "spec.rollout.canary: is not supported"
+    assert model.wanted("Job") is None
+
+
+def test_a_refused_field_leaves_what_serves(model: Model) -> None:
+    model.serves("first")
+    model.refused = (Problem("spec.rollout.canary", "is not supported", "FieldNotSupported"),)
+    assert model.progress.served.servable == "candidates/1"
+    assert model.wanted("Deployment") is not None
+
+
+def test_suspend_starts_no_job(model: Model) -> None:
+    model.change(suspend=True)
+    assert model.progress.stage == "Suspended"
+    assert model.wanted("Job") is None
+
+
+def test_suspend_starts_no_evaluation_and_no_rollout_either(model: Model) -> None:
+    model.compressed("first")
+    model.change(suspend=True)
+    assert model.progress.stage == "Suspended"
+    model.change(suspend=False)
+    model.evaluated()
+    model.change(suspend=True)
+    assert model.progress.stage == "Suspended"
+    assert model.wanted("Deployment") is None
+
+
+def test_suspend_leaves_what_serves(model: Model) -> None:
+    model.serves("first")
+    model.change(suspend=True)
+    assert model.progress.stage == "Passed"
+    model.change(source={"uri": "pvc://models/other"})
+    assert model.progress.stage == "Suspended"
+    assert model.wanted("Deployment") is not None
+
+
+def test_what_serves_needs_no_jobs_any_more(model: Model) -> None:
+    model.serves("first")
+    model.jobs = {}
+    assert model.progress.stage == "Passed"
+    assert model.wanted("Job") is None
+
+
+def test_the_deployment_is_the_same_with_and_without_its_jobs(model: Model) -> None:
+    model.serves("first")
+    before = model.wanted("Deployment")
+    model.jobs = {}
+    assert model.wanted("Deployment") == before
+
+
+def test_a_lost_deployment_comes_back_without_jobs(model: Model) -> None:
+    model.serves("first")
+    before = model.wanted("Deployment")
+    model.jobs, model.deployment = {}, None
+    assert model.wanted("Deployment") == before
+
+
+def test_a_rollout_under_way_needs_no_jobs_either(model: Model) -> None:
+    model.compressed("first")
+    model.evaluated()
+    model.look()
+    before = model.wanted("Deployment")
+    model.jobs = {}
+    assert model.progress.stage == "Passed"
+    assert model.wanted("Deployment") == before
+
+
+def test_a_failed_gate_is_not_tried_again_when_its_jobs_are_gone(model: Model) -> None:
+    model.compressed("first")
+    model.evaluated(0.5)
+    before = model.look()
+    model.jobs = {}
+    assert model.progress.stage == "Concluded"
+    assert model.look().plain() == before.plain()
+
+
+def test_bad_input_is_not_tried_again_when_its_job_is_gone(model: Model) -> None:
+    model.has_job("compress", "Failed", Message(outcome="Invalid", reason="NotFound", message="nothing there"))
+    before = model.look()
+    model.jobs = {}
+    assert model.look().plain() == before.plain()
+    assert model.wanted("Job") is None
+
+
+def test_an_edit_gives_a_failed_model_another_chance(model: Model) -> None:
+    model.compressed("first")
+    model.evaluated(0.5)
+    model.look()
+    model.jobs = {}
+    model.change(gate={"metrics": [{"type": "Accuracy", "maxDrop": 0.6}]})
+    assert model.progress.stage == "Compressing"
+
+
+def test_so_does_asking_again(model: Model) -> None:
+    model.has_job("compress", "Failed", Message(outcome="Invalid", reason="NotFound", message="nothing there"))
+    model.look()
+    first = next(iter(model.jobs))
+    model.annotations = {"modelpress.dev/reconcile-requested-at": "2026-11-22T10:00:00Z"}
+    assert model.job("compress") != first
+
+
+def test_asking_again_compresses_a_model_that_serves(model: Model) -> None:
+    model.serves("first")
+    model.annotations = {"modelpress.dev/reconcile-requested-at": "2026-11-22T10:00:00Z"}
+    assert model.progress.stage == "Compressing"
+    assert model.progress.message == "Revision 2 is being compressed"
+    assert model.wanted("Deployment") is not None
+
+
+@pytest.mark.parametrize("spec", [
+    {"cache": {"mode": "Disabled", "ttl": "5m"}},
+    {"concurrency": {"limit": 9}},
+    {"serving": {"replicas": 3}},
+    {"serving": {"resources": {"requests": {"cpu": "1"}, "limits": {"cpu": "2", "memory": "9Gi"}}}},
+    {"jobs": {"resources": {"limits": {"memory": "32Gi"}}, "retries": 9}},
+    {"commonMetadata": {"labels": {"team": "nlp"}}},
+    {"rollout": {"maxUnavailable": 1}},
+    {"gate": {"metrics": [{"type": "Accuracy", "maxDrop": 0.002}]}},
+    {"revisionHistoryLimit": 2},
+])  # fmt: skip
+def test_edits_that_change_nothing_of_what_was_measured_start_no_job(spec: dict[str, Any], model: Model) -> None:
+    model.serves("first")
+    model.change(**spec)
+    assert model.progress.stage == "Passed"
+    assert model.wanted("Job") is None
+
+
+@pytest.mark.parametrize("spec", [
+    {"source": {"uri": "pvc://models/other"}},
+    {"recipe": {"steps": [{"quantize": {"scheme": "Float16"}}]}},
+    {"serving": {"batching": {}}},
+    {"serving": {"resources": {"limits": {"cpu": "8"}}}},
+    {"serving": {"image": "me/serving:2"}},
+    {"gate": {"metrics": [{"type": "Accuracy"}], "latency": {"percentile": 99}}},
+    {"gate": {"metrics": [{"type": "Accuracy", "maxDrop": 0.0001}]}},
+])  # fmt: skip
+def test_edits_that_ask_for_other_results_start_a_job(spec: dict[str, Any], model: Model) -> None:
+    model.serves("first")
+    model.jobs = {}
+    model.change(**spec)
+    assert model.progress.stage == "Compressing"
+
+
+def test_until_a_new_revision_passes_the_old_one_is_served_as_it_was_measured(model: Model) -> None:
+    model.serves("first")
+    before = model.wanted("Deployment")
+    model.change(serving={"batching": {"maxBatchSize": 8}, "image": "me/serving:2"})
+    assert model.progress.stage == "Compressing"
+    container = model.wanted("Deployment")["spec"]["template"]["spec"]["containers"][0]
+    assert container == before["spec"]["template"]["spec"]["containers"][0]
+
+
+def test_another_operators_server_image_restarts_and_measures_nothing(model: Model) -> None:
+    model.serves("first")
+    before = model.wanted("Deployment")
+    facts = model.facts
+    newer = replace(facts, installation=facts.installation._replace(server_image="reg/serving:2"))
+    found = progress.of(newer)
+    assert found.stage == "Passed"
+    assert before in plan.of(newer, found).children
+
+
+def test_where_nothing_passes_the_source_is_served_if_asked_for(model: Model) -> None:
+    model.spec["gate"] = {**model.spec["gate"], "onFailure": "ServeSource"}
+    model.compressed("first")
+    model.evaluated(0.5)
+    served = model.progress.served
+    assert (served.servable, served.form) == ("source", "SavedModel")
+    model.look()
+    model.pods_are(1)
+    model.look()
+    before = model.wanted("Deployment")
+    model.jobs = {}
+    assert model.progress.stage == "Passed"
+    assert model.wanted("Deployment") == before
+
+
+def test_a_model_with_two_answers_is_served_uncached_also_when_its_jobs_are_gone(model: Model) -> None:
+    model.look()
+    model.compressed("first", deterministic=False)
+    model.evaluated()
+    model.look()
+    assert model.progress.served.deterministic is False
+    model.pods_are(1)
+    model.look()
+    model.jobs = {}
+    assert model.progress.served.deterministic is False
+
+
+def test_a_revision_that_does_not_become_ready_in_time_goes_and_the_old_one_stays(model: Model) -> None:
+    model.serves("first")
+    before = model.wanted("Deployment")
+    model.change(source={"uri": "pvc://models/other"})
+    model.compressed("second")
+    model.evaluated()
+    model.look()
+    model.pods_are(1, "ProgressDeadlineExceeded")
+    model.look()
+    assert (model.progress.stage, model.progress.reason) == ("Failed", "RolloutFailed")
+    assert model.wanted("Deployment")["spec"]["template"] == before["spec"]["template"]
+    model.look()
+    model.jobs = {}
+    model.look()
+    assert model.wanted("Job") is None
+
+
+def test_a_first_revision_that_is_late_is_waited_for(model: Model) -> None:
+    model.compressed("first")
+    model.evaluated()
+    model.look()
+    model.pods_are(0, "ProgressDeadlineExceeded")
+    model.look()
+    assert model.progress.stage == "Passed"
+    assert model.wanted("Deployment") is not None
+
+
+def test_a_revision_measured_again_keeps_its_number(model: Model) -> None:
+    model.serves("first")
+    model.change(gate={"metrics": [{"type": "Accuracy"}], "latency": {"percentile": 99}})
+    model.jobs = {}
+    model.compressed("first")
+    model.evaluated(percentile=99)
+    assert model.look().current.revision == 1
+
+
+def test_messages_are_waited_for_a_little_while(model: Model) -> None:
+    name = model.has_job("compress", "Complete", None)
+    assert model.plan.obsolete == ()
+    assert model.plan.recheck < 10
+    model.now += dt.timedelta(seconds=11)
+    assert [job["metadata"]["name"] for job in model.plan.obsolete] == [name]
