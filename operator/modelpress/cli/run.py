@@ -31,6 +31,7 @@ def run(
     output: Annotated[
         Output, typer.Option(help="json: one document on standard output, everything else on standard error.")
     ] = "text",
+    verbose: Annotated[bool, typer.Option("--verbose", help="Show TensorFlow's own messages too.")] = False,
     grpc_port: Annotated[
         int | None, typer.Option(min=1, max=65535, help="Port for gRPC; absent: 8500, or a free one.")
     ] = None,
@@ -49,18 +50,19 @@ def run(
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
     from rich.console import Console
 
-    from modelpress.compress.local import session, termination
+    from modelpress.compress.local import quiet, session, termination
     from modelpress.telemetry import progress
 
-    console = Console(stderr=output == "json")
     options = session.Options(file, store, grpc_port, rest_port)
     status = 0
     try:
-        with termination.raised(), session.session(options, progress.on(console)) as report:
-            status = report.exit_code
-            _tell(report, console, output)
-            if keep_serving and report.serving:
-                _wait(report, console)
+        with termination.raised(), quiet.standard_error(is_kept=verbose) as error_stream:
+            console = Console(file=error_stream if output == "json" else None)
+            with session.session(options, progress.on(console)) as report:
+                status = report.exit_code
+                _tell(report, console, output)
+                if keep_serving and report.serving:
+                    _wait(report, console)
     except termination.Terminated as signalled:
         status = signalled.status
     sys.exit(status)

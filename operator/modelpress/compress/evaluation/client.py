@@ -129,8 +129,13 @@ def refusal(error: grpc.RpcError, what: str) -> ServerRefused:
     return ServerRefused(f"{what}: {code.name}: {details}", is_input=code in BLAMES_INPUT, may_pass=code in MAY_PASS)
 
 
-def wait_available(endpoint: Endpoint, *, timeout_seconds: float) -> None:
-    """Returns when a version of the model is AVAILABLE; raises DoesNotLoad when loading failed or time is up."""
+def wait_available(
+    endpoint: Endpoint, *, timeout_seconds: float, is_running: Callable[[], bool] = lambda: True
+) -> None:
+    """Returns when a version of the model is AVAILABLE; raises DoesNotLoad when loading failed or time is up.
+
+    `is_running` tells whether the server's process lives, where that is known.
+    """
     deadline = time.monotonic() + timeout_seconds
     while True:
         state, said = _state(endpoint)
@@ -138,6 +143,8 @@ def wait_available(endpoint: Endpoint, *, timeout_seconds: float) -> None:
             return
         if state == "END":
             raise DoesNotLoad(f"{endpoint.description} could not load the model: {said}")
+        if not is_running():
+            raise DoesNotLoad(f"{endpoint.description} ended before it had loaded the model")
         if time.monotonic() >= deadline:
             raise DoesNotLoad(f"{endpoint.description} had no available model after {timeout_seconds:g} s: {said}")
         time.sleep(POLL_SECONDS)

@@ -169,13 +169,15 @@ def _latency(
     starts = range(0, min(len(rows), LATENCY_REQUESTS * size), size)
     parts = [comparison.part(rows.inputs, start, size, padded=True) for start in starts]
     plan = latency.Plan(request.gate.latency.percentile, size, request.target.concurrency)
-    sides = [
-        (client.send, [client.request(part).SerializeToString() for part in parts]) for client in (source, candidate)
-    ]
-    try:
-        return latency.measure(sides[0], sides[1], plan, progress=progress)
-    except ServerRefused as error:
-        raise CandidateFailed("DoesNotRun", f"while latency was measured, {error}") from error
+    before, after = ([client.request(part).SerializeToString() for part in parts] for client in (source, candidate))
+
+    def send(message: bytes) -> None:
+        try:
+            candidate.send(message)
+        except ServerRefused as error:
+            raise comparison.candidate_failed(error) from error
+
+    return latency.measure((source.send, before), (send, after), plan, progress=progress)
 
 
 def _memory(source: Endpoint, candidate: Endpoint) -> Compared | None:

@@ -11,7 +11,8 @@ from modelpress.api.measurement import Evaluation
 from modelpress.api.request import Request
 from modelpress.compress.dataset import Rows
 from modelpress.compress.evaluation import evaluate
-from modelpress.compress.local import processes
+from modelpress.compress.evaluation.client import DoesNotLoad
+from modelpress.compress.local.processes import ModelServer
 from modelpress.compress.report.document import CandidateReport, Judgement
 from modelpress.server import launch
 from modelpress.status import gate
@@ -35,7 +36,7 @@ class Measuring:
         self._request, self._manifest, self._rows = request, manifest, rows
         self._model, self._logs, self._progress = model, logs, progress
         self._stack = contextlib.ExitStack()
-        self._source: launch.ServerProcess | None = None
+        self._source: ModelServer | None = None
         self._image = launch.description()
 
     def __enter__(self) -> Measuring:
@@ -73,8 +74,8 @@ class Measuring:
             self._await_source(source)
             try:
                 with self._progress.step(f"Loading candidate {candidate.index} into {self._image}"):
-                    server.wait_available()
-            except launch.DoesNotLoad as error:
+                    server.await_model()
+            except DoesNotLoad as error:
                 return evaluate.unloaded(
                     self._request,
                     self._manifest,
@@ -88,21 +89,21 @@ class Measuring:
                 self._request,
                 self._manifest,
                 candidate,
-                source=processes.endpoint(source, self._model),
-                candidate_endpoint=processes.endpoint(server, self._model),
+                source=source.endpoint,
+                candidate_endpoint=server.endpoint,
                 rows=self._rows,
                 progress=self._progress,
                 image=self._image,
             )
 
-    def _await_source(self, source: launch.ServerProcess) -> None:
+    def _await_source(self, source: ModelServer) -> None:
         """Once for all candidates; the first one loads meanwhile."""
         if self._source is not None:
             return
         try:
             with self._progress.step(f"Loading the source into {self._image}"):
-                source.wait_available()
-        except launch.DoesNotLoad as error:
+                source.await_model()
+        except DoesNotLoad as error:
             raise Invalid(
                 "SourceDoesNotLoad",
                 f"the model server cannot load the source: {error}; it must be servable before it is compressed",
@@ -110,9 +111,9 @@ class Measuring:
             ) from error
         self._source = source
 
-    def _started(self, servable: Servable, name: str) -> launch.ServerProcess:
+    def _started(self, servable: Servable, name: str) -> ModelServer:
         store = layout.opened(self._request.store, self._request.namespace)
-        return processes.model_server(
+        return ModelServer(
             self._model,
             store.servable(self._manifest.key, servable).parent,
             form=servable.form,

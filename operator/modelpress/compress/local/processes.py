@@ -13,17 +13,19 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from modelpress.api import tunables
 from modelpress.api.errors import Invalid
 from modelpress.api.request import Target
 from modelpress.api.resource import CompressedModel
+from modelpress.compress.evaluation import client
 from modelpress.compress.evaluation.client import Endpoint
 from modelpress.server import launch
 
 HOST = "127.0.0.1"
 DEFAULT_PORTS = (8500, 8501)
+LOAD_SECONDS = 300.0
 READY_SECONDS = 30.0
 STOP_SECONDS = 15.0
 POLL_SECONDS = 0.02
@@ -56,28 +58,40 @@ def cpus(threads: int) -> tuple[int, ...] | None:
     return tuple(allowed[:threads]) if threads < len(allowed) else None
 
 
-def model_server(name: str, base_path: Path, *, form: str, target: Target, log: Path) -> launch.ServerProcess:
-    """A context manager: a server with the limits that the target has; it still loads when this returns."""
-    return launch.start_server(
-        name,
-        base_path,
-        threads=target.threads,
-        tflite=form == "TFLite",
-        cpus=cpus(target.threads),
-        batching=target.batching,
-        log_path=log,
-    )
+class ModelServer:
+    """A server with the limits of the target: a context manager, still loading when entered, stopped at the end."""
 
+    def __init__(self, name: str, base_path: Path, *, form: str, target: Target, log: Path) -> None:
+        self._log = log
+        self._process = launch.start_server(
+            name,
+            base_path,
+            threads=target.threads,
+            tflite=form == "TFLite",
+            cpus=cpus(target.threads),
+            batching=target.batching,
+            log_path=log,
+        )
+        self.endpoint = Endpoint(
+            grpc=self._process.grpc_address,
+            rest=self._process.rest_address,
+            model=name,
+            peak_memory_bytes=self._process.peak_memory_bytes,
+            description=self._process.description,
+        )
 
-def endpoint(server: launch.ServerProcess, name: str) -> Endpoint:
-    """A server of this machine as the evaluation reaches it."""
-    return Endpoint(
-        grpc=server.grpc_address,
-        rest=server.rest_address,
-        model=name,
-        peak_memory_bytes=server.peak_memory_bytes,
-        description=server.description,
-    )
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.stop()
+
+    def await_model(self) -> None:
+        """Until the model is available. Raises DoesNotLoad, with the server's last words, as soon as it cannot be."""
+        try:
+            client.wait_available(self.endpoint, timeout_seconds=LOAD_SECONDS, is_running=self._process.is_running)
+        except client.DoesNotLoad as error:
+            raise client.DoesNotLoad(f"{error}; its log ends: {_last_words(self._log)}") from error
 
 
 @contextlib.contextmanager

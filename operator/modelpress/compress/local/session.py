@@ -141,7 +141,7 @@ class _Run:
         with contextlib.ExitStack() as stack:
             with self._progress.step(f"Starting to serve {self._model}"):
                 server = stack.enter_context(
-                    processes.model_server(
+                    processes.ModelServer(
                         self._model,
                         base,
                         form=servable.form,
@@ -149,8 +149,8 @@ class _Run:
                         log=self._work / "serving.log",
                     )
                 )
-                server.wait_available()
-                upstream = processes.endpoint(server, self._model)
+                server.await_model()
+                upstream = server.endpoint
                 sidecar = stack.enter_context(
                     processes.sidecar(
                         upstream,
