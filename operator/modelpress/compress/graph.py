@@ -6,6 +6,7 @@ control edges and identities go, equal nodes become one, functions and weights g
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -233,7 +234,7 @@ class _Canonical:
         node.input.extend(self._renamed(one) for one in self._inputs(name))
         self._copy_attributes(original, node)
         mergeable = original.op != "Placeholder" and original.op not in self._library and not _is_stateful(original.op)
-        identity = node.SerializeToString(deterministic=True) if mergeable else name
+        identity = hashlib.sha256(node.SerializeToString(deterministic=True)).digest() if mergeable else name
         if identity in self._kept:
             self._names[name] = self._kept[identity]
             return

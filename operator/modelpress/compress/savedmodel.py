@@ -45,9 +45,8 @@ def _halved(graph: Any) -> tuple[Any, list[str]]:
         if weights is None:
             halved.node.append(node)
             continue
-        with np.errstate(over="ignore"):
-            half = weights.astype(np.float16)
-        if not np.array_equal(np.isfinite(half), np.isfinite(weights)):
+        half = _as_half(weights)
+        if half is None:
             kept.append(node.name)
             halved.node.append(node)
             continue
@@ -59,6 +58,15 @@ def _halved(graph: Any) -> tuple[Any, list[str]]:
         cast.attr["DstT"].type = tf.float32.as_datatype_enum
         cast.attr["Truncate"].b = False
     return halved, kept
+
+
+def _as_half(weights: Any) -> Any:
+    """The values as float16; None where they overflow, or are all so small that little of them would be left."""
+    with np.errstate(over="ignore"):
+        half = weights.astype(np.float16)
+    overflows = not np.array_equal(np.isfinite(half), np.isfinite(weights))
+    vanishes = 0 < np.abs(weights).max() < np.finfo(np.float16).smallest_normal
+    return None if overflows or vanishes else half
 
 
 def _weights(node: Any) -> Any:
