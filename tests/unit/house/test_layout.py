@@ -32,7 +32,9 @@ def modules_below(package: str) -> list[str]:
 
 
 def test_operator_holds_only_package_folders_because_loose_files_would_shadow_the_standard_library():
-    loose = [entry.name for entry in (ROOT / "operator").iterdir() if entry.name != "__pycache__" and not entry.is_dir()]
+    loose = [
+        entry.name for entry in (ROOT / "operator").iterdir() if entry.name != "__pycache__" and not entry.is_dir()
+    ]
     assert loose == []
     assert [entry.name for entry in (ROOT / "operator").iterdir() if (entry / "__init__.py").exists()] == ["modelpress"]
 
@@ -47,7 +49,8 @@ def test_operator_and_sidecar_start_without_tensorflow(package):
 
 
 def test_no_registry_host_is_named_in_the_tree():
-    hosts = ["py" + "pi.org", "pythonhosted" + ".org", "proxy.golang" + ".org", "registry.npm" + "js.org", "deb.debian" + ".org"]
+    hosts = ["".join(parts) for parts in (("py", "pi.org"), ("pythonhosted", ".org"), ("proxy.golang", ".org"))]
+    hosts += ["".join(parts) for parts in (("registry.npm", "js.org"), ("deb.debian", ".org"))]
     listed = subprocess.run(["git", "ls-files", "-z"], capture_output=True, text=True, cwd=ROOT, check=True).stdout
     named = [
         f"{name}: {host}"
