@@ -8,7 +8,6 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import grpc
 import tensorflow as tf
 from tensorflow_serving.config import model_server_config_pb2
 
@@ -63,7 +62,6 @@ def listen(assembled: Assembled, flags: Mapping[str, Value], *, host: str | None
         threads=max(1, int(flags["grpc_max_threads"])),
         check_methods=bool(flags["enable_signature_method_name_check"]),
         as_content=bool(flags["enable_serialization_as_tensor_content"]),
-        credentials=_credentials(str(flags["ssl_config_file"])),
         options=_channel_arguments(str(flags["grpc_channel_arguments"])),
         handlers=[health.handler()] if flags["enable_grpc_healthcheck_service"] else (),
     )
@@ -105,17 +103,6 @@ def addresses(flags: Mapping[str, Value], host: str | None) -> Sequence[str]:
     tcp = [f"{host or '0.0.0.0'}:{flags['port']}"] if flags["port"] else []  # noqa: S104 - as TensorFlow Serving
     socket = [f"unix:{flags['grpc_socket_path']}"] if flags["grpc_socket_path"] else []
     return [*tcp, *socket]
-
-
-def _credentials(path: str) -> Any:
-    if not path:
-        return None
-    config = configs.read(path, protos.SSLConfig())
-    return grpc.ssl_server_credentials(
-        [(config.server_key.encode(), config.server_cert.encode())],
-        root_certificates=config.custom_ca.encode() or None,
-        require_client_auth=config.client_verify,
-    )
 
 
 def _channel_arguments(text: str) -> Sequence[tuple[str, int | str]]:

@@ -18,12 +18,6 @@ _WRAPPED_INT64, _WRAPPED_BOOL, _WRAPPED_STRING = (
 )
 
 _MESSAGES: dict[str, Sequence[tuple[str, int, int, str]]] = {
-    "SSLConfig": (
-        ("server_key", 1, _STRING, ""),
-        ("server_cert", 2, _STRING, ""),
-        ("custom_ca", 3, _STRING, ""),
-        ("client_verify", 4, _BOOL, ""),
-    ),
     "PrometheusConfig": (("enable", 1, _BOOL, ""), ("path", 2, _STRING, "")),
     "MonitoringConfig": (("prometheus_config", 1, _MESSAGE, f".{_PACKAGE}.PrometheusConfig"),),
     "BatchingParameters": (
@@ -67,7 +61,6 @@ def _message(name: str) -> Any:
     return message_factory.GetMessageClass(_POOL.FindMessageTypeByName(f"{_PACKAGE}.{name}"))
 
 
-SSLConfig = _message("SSLConfig")
 MonitoringConfig = _message("MonitoringConfig")
 BatchingParameters = _message("BatchingParameters")
 HealthCheckRequest = _message("HealthCheckRequest")

@@ -195,11 +195,10 @@ def start(
     threads: int,
     check_methods: bool = False,
     as_content: bool = False,
-    credentials: Any = None,
     options: Sequence[tuple[str, int | str]] = (),
     handlers: Sequence[Any] = (),
 ) -> Any:
-    """A running grpc.Server; Failure where an address cannot be bound. `credentials` None is plain text."""
+    """A running grpc.Server; Failure where an address cannot be bound."""
     server = grpc.server(
         ThreadPoolExecutor(threads, thread_name_prefix="grpc"),
         options=[*_OPTIONS, *options],
@@ -211,8 +210,7 @@ def start(
     server.add_generic_rpc_handlers(tuple(handlers))
     for address in addresses:
         try:
-            secure = credentials is not None and not address.startswith("unix:")
-            server.add_secure_port(address, credentials) if secure else server.add_insecure_port(address)
+            server.add_insecure_port(address)
         except RuntimeError as error:
             raise Failure(Code.UNAVAILABLE, f"Cannot listen for gRPC on {address}: {error}") from error
     server.start()

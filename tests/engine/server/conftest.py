@@ -45,6 +45,10 @@ class Dense(tf.Module):
     def predict(self, x):
         return {"y": x @ self.weights}
 
+    @tf.function(input_signature=[f32(None, 4)], jit_compile=True)
+    def compiled(self, x):
+        return {"y": x @ self.weights}
+
 
 class Many(tf.Module):
     """Several inputs, several outputs, several signatures, every type that JSON can carry and one that it cannot."""
@@ -216,7 +220,9 @@ def predict_log(**inputs: Any) -> prediction_log_pb2.PredictionLog:
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("models")
     for version, factor in ((1, 1.0), (2, 10.0)):
-        tf.saved_model.save(Dense(factor), str(root / "dense" / str(version)))
+        dense = Dense(factor)
+        signatures = {"serving_default": dense.predict, "compiled": dense.compiled}
+        tf.saved_model.save(dense, str(root / "dense" / str(version)), signatures=signatures)
     many = Many()
     names = ("scalar", "uneven", "divide", "half", "to_half", "types")
     functions = {name: getattr(many, name) for name in names}

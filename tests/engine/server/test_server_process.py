@@ -8,6 +8,7 @@ import select
 import signal
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 
 import pytest
@@ -16,6 +17,16 @@ from modelpress.api import serving
 from modelpress.server import launch
 
 pytestmark = pytest.mark.xdist_group("server")
+
+
+def predict(server, **body):
+    url = f"http://{server.rest_address}/v1/models/dense:predict"
+    data = json.dumps({"instances": [[1, 0, 0, 0]], **body}).encode()
+    try:
+        with urllib.request.urlopen(url, data, timeout=60) as response:
+            return json.load(response)
+    except urllib.error.HTTPError as error:
+        return json.load(error)
 
 
 def test_a_server_serves_until_it_is_told_to_stop(models, tmp_path):
@@ -31,10 +42,9 @@ def test_a_server_serves_until_it_is_told_to_stop(models, tmp_path):
     )
     with server:
         server.wait_available(120)
-        body = json.dumps({"instances": [[1, 0, 0, 0]]}).encode()
-        url = f"http://{server.rest_address}/v1/models/dense:predict"
-        with urllib.request.urlopen(url, body, timeout=60) as response:
-            assert json.load(response) == {"predictions": [[10.0, 20.0, 30.0]]}
+        assert predict(server) == {"predictions": [[10.0, 20.0, 30.0]]}
+        # Like TensorFlow Serving without --xla_cpu_compilation_enabled.
+        assert "XLA compilation disabled" in predict(server, signature_name="compiled")["error"]
         assert server.peak_memory_bytes() > 50 * 2**20
         assert os.sched_getaffinity(server.pid) == {cpu}
         assert server.description.startswith(("modelpress serve ", "tensorflow_model_server"))

@@ -40,6 +40,7 @@ def test_booleans(text, value):
         ([*BASE, "--enable_batching=maybe"], "InvalidFlag", "'maybe' is not a value of type bool"),
         ([*BASE, "--use_alts_credentials=true"], "UnsupportedFlag", "modelpress serve has no Google ALTS"),
         ([*BASE, "--platform_config_file=/p"], "UnsupportedFlag", "PlatformConfigMap"),
+        ([*BASE, "--ssl_config_file=/s"], "UnsupportedFlag", "modelpress serve has no TLS"),
         ([], "InvalidFlag", "--model_base_path"),
         ([*BASE, "--batching_parameters_file=/b"], "InvalidFlag", "is set without --enable_batching=true"),
         ([*BASE, "--port=0"], "InvalidFlag", "--grpc_socket_path is empty"),
@@ -59,10 +60,10 @@ def test_mistakes_are_refused_with_the_cure(arguments, reason, said):
 
 
 def test_flags_that_change_nothing_are_told():
-    values = flags.parse([*BASE, "--num_load_threads=4", "--enable_profiler=false"])
+    values = flags.parse([*BASE, "--num_load_threads=4", "--enable_profiler=false", "--skip_initialize_tpu"])
     assert flags.unheeded(values) == [
         "--num_load_threads changes nothing: versions load one after the other",
-        "--enable_profiler changes nothing: there is no profiler here",
+        "--skip_initialize_tpu changes nothing: there are no TPUs here",
     ]
 
 
