@@ -19,7 +19,7 @@ def servers(
 ) -> list[Manifest]:
     """Everything that serves one servable."""
     return _existing(
-        sidecar_config.sidecar_config(model, deterministic=served.deterministic),
+        sidecar_config.sidecar_config(model),
         access.network_policy(model),
         serving.deployment(model, served, installation, replicas=replicas),
         serving.service(model),

@@ -72,7 +72,7 @@ def evaluate(
         model,
         EVALUATE,
         jobs.image or installation.compressor_image,
-        command=[PROGRAM, EVALUATE, *_evaluate_flags(candidate, index)],
+        command=[PROGRAM, EVALUATE, *_evaluate_flags(model, candidate, index)],
         resources=_client_resources(jobs.resources),
         env=_environment(request),
         mounts=mounts,
@@ -143,10 +143,11 @@ def _client_resources(resources: Resources) -> Resources:
     return Resources(requests=requests, limits=limits)
 
 
-def _evaluate_flags(candidate: Served, index: int) -> tuple[str, ...]:
+def _evaluate_flags(model: CompressedModel, candidate: Served, index: int) -> tuple[str, ...]:
     return (
         f"--artifact={candidate.artifact}",
         f"--candidate={index}",
+        f"--model={names.served_model(model)}",
         f"--source-grpc={LOCALHOST}:{SOURCE_GRPC}",
         f"--source-rest={LOCALHOST}:{SOURCE_REST}",
         f"--candidate-grpc={LOCALHOST}:{CANDIDATE_GRPC}",

@@ -181,6 +181,7 @@ def _sidecar(model: CompressedModel, served: Served, installation: Installation)
             f"--grpc-port={GRPC}",
             f"--rest-port={REST}",
             f"--admin-port={ADMIN}",
+            *(() if served.deterministic else ("--no-deterministic",)),
         ],
         restartPolicy="Always",
         resources=sidecar_resources(model),

@@ -10,10 +10,8 @@ from modelpress.kube.kinds import CONFIG_MAP, Manifest
 from modelpress.manifests import metadata, names
 
 
-def sidecar_config(model: CompressedModel, *, deterministic: bool = True) -> Manifest:
-    """`deterministic` False: one input gave two answers, so nothing may be answered from the cache."""
+def sidecar_config(model: CompressedModel) -> Manifest:
+    """The pods watch it: an edit reaches them without a restart."""
     wanted = tunables.of_resource(model)
-    if not deterministic:
-        wanted = wanted.model_copy(update={"cache": wanted.cache.model_copy(update={"mode": "Disabled"})})
     text = json.dumps(wanted.plain(), indent=2, sort_keys=True) + "\n"
     return metadata.manifest(CONFIG_MAP, names.sidecar_config(model), model, "server", data={tunables.FILE_NAME: text})

@@ -81,11 +81,6 @@ def test_tunables_lie_in_a_config_map(a_model: Make) -> None:
     assert tunables["cache"]["mode"] == "Auto"
 
 
-def test_a_model_with_two_answers_is_never_cached(a_model: Make) -> None:
-    config = sidecar_config.sidecar_config(a_model(cache={"mode": "Enabled"}), deterministic=False)
-    assert json.loads(config["data"]["sidecar.json"])["cache"]["mode"] == "Disabled"
-
-
 def test_the_store_is_the_models_then_the_installations_then_a_claim(a_model: Make, installation: Installation) -> None:
     shared = installation._replace(default_store="pvc://shared/x")
     assert store.uri(a_model(artifacts={"uri": "s3://mine/"}), shared) == "s3://mine/"

@@ -86,6 +86,13 @@ def test_the_sidecars_identity_is_in_its_arguments(deployment: Any) -> None:
     assert f"--artifact-digest=sha256:{'cd' * 32}" in command
 
 
+def test_a_model_with_two_answers_is_never_cached(
+    a_model: Make, a_servable: Callable[..., Served], installation: Installation
+) -> None:
+    made = serving.deployment(a_model(), a_servable(deterministic=False), installation, replicas=1)
+    assert "--no-deterministic" in pod(made)["initContainers"][1]["command"]
+
+
 def test_tunables_are_no_part_of_the_pod(deployment: Any) -> None:
     hot = {
         "cache": {"mode": "Enabled", "policy": "LFU", "ttl": "5m"},
