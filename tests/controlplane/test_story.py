@@ -36,8 +36,10 @@ def operator(
 
 
 @pytest.fixture
-def world(cluster: Cluster, namespace: str, kubelet: Kubelet, operator: Operator) -> World:
-    """An empty namespace that the operator watches."""
+async def world(cluster: Cluster, namespace: str, kubelet: Kubelet, operator: Operator) -> World:
+    """An empty namespace that the operator watches, and that admits only pods of Pod Security `restricted`."""
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    await cluster.merge({"kind": "Namespace", "metadata": {"name": namespace, "labels": labels}})
     return World(cluster, namespace, kubelet)
 
 

@@ -14,14 +14,12 @@ def foundations(model: CompressedModel, installation: Installation) -> list[Mani
     return _existing(access.service_account(model), store.volume_claim(model, installation))
 
 
-def servers(
-    model: CompressedModel, served: Served, installation: Installation, *, replicas: int | None
-) -> list[Manifest]:
+def servers(model: CompressedModel, served: Served, *, replicas: int | None) -> list[Manifest]:
     """Everything that serves one servable."""
     return _existing(
         sidecar_config.sidecar_config(model),
         access.network_policy(model),
-        serving.deployment(model, served, installation, replicas=replicas),
+        serving.deployment(model, served, replicas=replicas),
         serving.service(model),
         scaling.disruption_budget(model),
         scaling.autoscaler(model),

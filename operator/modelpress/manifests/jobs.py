@@ -87,8 +87,8 @@ def evaluate(
         own_image=model.spec.serving.image is None or jobs.image is None,
         containers=[container],
         init_containers=[
-            serving.fetch(model, source, installation, name="fetch-source", models="models-source"),
-            serving.fetch(model, candidate, installation, name="fetch-candidate", models="models-candidate"),
+            serving.fetch(model, source, name="fetch-source", models="models-source"),
+            serving.fetch(model, candidate, name="fetch-candidate", models="models-candidate"),
             _server(model, source, "source", SOURCE_GRPC, SOURCE_REST),
             _server(model, candidate, "candidate", CANDIDATE_GRPC, CANDIDATE_REST),
         ],

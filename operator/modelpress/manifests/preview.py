@@ -59,7 +59,7 @@ def of(model: CompressedModel, installation: Installation, assumed: Assumed) -> 
         Section(
             "After a candidate has passed its gate: what serves it. Its digest and its form"
             f" ({assumed.form} assumed, which decides on --prefer_tflite_model) come from compression.",
-            tuple(children.servers(model, served, installation, replicas=replicas)),
+            tuple(children.servers(model, served, replicas=replicas)),
         ),
     )
 
@@ -73,6 +73,7 @@ def _served(model: CompressedModel, installation: Installation, location: str, a
         digest=assumed.digest,
         form=assumed.form,
         image=serving.image or installation.server(serving.resources),
+        sidecar_image=installation.sidecar_image,
         measured=MeasuredWith.wanted(model),
     )
 

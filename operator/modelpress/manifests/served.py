@@ -29,6 +29,8 @@ class Served(NamedTuple):
     form: Form
     image: str
     """Of TensorFlow Serving: fixed in a revision, so that an upgrade of the operator restarts nothing."""
+    sidecar_image: str
+    """Of the sidecar and of fetch: likewise."""
     measured: MeasuredWith
     """Threads and batching of the server that it was measured in, and will be served by."""
     deterministic: bool = True

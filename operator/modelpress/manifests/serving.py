@@ -11,7 +11,6 @@ from modelpress.api.pod import Resources
 from modelpress.api.resource import CompressedModel
 from modelpress.kube.kinds import DEPLOYMENT, SERVICE, Manifest
 from modelpress.manifests import labels, metadata, names, pods, store
-from modelpress.manifests.installation import Installation
 from modelpress.manifests.measured import MEASURED_WITH
 from modelpress.manifests.served import Served
 from modelpress.runtime import batching, command, probes
@@ -30,7 +29,7 @@ DRAIN_SECONDS = 30
 """On top of the longest request: endpoints are withdrawn, then the queue empties."""
 
 
-def deployment(model: CompressedModel, served: Served, installation: Installation, *, replicas: int | None) -> Manifest:
+def deployment(model: CompressedModel, served: Served, *, replicas: int | None) -> Manifest:
     """Serves one servable. `replicas` None: the autoscaler's business, so it is not sent."""
     rollout = model.spec.rollout
     spec = {
@@ -42,7 +41,7 @@ def deployment(model: CompressedModel, served: Served, installation: Installatio
         },
         "progressDeadlineSeconds": max(1, math.ceil(duration.seconds(rollout.progress_deadline))),
         "revisionHistoryLimit": 2,
-        "template": _template(model, served, installation),
+        "template": _template(model, served),
     }
     return metadata.manifest(
         DEPLOYMENT,
@@ -65,16 +64,14 @@ def service(model: CompressedModel) -> Manifest:
     return metadata.manifest(SERVICE, names.server(model), model, "server", spec=spec)
 
 
-def fetch(
-    model: CompressedModel, served: Served, installation: Installation, *, name: str = "fetch", models: str = "models"
-) -> pods.Container:
+def fetch(model: CompressedModel, served: Served, *, name: str = "fetch", models: str = "models") -> pods.Container:
     """The init container that copies a servable into the pod, checked by its digest."""
     _, claim_mounts = store.claim_volumes([], [served.store])
     _, secret_mounts = store.secret_volumes({"artifacts": store.artifacts_secret(model)})
     return pods.container(
         model,
         name,
-        installation.sidecar_image,
+        served.sidecar_image,
         command=[
             PROGRAM,
             "fetch",
@@ -119,7 +116,7 @@ def batching_environment(served: Served) -> dict[str, str]:
     return {command.BATCHING_VARIABLE: batching.parameters(wanted, threads=served.measured.threads)}
 
 
-def _template(model: CompressedModel, served: Served, installation: Installation) -> dict[str, Any]:
+def _template(model: CompressedModel, served: Served) -> dict[str, Any]:
     serving = model.spec.serving
     claims, _ = store.claim_volumes([], [served.store])
     secrets, _ = store.secret_volumes({"artifacts": store.artifacts_secret(model)})
@@ -137,7 +134,7 @@ def _template(model: CompressedModel, served: Served, installation: Installation
         own_image=serving.image is None,
         more_labels={labels.ROLE_LABEL: "current"},
         annotations={RESTARTED_AT: restarted} if restarted else None,
-        init_containers=[fetch(model, served, installation), _sidecar(model, served, installation)],
+        init_containers=[fetch(model, served), _sidecar(model, served)],
         containers=[_server(model, served)],
         volumes=[*places, *claims, *secrets],
         topologySpreadConstraints=_spread(model),
@@ -164,12 +161,12 @@ def _server(model: CompressedModel, served: Served) -> pods.Container:
     )
 
 
-def _sidecar(model: CompressedModel, served: Served, installation: Installation) -> pods.Container:
+def _sidecar(model: CompressedModel, served: Served) -> pods.Container:
     """A native sidecar: it starts before the server and ends after it. Its identity never changes while it runs."""
     return pods.container(
         model,
         SIDECAR,
-        installation.sidecar_image,
+        served.sidecar_image,
         command=[
             PROGRAM,
             SIDECAR,

@@ -15,7 +15,7 @@ from modelpress.api.request import Request
 from modelpress.api.resource import CompressedModel
 from modelpress.api.status import Condition, Revision, Status
 from modelpress.kube.kinds import Manifest
-from modelpress.manifests import names, store
+from modelpress.manifests import names, serving, store
 from modelpress.manifests.installation import Installation
 from modelpress.manifests.measured import MEASURED_WITH, MeasuredWith
 from modelpress.reconcile.jobs import JobSeen
@@ -83,6 +83,14 @@ class Facts:
             return MeasuredWith.from_json(annotations.get(MEASURED_WITH) or "")
         except pydantic.ValidationError:
             return None
+
+    def sidecar_image(self, digest: str) -> str:
+        """Of the pods that serve this servable already, so that an upgrade of the operator restarts nothing."""
+        template = (self.deployment or {}).get("spec", {}).get("template", {})
+        for container in template.get("spec", {}).get("initContainers") or ():
+            if container["name"] == serving.SIDECAR and f"--artifact-digest={digest}" in container.get("command", ()):
+                return str(container["image"])
+        return self.installation.sidecar_image
 
     def condition(self, type_: str) -> Condition | None:
         """A condition as it was last written."""

@@ -56,9 +56,7 @@ def of(facts: Facts, progress: Progress) -> Plan:
     wanted_job = _job(facts, progress)
     new = [wanted_job] if wanted_job and progress.job is None else []
     replicas, hand_over = _replicas(facts)
-    servers = (
-        children.servers(facts.model, progress.served, facts.installation, replicas=replicas) if progress.served else []
-    )
+    servers = children.servers(facts.model, progress.served, replicas=replicas) if progress.served else []
     return Plan(
         children=(*foundations, *new, *servers),
         prunable=PRUNABLE if servers else (),
@@ -82,6 +80,7 @@ def _job(facts: Facts, progress: Progress) -> Manifest | None:
         digest=candidate.digest,
         form=candidate.form,
         image=facts.image,
+        sidecar_image=facts.installation.sidecar_image,
         measured=MeasuredWith.wanted(facts.model),
     )
     source = measured._replace(

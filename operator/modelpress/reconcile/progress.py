@@ -150,6 +150,7 @@ def _served(facts: Facts, known: Revision) -> Served | None:
         digest=known.digest,
         form="TFLite" if known.format == "TFLite" else "SavedModel",
         image=known.image or facts.image,
+        sidecar_image=facts.sidecar_image(known.digest),
         measured=facts.measured_with or MeasuredWith.wanted(facts.model),
         deterministic=facts.is_deterministic(),
     )

@@ -1,4 +1,4 @@
-"""The words of a story: a model is applied, Jobs report, pods become ready; the operator runs as a process beside it."""
+"""The words of a story: a model is applied, Jobs report, pods become ready; the operator is a process beside it."""
 
 from __future__ import annotations
 

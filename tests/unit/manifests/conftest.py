@@ -57,6 +57,7 @@ def a_servable() -> Callable[..., Served]:
             "digest": "sha256:" + "cd" * 32,
             "form": "TFLite",
             "image": "tensorflow/serving:2.20.0",
+            "sidecar_image": "reg/sidecar:1",
             "measured": MeasuredWith.wanted(model) if model else MeasuredWith(),
         }
         return Served(**(facts | more))

@@ -119,7 +119,7 @@ def test_every_child_says_whose_it_is(
     )
     made = [
         *children.foundations(model, installation),
-        *children.servers(model, a_servable(), installation, replicas=None),
+        *children.servers(model, a_servable(), replicas=None),
     ]
     assert sorted(one["kind"] for one in made) == [
         "ConfigMap",

@@ -34,7 +34,7 @@ def containers(
     made = [
         jobs.compress(model, request, "0" * 64, installation),
         jobs.evaluate(model, request, "0" * 64, installation, source=source, candidate=candidate, index=1),
-        serving.deployment(model, candidate, installation, replicas=1),
+        serving.deployment(model, candidate, replicas=1),
     ]
     pods = [one["spec"]["template"]["spec"] for one in made]
     return [one for pod in pods for one in (*pod.get("initContainers", ()), *pod["containers"])]

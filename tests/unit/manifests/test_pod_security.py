@@ -31,7 +31,7 @@ def template_of(
             "evaluate": lambda: jobs.evaluate(
                 model, request, "1" * 64, installation, source=source, candidate=served, index=1
             ),
-            "server": lambda: serving.deployment(model, served, installation, replicas=1),
+            "server": lambda: serving.deployment(model, served, replicas=1),
         }[kind]()
         template: dict[str, Any] = manifest["spec"]["template"]
         return template

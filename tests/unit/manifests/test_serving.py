@@ -9,7 +9,6 @@ import pytest
 
 from modelpress.api.resource import CompressedModel
 from modelpress.manifests import serving
-from modelpress.manifests.installation import Installation
 from modelpress.manifests.measured import MeasuredWith
 from modelpress.manifests.served import Served
 
@@ -17,14 +16,12 @@ Make = Callable[..., CompressedModel]
 
 
 @pytest.fixture
-def deployment(
-    a_model: Make, a_servable: Callable[..., Served], installation: Installation
-) -> Callable[..., dict[str, Any]]:
+def deployment(a_model: Make, a_servable: Callable[..., Served]) -> Callable[..., dict[str, Any]]:
     def make(
         *, annotations: dict[str, str] | None = None, replicas: int | None = 1, form: str = "TFLite", **spec: Any
     ) -> Any:
         model = a_model(annotations=annotations, **spec)
-        return serving.deployment(model, a_servable(model, form=form), installation, replicas=replicas)
+        return serving.deployment(model, a_servable(model, form=form), replicas=replicas)
 
     return make
 
@@ -86,10 +83,8 @@ def test_the_sidecars_identity_is_in_its_arguments(deployment: Any) -> None:
     assert f"--artifact-digest=sha256:{'cd' * 32}" in command
 
 
-def test_a_model_with_two_answers_is_never_cached(
-    a_model: Make, a_servable: Callable[..., Served], installation: Installation
-) -> None:
-    made = serving.deployment(a_model(), a_servable(deterministic=False), installation, replicas=1)
+def test_a_model_with_two_answers_is_never_cached(a_model: Make, a_servable: Callable[..., Served]) -> None:
+    made = serving.deployment(a_model(), a_servable(deterministic=False), replicas=1)
     assert "--no-deterministic" in pod(made)["initContainers"][1]["command"]
 
 
@@ -117,10 +112,10 @@ def test_a_savedmodel_is_not_preferred_to_be_tflite(deployment: Any) -> None:
 
 
 def test_a_revision_keeps_the_threads_and_batching_it_was_measured_with(
-    a_model: Make, a_servable: Callable[..., Served], installation: Installation
+    a_model: Make, a_servable: Callable[..., Served]
 ) -> None:
     before, after = a_model(), a_model(serving={"batching": {}, "resources": {"limits": {"cpu": "8"}}})
-    kept = serving.deployment(after, a_servable(before), installation, replicas=1)
+    kept = serving.deployment(after, a_servable(before), replicas=1)
     command = pod(kept)["containers"][0]["command"]
     assert "--num_tflite_pools=2" in command
     assert "--enable_batching=true" not in command

@@ -248,14 +248,25 @@ def test_until_a_new_revision_passes_the_old_one_is_served_as_it_was_measured(mo
     assert container == before["spec"]["template"]["spec"]["containers"][0]
 
 
-def test_another_operators_server_image_restarts_and_measures_nothing(model: Model) -> None:
+def test_another_operators_images_restart_and_measure_nothing(model: Model) -> None:
     model.serves("first")
     before = model.wanted("Deployment")
     facts = model.facts
-    newer = replace(facts, installation=facts.installation._replace(server_image="reg/serving:2"))
+    newer = replace(facts, installation=facts.installation._replace(server_image="s:2", sidecar_image="c:2"))
     found = progress.of(newer)
     assert found.stage == "Passed"
     assert before in plan.of(newer, found).children
+
+
+def test_a_new_revision_gets_the_images_of_the_installation(model: Model) -> None:
+    model.serves("first")
+    pinned = model.deployment["spec"]["template"]["spec"]
+    pinned["initContainers"][1]["image"] = "old/sidecar:0"
+    assert model.wanted("Deployment")["spec"]["template"]["spec"]["initContainers"][0]["image"] == "old/sidecar:0"
+    model.change(source={"uri": "pvc://models/other"})
+    model.compressed("second")
+    model.evaluated()
+    assert model.wanted("Deployment")["spec"]["template"]["spec"]["initContainers"][0]["image"] == "reg/sidecar:1"
 
 
 def test_where_nothing_passes_the_source_is_served_if_asked_for(model: Model) -> None:
