@@ -33,6 +33,7 @@ def sidecar(
 ) -> None:
     """Answer for a model: from the cache where it can, with a limited number of requests in the model at once."""
     import asyncio
+    import logging
 
     from modelpress.sidecar import address, process
     from modelpress.sidecar.key import Identity
@@ -48,6 +49,8 @@ def sidecar(
         admin_port=admin_port,
         deterministic=deterministic,
     )
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
 
     async def main() -> None:
         await process.Sidecar(settings).run()

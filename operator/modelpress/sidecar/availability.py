@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
+
+log = logging.getLogger(__name__)
 
 STARTING_PERIOD = 0.25
 STEADY_PERIOD = 5.0
@@ -87,6 +90,7 @@ class Availability:
             self._doubt.clear()
 
     async def _ask(self) -> Status:
+        before = self.status
         try:
             self.status = parse(*await self._fetch())
             self.version = self.status.version
@@ -96,4 +100,6 @@ class Availability:
             self.status = Status((), f"The model server's REST port does not answer: {reason}")
         finally:
             self._asking = None
+        if self.status != before:
+            log.info("%s", self.status.message or f"Available: version {', '.join(map(str, self.status.versions))}")
         return self.status

@@ -15,7 +15,7 @@ from modelpress.sidecar.answer import HOP_BY_HOP, Answer
 from modelpress.sidecar.body import Bodies, Receive, Scope, Send
 from modelpress.sidecar.channel import Channel, Unavailable
 from modelpress.sidecar.grpc_codes import GrpcCode
-from modelpress.sidecar.headers import Headers, encode
+from modelpress.sidecar.headers import Headers, encode, literal
 from modelpress.sidecar.pipeline import Pipeline, Question, Reply
 from modelpress.sidecar.reason import Bypass, Refusal, Refused
 from modelpress.sidecar.stream import Reset
@@ -103,7 +103,7 @@ class GrpcQuestion(Question):
     async def ask(self, version: int | None) -> Reply:
         loop = asyncio.get_running_loop()
         left = self.deadline - loop.time()
-        block = self._head() + encode(((b"grpc-timeout", grpc_codes.format_timeout(left)),))
+        block = self._head() + literal(b"grpc-timeout", grpc_codes.format_timeout(left))
         try:
             response = await self._service.channel.call(block, self.chunks, self.deadline)
         except TimeoutError:

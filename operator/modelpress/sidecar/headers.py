@@ -23,6 +23,13 @@ def encode(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
     return block
 
 
+def literal(name: bytes, value: bytes) -> bytes:
+    """The same for one short header that is another every time."""
+    if max(len(name), len(value)) > 126:
+        return encode(((name, value),))
+    return b"\x10" + bytes((len(name),)) + name + bytes((len(value),)) + value
+
+
 class BlockDecoder:
     """Decodes the header blocks of one connection, in their order.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import signal
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +23,8 @@ from modelpress.sidecar.pipeline import Pipeline
 from modelpress.sidecar.reload import TunablesFile
 from modelpress.sidecar.rest_service import RestService
 from modelpress.sidecar.rest_upstream import RestUpstream
+
+log = logging.getLogger(__name__)
 
 QUIET = 2.0
 """Seconds without a request after which a drained sidecar counts as idle: clients need that long to hear of it."""
@@ -88,6 +91,8 @@ class Sidecar:
         ]
         for listener in (self.grpc, self.rest, self.admin):
             await listener.start()
+        ports = self.grpc.port, self.rest.port, self.admin.port
+        log.info("Answering for %s: gRPC on port %d, REST on %d, administration on %d", settings.identity.model, *ports)
 
     async def drain(self, bound: float | None = None, quiet: float | None = None) -> bool:
         """Stops being ready, moves clients away, and waits until nothing has come for `quiet` seconds.
@@ -98,6 +103,7 @@ class Sidecar:
         first = not self.draining
         self.draining = self._rest.draining = True
         if first:
+            log.info("Draining")
             await self.grpc.recycle()
         quiet = QUIET if quiet is None else quiet
         bound = self.pipeline.tunables.request_timeout_seconds + DRAIN_MARGIN if bound is None else bound
@@ -120,6 +126,7 @@ class Sidecar:
         await asyncio.gather(*self._background, return_exceptions=True)
         await self._channel.close()
         await self._rest_upstream.close()
+        log.info("Stopped")
 
     async def run(self) -> None:
         """Until SIGTERM or SIGINT, then drains and stops; a second signal does not wait for quiet."""
@@ -133,7 +140,7 @@ class Sidecar:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, signalled)
         await self.start()
-        await stop.wait()
+        await self._until(stop)
         drain = loop.create_task(self.drain(quiet=0.0 if self._drained else QUIET_ON_TERM))
         hurried = loop.create_task(hurry.wait())
         await asyncio.wait([drain, hurried], return_when=asyncio.FIRST_COMPLETED)
@@ -142,6 +149,13 @@ class Sidecar:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
         await self.stop()
+
+    async def _until(self, stop: asyncio.Event) -> None:
+        """Waits for a signal; a part that fails instead ends the program with its error, to be started again."""
+        stopped = asyncio.get_running_loop().create_task(stop.wait())
+        done, _ = await asyncio.wait([stopped, *self._background], return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
 
     def state(self) -> dict[str, Any]:
         """What `/state` shows: the operator and people read it, metrics are for numbers over time."""

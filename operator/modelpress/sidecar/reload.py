@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from modelpress.api.tunables import Tunables
 
 PERIOD = 1.0
 """Seconds. A ConfigMap takes up to a minute to reach a pod, so looking more often gains nothing."""
+
+log = logging.getLogger(__name__)
 
 Stamp = tuple[int, int, int] | None
 
@@ -50,6 +53,7 @@ class TunablesFile:
             return False
         self.error = ""
         self.loads += 1
+        log.info("Read %s", self._path)
         changed = found != self.current
         self.current = found
         return changed
@@ -57,6 +61,7 @@ class TunablesFile:
     def _refuse(self, error: str) -> None:
         if error != self.error:
             self.failures += 1
+            log.warning("%s; what was in force before stays in force", error)
         self.error = error
 
     async def watch(self, apply: Callable[[Tunables], None]) -> None:

@@ -16,6 +16,10 @@ STATUS_TIMEOUT = 2.0
 _NOT_FORWARDED = HOP_BY_HOP | {b"content-length", b"expect", b"accept-encoding"}
 
 
+class _ClosedWhileIdle(ConnectionError):
+    """The server closed a connection without an answer: most likely it did so just before we wrote."""
+
+
 class RestUpstream:
     """Requests go out as they came in, without redirects, decompression or headers of our own."""
 
@@ -27,11 +31,8 @@ class RestUpstream:
         """The answer, whatever its status; raises OSError where there is none, TimeoutError after `timeout` seconds."""
         try:
             return await self._request(method, target, headers, body, timeout)
-        except (aiohttp.ServerDisconnectedError, ConnectionResetError):
-            # An idle connection that the server closed as we wrote; a prediction may be asked for twice.
-            return await self._request(method, target, headers, body, timeout)
-        except aiohttp.ClientPayloadError as error:
-            raise ConnectionError(str(error)) from error
+        except _ClosedWhileIdle:
+            return await self._request(method, target, headers, body, timeout)  # predictions may be asked for twice
 
     async def status(self, model: str) -> tuple[int, bytes]:
         """HTTP status and body of the model's status."""
@@ -61,6 +62,10 @@ class RestUpstream:
                 return Answer(response.status, _received(response.raw_headers, method, received), received)
         except aiohttp.ClientConnectorError as error:
             raise ConnectionError(f"The model server at {self._address} is not reachable: {error.os_error}") from error
+        except (aiohttp.ServerDisconnectedError, ConnectionResetError) as error:
+            raise _ClosedWhileIdle(f"The model server at {self._address} closed the connection") from error
+        except aiohttp.ClientError as error:
+            raise ConnectionError(f"The model server at {self._address} did not answer: {error}") from error
 
     def _open(self) -> aiohttp.ClientSession:
         path = self._address.path
