@@ -92,7 +92,7 @@ def _output_names(loaded: Any) -> list[str]:
 
 
 def _settle(directory: Path) -> None:
-    """Equal models give equal bytes, whatever the process did before: names of functions are numbered anew, maps in order.
+    """Equal models give equal bytes, whatever the process did before: functions are numbered anew, maps in order.
 
     The fingerprint, which is optional, holds a random id and goes.
     """

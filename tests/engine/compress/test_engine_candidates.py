@@ -1,0 +1,160 @@
+"""What comes out can be served: all signatures and names, any batch, float32 in and out, finite, smaller."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow_serving.apis import prediction_log_pb2
+
+from modelpress.api.data import Data, DataSet
+from modelpress.api.recipe import Recipe
+from modelpress.compress import check, model, plan, tflite
+from modelpress.storage import listing
+
+
+def callers(done):
+    """(form, recipe) -> call, for the source and every candidate."""
+    servables = {("source", ""): done.manifest.source.servable}
+    servables |= {(one.servable.form, one.recipe): one.servable for one in done.manifest.candidates}
+    names = done.manifest.source.signatures
+    return {
+        key: check._loaded(done.directory / servable.path, servable.form, names) for key, servable in servables.items()
+    }
+
+
+def some(shape, dtype="f4"):
+    return np.random.default_rng(5).normal(size=shape).astype(dtype)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return tmp_path_factory.mktemp("store")
+
+
+def test_without_a_recipe_three_cheap_candidates_are_smaller_than_the_source_and_close_to_it(models, compress, store):
+    done = compress(models["image"], store=store)
+    found = [(one.servable.form, one.recipe) for one in done.manifest.candidates]
+    assert found == [
+        ("TFLite", "quantize DynamicInt8"),
+        ("TFLite", "quantize Float16"),
+        ("SavedModel", "quantize Float16"),
+    ]
+    for one in done.manifest.candidates:
+        assert one.servable.size_bytes < done.manifest.source.servable.size_bytes
+        assert listing.content_digest(done.directory / one.servable.path) == one.servable.digest
+        files = {file.path for file in one.servable.files}
+        assert files == ({"model.tflite"} if one.servable.form == "TFLite" else {"saved_model.pb"})
+    calls = callers(done)
+    for rows in (1, 7):
+        image = some((rows, 8, 8, 1))
+        expected = calls.pop(("source", "")) if rows == 7 else calls[("source", "")]
+        for call in calls.values():
+            found = call("serving_default", {"image": image})
+            assert set(found) == {"probs"}
+            assert found["probs"].dtype == np.float32
+            np.testing.assert_allclose(
+                found["probs"], expected("serving_default", {"image": image})["probs"], atol=0.02
+            )
+
+
+def test_signatures_over_one_input_share_one_tflite_model(models, compress, store):
+    done = compress(models["two_outputs"], store=store)
+    assert done.manifest.source.signatures == ("classes", "serving_default")
+    assert len(done.manifest.candidates) == 3
+    calls = callers(done)
+    x = some((5, 16))
+    expected = calls.pop(("source", ""))
+    for call in calls.values():
+        both, best = call("serving_default", {"x": x}), call("classes", {"x": x})
+        assert both["hidden"].shape == (5, 64)
+        assert both["logits"].shape == (5, 3)
+        np.testing.assert_allclose(both["logits"], expected("serving_default", {"x": x})["logits"], atol=0.8)
+        assert best["best"].dtype == np.int64
+
+
+def test_signatures_over_different_inputs_stay_a_saved_model_and_the_reason_is_told(models, compress, store):
+    done = compress(models["two_inputs"], store=store)
+    assert [one.servable.form for one in done.manifest.candidates] == ["SavedModel"]
+    assert {one.reason for one in done.manifest.refused} == {"SeveralSubgraphs"}
+    assert "first subgraph" in done.manifest.refused[0].message
+    names = done.manifest.source.signatures
+    found = model.OpenedModel(done.directory / done.manifest.candidates[0].servable.path, names)
+    assert set(found.call("from_hidden", {"hidden": some((2, 64))})) == {"logits"}
+
+
+def test_only_the_wanted_signatures_are_kept(models, compress, store):
+    done = compress(models["two_inputs"], store=store, source={"signatures": ("from_hidden",)})
+    assert done.manifest.candidates[0].servable.signatures == ("from_hidden",)
+    assert {one.servable.form for one in done.manifest.candidates} == {"TFLite", "SavedModel"}
+
+
+def test_tensorflow_serving_finds_the_signatures_in_the_metadata(models, compress, store):
+    done = compress(models["two_outputs"], store=store)
+    content = (done.directory / done.manifest.candidates[0].servable.path / "model.tflite").read_bytes()
+    signatures = tflite.read_signatures(content)
+    assert set(signatures) == {"classes", "serving_default"}
+    for signature in signatures.values():
+        assert signature.method_name == "tensorflow/serving/predict"
+        assert b"\0" not in signature.SerializeToString()
+    assert [size.size for size in signatures["serving_default"].inputs["x"].tensor_shape.dim] == [-1, 16]
+    with model.quiet():
+        interpreter = tf.lite.Interpreter(model_content=content)
+    names = {detail["name"] for detail in interpreter.get_input_details() + interpreter.get_output_details()}
+    for signature in signatures.values():
+        assert {info.name for info in [*signature.inputs.values(), *signature.outputs.values()]} <= names
+    assert interpreter.get_signature_list()["classes"] == {"inputs": ["x"], "outputs": ["best"]}
+
+
+def test_batch_and_length_stay_dynamic_and_warm_up_requests_come_from_the_data(models, compress, tmp_path):
+    ids = np.random.default_rng(1).integers(1, 100, (40, 9))
+    np.savez(tmp_path / "d.npz", ids=ids)
+    done = compress(models["tokens"], data=Data(evaluation=DataSet(uri=str(tmp_path / "d.npz"))), warmup=12)
+    assert len(done.manifest.candidates) == 3
+    calls = callers(done)
+    expected = calls.pop(("source", ""))
+    for shape in ((1, 3), (4, 21)):
+        rows = np.random.default_rng(2).integers(0, 100, shape).astype("i4")
+        for call in calls.values():
+            found = call("serving_default", {"ids": rows})["logits"]
+            np.testing.assert_allclose(found, expected("serving_default", {"ids": rows})["logits"], atol=0.2)
+    warmup = done.manifest.warmup
+    assert warmup is not None
+    path = done.directory / warmup.path
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == warmup.sha256
+    records = [
+        prediction_log_pb2.PredictionLog.FromString(record)
+        for record in tf.data.TFRecordDataset([str(path)]).as_numpy_iterator()
+    ]
+    assert len(records) == warmup.records == 12
+    assert tf.make_ndarray(records[3].predict_log.request.inputs["ids"]).tolist() == ids[3:4].tolist()
+
+
+def test_a_candidate_with_nan_or_infinite_outputs_is_refused_and_named(models, compress, store):
+    done = compress(models["divides"], store=store)
+    refused = {(one.form, one.recipe): one for one in done.manifest.refused}
+    half = refused["SavedModel", "quantize Float16"]
+    assert half.reason == "NotFinite"
+    assert "output y of signature serving_default has" in half.message
+    assert half.message in (done.message.message or "")
+
+
+def test_random_operations_make_an_artifact_uncacheable(models, compress, store):
+    assert compress(models["throws_dice"], store=store).manifest.deterministic is False
+    assert compress(models["two_outputs"], store=store).manifest.deterministic is True
+
+
+@pytest.mark.parametrize(("name", "why"), [("counts", "changes its own state"), ("looks_up", "lookup tables")])
+def test_what_cannot_be_frozen_is_refused_with_the_reason_and_the_source_is_kept(models, compress, tmp_path, name, why):
+    np.savez(tmp_path / "d.npz", word=np.array(["a", "b", "c"]), x=np.zeros((3, 4), "f4"))
+    done = compress(models[name], data=Data(evaluation=DataSet(uri=str(tmp_path / "d.npz"))))
+    refused = {one.form: one for one in done.manifest.refused}
+    assert refused["SavedModel"].reason == "NotFreezable"
+    assert why in refused["SavedModel"].message
+    assert done.message.outcome == "Done"
+
+
+def test_a_gpu_server_gets_no_tflite():
+    assert [one.form for one in plan.of_recipe(Recipe(), device="GPU").builds] == ["SavedModel"]
