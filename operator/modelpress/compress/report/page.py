@@ -27,6 +27,7 @@ def html(report: Report) -> str:
         rows=list(tables.rows(report)),
         verdicts=list(tables.verdict_rows(report)),
         traffic=list(tables.traffic_rows(report.traffic)) if report.traffic else [],
+        ratios=tables.RATIOS,
         costs=plots.costs(report) if report.candidates else None,
         losses=plots.losses(report),
     )

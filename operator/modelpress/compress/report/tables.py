@@ -14,13 +14,19 @@ from modelpress.status import wording
 
 ABSENT = "-"
 """What `wording` says where there is no number."""
+RATIOS = "× is against the source, measured in turn with that candidate; the source's column is from the first one."
 Row = tuple[str, list[str]]
 
 
 def comparison(report: Report) -> Table:
     """One column for the source, one for each candidate; one row for each number."""
     table = Table(
-        title=f"{report.name}: source beside candidates", box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False
+        title=f"{report.name}: source beside candidates",
+        caption=RATIOS,
+        box=box.SIMPLE_HEAD,
+        title_justify="left",
+        caption_justify="left",
+        pad_edge=False,
     )
     table.add_column("")
     table.add_column("source", justify="right")

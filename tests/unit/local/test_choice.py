@@ -1,0 +1,69 @@
+"""What is served follows from the verdicts alone, and its sentence says why."""
+
+from __future__ import annotations
+
+import pytest
+
+from modelpress.api.artifact import Refused
+from modelpress.api.gate import Gate
+from modelpress.api.measurement import Compared, LatencyMeasured, Measurements
+from modelpress.api.recipe import Recipe
+from modelpress.compress.local import choice
+from modelpress.compress.report.document import CandidateReport, Judgement
+
+
+def a_candidate(index, milliseconds, *, passed=True):
+    compared = Compared(source=10, value=milliseconds, ratio=milliseconds / 10)
+    return CandidateReport(
+        index=index,
+        recipe="quantize DynamicInt8",
+        form="TFLite",
+        digest="sha256:0",
+        size_bytes=1,
+        evaluation="e",
+        evidence="Labelled",
+        samples=10,
+        server="s",
+        measurements=Measurements(
+            latency_milliseconds=LatencyMeasured(percentile=95, batch_size=1, gross=compared, p50=compared)
+        ),
+        verdict=Judgement(passed=passed, reason="TooSlow", message="p95 latency is 2 x the source's, 1.1 x is allowed"),
+        reused=False,
+    )
+
+
+def choose(*candidates, form="Auto", device="CPU", on_failure="KeepServing", refused=()):
+    return choice.choose(
+        candidates, refused, recipe=Recipe(format=form), gate=Gate(on_failure=on_failure), device=device
+    )
+
+
+def test_the_fastest_that_passed_is_served_where_the_form_is_open():
+    decided = choose(a_candidate(1, 9), a_candidate(2, 3), a_candidate(3, 1, passed=False))
+    assert (decided.serves, decided.candidate) == ("Candidate", 2)
+    assert decided.message.startswith("Candidate 2 is served, the fastest that passed: quantize DynamicInt8 as TFLite")
+
+
+@pytest.mark.parametrize(("form", "device"), [("TFLite", "CPU"), ("SavedModel", "CPU"), ("Auto", "GPU")])
+def test_the_engines_order_decides_where_the_form_is_given(form, device):
+    assert choose(a_candidate(1, 9), a_candidate(2, 3), form=form, device=device).candidate == 1
+
+
+def test_nothing_is_served_where_nothing_passed_and_nothing_ran():
+    decided = choose(a_candidate(1, 20, passed=False))
+    assert (decided.serves, decided.reason) == ("Nothing", "GateFailed")
+    assert "candidate 1 (quantize DynamicInt8, TFLite): p95 latency is 2 x the source's" in decided.message
+    assert "set gate.onFailure: ServeSource" in decided.message
+
+
+def test_the_source_is_served_where_the_file_asks_for_it():
+    decided = choose(a_candidate(1, 20, passed=False), on_failure="ServeSource")
+    assert decided.serves == "Source"
+    assert "No candidate passed the gate" in decided.message
+
+
+def test_where_nothing_could_be_built_the_refusals_are_told():
+    refused = Refused(recipe="quantize Float16", form="TFLite", reason="NotFinite", message="output note holds NaN")
+    decided = choose(refused=(refused,))
+    assert decided.reason == "NoCandidate"
+    assert "quantize Float16, TFLite, was refused: output note holds NaN" in decided.message
