@@ -41,9 +41,11 @@ class Channel:
         """One unary call; raises Unavailable, Reset or TimeoutError. `deadline` is on the loop's clock."""
         for attempt in (1, 2):
             try:
-                async with asyncio.timeout_at(deadline):
-                    connection = await self._connection()
-                    return await connection.call(block, chunks, deadline)
+                connection = self._current
+                if connection is None or not connection.usable:
+                    async with asyncio.timeout_at(deadline):
+                        connection = await self._connection()
+                return await connection.call(block, chunks, deadline)
             except Unprocessed as error:
                 if attempt == 2:
                     raise Unavailable(str(error)) from error
@@ -60,8 +62,7 @@ class Channel:
                 connection.abort()
 
     async def _connection(self) -> Connection:
-        if self._current is not None and self._current.usable:
-            return self._current
+        """The connection that is being made, by this call or another."""
         if self._connecting is None:
             self._connecting = asyncio.get_running_loop().create_task(self._connect())
             self._connecting.add_done_callback(self._connected)

@@ -16,6 +16,7 @@ from hpack import HPACKError
 from modelpress.sidecar import frames
 from modelpress.sidecar.frames import Code, Frame, ProtocolError, Setting
 from modelpress.sidecar.headers import BlockDecoder
+from modelpress.sidecar.outbox import Outbox
 from modelpress.sidecar.stream import Reset, Stream, Unprocessed, UpstreamResponse
 
 OUR_FRAME = 1 << 20
@@ -34,27 +35,19 @@ class Connection(asyncio.Protocol):
         self._streams: dict[int, Stream] = {}
         self._next_stream = 1
         self._waiting: deque[Stream] = deque()
-        self._blocked: dict[int, Stream] = {}
-        self._window = frames.DEFAULT_WINDOW
-        self._stream_window = frames.DEFAULT_WINDOW
-        self._frame_size = frames.DEFAULT_FRAME
         self._max_streams = frames.LARGEST_WINDOW
         self._splitter = frames.Splitter(OUR_FRAME)
         self._decoder = BlockDecoder()
         self._block: tuple[int, int, bytearray] | None = None
         self._received = 0
-        self._out: list[bytes] = []
-        self._flush_scheduled = False
-        self._paused = False
+        self._out = Outbox(self._loop, OUR_FRAME)
         self._reason = "Connection closed"
 
-    # -- asyncio.Protocol ---------------------------------------------------------------------------------------
-
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
+        self._out.transport = self._transport = cast(asyncio.Transport, transport)
         wide = frames.LARGEST_WINDOW
-        self._send(frames.PREFACE)
-        self._send(
+        self._out.send(frames.PREFACE)
+        self._out.send(
             frames.settings(
                 {
                     Setting.HEADER_TABLE_SIZE: 0,
@@ -64,7 +57,7 @@ class Connection(asyncio.Protocol):
                 }
             )
         )
-        self._send(frames.frame(frames.WINDOW_UPDATE, 0, 0, (wide - frames.DEFAULT_WINDOW).to_bytes(4, "big")))
+        self._out.send(frames.frame(frames.WINDOW_UPDATE, 0, 0, (wide - frames.DEFAULT_WINDOW).to_bytes(4, "big")))
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.usable = False
@@ -74,18 +67,17 @@ class Connection(asyncio.Protocol):
             stream.fail(Reset(self._reason) if stream.number else Unprocessed(self._reason))
         self._streams.clear()
         self._waiting.clear()
-        self._blocked.clear()
+        self._out.clear()
         if not self.ready.done():
             self.ready.set_exception(ConnectionError(self._reason))
             self.ready.exception()  # retrieved: the connector may have given up already
         self._on_close(self)
 
     def pause_writing(self) -> None:
-        self._paused = True
+        self._out.pause()
 
     def resume_writing(self) -> None:
-        self._paused = False
-        self._unblock()
+        self._out.resume()
 
     def data_received(self, data: bytes) -> None:
         try:
@@ -95,8 +87,6 @@ class Connection(asyncio.Protocol):
             self._abort(error.code, str(error))
         except HPACKError as error:
             self._abort(Code.COMPRESSION_ERROR, f"Header block: {error}")
-
-    # -- calls --------------------------------------------------------------------------------------------------
 
     def call(
         self, block: bytes, chunks: Sequence[bytes], deadline: float | None = None
@@ -124,7 +114,7 @@ class Connection(asyncio.Protocol):
         while self._waiting:
             self._waiting.popleft().fail(Unprocessed(reason))
         if not self._streams:
-            self._flush()
+            self._out.flush()
             self._transport.close()
 
     def abort(self) -> None:
@@ -132,62 +122,13 @@ class Connection(asyncio.Protocol):
         self.usable = False
         self._transport.abort()
 
-    # -- sending ------------------------------------------------------------------------------------------------
-
     def _open(self, stream: Stream) -> None:
         stream.number = self._next_stream
-        stream.window = self._stream_window
         self._next_stream += 2
         self._streams[stream.number] = stream
-        block = stream.block
-        if len(block) <= self._frame_size:
-            self._send(frames.head(frames.HEADERS, frames.END_HEADERS, stream.number, len(block)) + block)
-        else:
-            self._send_long_block(stream.number, block)
-        self._push(stream)
+        self._out.open(stream)
         if self._next_stream > frames.LARGEST_WINDOW - 2:
             self.close("Stream numbers used up")
-
-    def _send_long_block(self, number: int, block: bytes) -> None:
-        for start in range(0, len(block), self._frame_size):
-            piece = block[start : start + self._frame_size]
-            last = frames.END_HEADERS if start + self._frame_size >= len(block) else 0
-            self._send(frames.frame(frames.CONTINUATION if start else frames.HEADERS, last, number, piece))
-
-    def _push(self, stream: Stream) -> None:
-        """Sends as much of the body as the windows and the transport allow."""
-        while not stream.sent:
-            room = min(self._window, stream.window, self._frame_size)
-            if room <= 0 or self._paused:
-                self._blocked[stream.number] = stream
-                return
-            pieces, length = stream.take(room)
-            self._window -= length
-            stream.window -= length
-            flags = frames.END_STREAM if stream.sent else 0
-            self._send(frames.head(frames.DATA, flags, stream.number, length))
-            self._out.extend(pieces)
-        self._blocked.pop(stream.number, None)
-
-    def _unblock(self) -> None:
-        for stream in list(self._blocked.values()):
-            if self._window <= 0 or self._paused:
-                return
-            self._push(stream)
-
-    def _send(self, data: bytes) -> None:
-        self._out.append(data)
-        if not self._flush_scheduled:
-            self._flush_scheduled = True
-            self._loop.call_soon(self._flush)
-
-    def _flush(self) -> None:
-        self._flush_scheduled = False
-        if self._out and not self._transport.is_closing():
-            self._transport.writelines(self._out)
-        self._out.clear()
-
-    # -- receiving ----------------------------------------------------------------------------------------------
 
     def _handle(self, received: Frame) -> None:
         kind = received.kind
@@ -207,7 +148,7 @@ class Connection(asyncio.Protocol):
             self._on_reset(received.stream, frames.number(received.payload))
         elif kind == frames.PING:
             if not received.flags & frames.ACK:
-                self._send(frames.frame(frames.PING, frames.ACK, 0, received.payload))
+                self._out.send(frames.frame(frames.PING, frames.ACK, 0, received.payload))
         elif kind == frames.GOAWAY:
             self._on_goaway(received.payload)
         elif kind == frames.PUSH_PROMISE:
@@ -216,7 +157,7 @@ class Connection(asyncio.Protocol):
     def _on_data(self, received: Frame) -> None:
         self._received += len(received.payload)  # padding counts against the window too
         if self._received >= _CREDIT_STEP:
-            self._send(frames.frame(frames.WINDOW_UPDATE, 0, 0, self._received.to_bytes(4, "big")))
+            self._out.send(frames.frame(frames.WINDOW_UPDATE, 0, 0, self._received.to_bytes(4, "big")))
             self._received = 0
         stream = self._streams.get(received.stream)
         if stream is None:
@@ -251,33 +192,19 @@ class Connection(asyncio.Protocol):
     def _on_window(self, received: Frame) -> None:
         increment = frames.number(received.payload) & frames.LARGEST_WINDOW
         if received.stream == 0:
-            self._window += increment
-            if self._window > frames.LARGEST_WINDOW:
-                raise ProtocolError(Code.FLOW_CONTROL_ERROR, "Connection window overflow")
-            self._unblock()
-            return
-        stream = self._streams.get(received.stream)
-        if stream is not None:
-            stream.window += increment
-            if received.stream in self._blocked:
-                self._push(stream)
+            self._out.widen(increment)
+        elif received.stream in self._streams:
+            self._out.widen_stream(self._streams[received.stream], increment)
 
     def _on_settings(self, received: Frame) -> None:
         if received.flags & frames.ACK:
             return
         values = frames.parse_settings(received.payload)
         self._max_streams = values.get(Setting.MAX_CONCURRENT_STREAMS, self._max_streams)
-        self._frame_size = min(values.get(Setting.MAX_FRAME_SIZE, self._frame_size), OUR_FRAME)
-        window = values.get(Setting.INITIAL_WINDOW_SIZE, self._stream_window)
-        if window > frames.LARGEST_WINDOW:
-            raise ProtocolError(Code.FLOW_CONTROL_ERROR, "INITIAL_WINDOW_SIZE too large")
-        for stream in self._streams.values():
-            stream.window += window - self._stream_window
-        self._stream_window = window
-        self._send(frames.frame(frames.SETTINGS, frames.ACK, 0))
+        self._out.configure(values, list(self._streams.values()))
+        self._out.send(frames.frame(frames.SETTINGS, frames.ACK, 0))
         if not self.ready.done():
             self.ready.set_result(None)
-        self._unblock()
         self._open_waiting()
 
     def _on_goaway(self, payload: bytes) -> None:
@@ -298,8 +225,6 @@ class Connection(asyncio.Protocol):
         reason = f"The model server reset the stream (code {code})"
         stream.fail(Unprocessed(reason) if code == Code.REFUSED_STREAM else Reset(reason, code))
 
-    # -- the end of a stream ------------------------------------------------------------------------------------
-
     def _end(self, stream: Stream) -> None:
         stream.reset = stream.sent  # the peer answered before it had read everything: tell it that we stop
         stream.finish()
@@ -315,14 +240,14 @@ class Connection(asyncio.Protocol):
             if stream in self._waiting:
                 self._waiting.remove(stream)
             return
-        self._blocked.pop(stream.number, None)
+        self._out.forget(stream)
         if self._streams.pop(stream.number, None) is None:
             return
         if not stream.reset:
-            self._send(frames.frame(frames.RST_STREAM, 0, stream.number, Code.CANCEL.to_bytes(4, "big")))
+            self._out.send(frames.frame(frames.RST_STREAM, 0, stream.number, Code.CANCEL.to_bytes(4, "big")))
         self._open_waiting()
         if not self.usable and not self._streams:
-            self._flush()
+            self._out.flush()
             self._transport.close()
 
     def _open_waiting(self) -> None:
@@ -333,7 +258,7 @@ class Connection(asyncio.Protocol):
 
     def _abort(self, code: Code, reason: str) -> None:
         self._reason = f"The model server broke the HTTP/2 protocol: {reason}"
-        self._out.append(frames.frame(frames.GOAWAY, 0, 0, bytes(4) + code.to_bytes(4, "big")))
-        self._flush()
+        self._out.send(frames.frame(frames.GOAWAY, 0, 0, bytes(4) + code.to_bytes(4, "big")))
+        self._out.flush()
         self._transport.abort()
         self.usable = False

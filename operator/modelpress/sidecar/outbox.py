@@ -1,0 +1,118 @@
+"""What a connection sends: bodies within the peer's windows and frame size, all of a loop turn in one write."""
+
+from __future__ import annotations
+
+import asyncio
+
+from modelpress.sidecar import frames
+from modelpress.sidecar.frames import Code, ProtocolError, Setting
+from modelpress.sidecar.stream import Stream
+
+
+class Outbox:
+    """The sending half of an HTTP/2 connection; `transport` is set as soon as there is one."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, largest_frame: int) -> None:
+        self._loop = loop
+        self._largest_frame = largest_frame
+        self.transport: asyncio.Transport | None = None
+        self._blocked: dict[int, Stream] = {}
+        self._window = frames.DEFAULT_WINDOW
+        self._stream_window = frames.DEFAULT_WINDOW
+        self._frame_size = frames.DEFAULT_FRAME
+        self._pieces: list[bytes] = []
+        self._flush_scheduled = False
+        self._paused = False
+
+    def send(self, data: bytes) -> None:
+        """Bytes that no window holds back."""
+        self._pieces.append(data)
+        if not self._flush_scheduled:
+            self._flush_scheduled = True
+            self._loop.call_soon(self.flush)
+
+    def flush(self) -> None:
+        """Hands everything to the transport."""
+        self._flush_scheduled = False
+        if self._pieces and self.transport is not None and not self.transport.is_closing():
+            self.transport.writelines(self._pieces)
+        self._pieces.clear()
+
+    def open(self, stream: Stream) -> None:
+        """Sends the header block of a stream that has got its number, and as much of the body as may go."""
+        stream.window = self._stream_window
+        block = stream.block
+        if len(block) <= self._frame_size:
+            self.send(frames.head(frames.HEADERS, frames.END_HEADERS, stream.number, len(block)) + block)
+        else:
+            self._send_long_block(stream.number, block)
+        self._push(stream)
+
+    def forget(self, stream: Stream) -> None:
+        """Nothing more of this stream is to be sent."""
+        self._blocked.pop(stream.number, None)
+
+    def clear(self) -> None:
+        """Nothing more is to be sent at all."""
+        self._blocked.clear()
+        self._pieces.clear()
+
+    def pause(self) -> None:
+        """The transport has enough for now."""
+        self._paused = True
+
+    def resume(self) -> None:
+        """The transport takes more."""
+        self._paused = False
+        self._unblock()
+
+    def widen(self, increment: int) -> None:
+        """The peer takes more on the connection."""
+        self._window += increment
+        if self._window > frames.LARGEST_WINDOW:
+            raise ProtocolError(Code.FLOW_CONTROL_ERROR, "Connection window overflow")
+        self._unblock()
+
+    def widen_stream(self, stream: Stream, increment: int) -> None:
+        """The peer takes more of one stream."""
+        stream.window += increment
+        if stream.number in self._blocked:
+            self._push(stream)
+
+    def configure(self, values: dict[int, int], streams: list[Stream]) -> None:
+        """The peer's settings; a new initial window changes the windows of all open streams (RFC 9113, 6.9.2)."""
+        self._frame_size = min(values.get(Setting.MAX_FRAME_SIZE, self._frame_size), self._largest_frame)
+        window = values.get(Setting.INITIAL_WINDOW_SIZE, self._stream_window)
+        if window > frames.LARGEST_WINDOW:
+            raise ProtocolError(Code.FLOW_CONTROL_ERROR, "INITIAL_WINDOW_SIZE too large")
+        for stream in streams:
+            stream.window += window - self._stream_window
+        self._stream_window = window
+        self._unblock()
+
+    def _send_long_block(self, number: int, block: bytes) -> None:
+        for start in range(0, len(block), self._frame_size):
+            piece = block[start : start + self._frame_size]
+            last = frames.END_HEADERS if start + self._frame_size >= len(block) else 0
+            self.send(frames.frame(frames.CONTINUATION if start else frames.HEADERS, last, number, piece))
+
+    def _push(self, stream: Stream) -> None:
+        """Sends as much of the body as the windows and the transport allow."""
+        while not stream.sent:
+            room = min(self._window, stream.window, self._frame_size)
+            if room <= 0 or self._paused:
+                self._blocked[stream.number] = stream
+                return
+            pieces, length = stream.take(room)
+            self._window -= length
+            stream.window -= length
+            flags = frames.END_STREAM if stream.sent else 0
+            self.send(frames.head(frames.DATA, flags, stream.number, length))
+            self._pieces.extend(pieces)
+        self._blocked.pop(stream.number, None)
+
+    def _unblock(self) -> None:
+        for stream in list(self._blocked.values()):
+            if self._window <= 0 or self._paused:
+                return
+            self._push(stream)
