@@ -318,6 +318,29 @@ async def test_deleting_the_model_removes_every_child(world: World, messages: di
     await until(are_gone, "all children are gone")
 
 
+async def test_a_model_made_anew_under_its_name_begins_anew(world: World, messages: dict[str, bytes]) -> None:
+    await world.apply(SPEC)
+    await world.serve(messages)
+    old = {job["metadata"]["uid"] for job in await world.jobs("compress")}
+    await world.cluster.delete(await world.model())
+    await world.apply(SPEC)
+    await world.job("compress", old)
+    await world.until("Ready", "False", "Compressing")
+    status = await world.status()
+    assert "current" not in status
+    assert ("Warning", "NameTaken") not in await world.events()
+
+
+async def test_a_field_without_effect_is_told_in_an_event(world: World) -> None:
+    await world.apply({**SPEC, "source": {"uri": "pvc://models/sentiment/", "secretRef": {"name": "unneeded"}}})
+    await world.until("Ready", "False", "Compressing")
+
+    async def told() -> bool:
+        return ("Warning", "FieldsIgnored") in await world.events()
+
+    await until(told, "there is an Event")
+
+
 async def test_looking_again_writes_nothing_and_asks_nothing(
     world: World, messages: dict[str, bytes], operator: Operator, audit: Audit
 ) -> None:
@@ -371,6 +394,23 @@ async def test_drift_is_repaired(world: World, messages: dict[str, bytes], opera
         return image == "test/serving:1" and service is not None
 
     await until(repaired, "Deployment and Service are as before")
+
+
+async def test_hot_settings_reach_the_pods_without_a_restart(world: World, messages: dict[str, bytes]) -> None:
+    await world.apply(SPEC)
+    await world.serve(messages)
+    before = await world.get("Deployment")
+    await world.apply({**SPEC, "cache": {"ttl": "5m"}, "concurrency": {"limit": 7}})
+
+    async def written() -> bool:
+        config = await world.get("ConfigMap", "sentiment-sidecar")
+        return config is not None and '"limit": 7' in config["data"]["sidecar.json"]
+
+    await until(written, "the tunables are written")
+    await world.until("Ready", "True", "Serving")
+    after = await world.get("Deployment")
+    assert before and after and after["metadata"]["generation"] == before["metadata"]["generation"]
+    assert len(await world.jobs("compress")) == 1
 
 
 async def test_what_is_no_longer_wanted_goes(world: World, messages: dict[str, bytes]) -> None:

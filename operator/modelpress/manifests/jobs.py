@@ -21,6 +21,8 @@ REQUEST_VARIABLE = "MODELPRESS_REQUEST"
 COMPRESS, EVALUATE = "compress", "evaluate"
 SOURCE_GRPC, SOURCE_REST, CANDIDATE_GRPC, CANDIDATE_REST = 8500, 8501, 8510, 8511
 LOCALHOST = "127.0.0.1"
+SHORTEST_LIFE_SECONDS = 60
+"""A finished Job is kept at least so long: one that goes before its message was read would be made again and again."""
 
 
 def compress(model: CompressedModel, request: Request, request_key: str, installation: Installation) -> Manifest:
@@ -107,7 +109,7 @@ def _job(
     spec = {
         "backoffLimit": jobs.retries,
         "activeDeadlineSeconds": max(1, math.ceil(duration.seconds(jobs.timeout))),
-        "ttlSecondsAfterFinished": math.ceil(duration.seconds(jobs.ttl_after_finished)),
+        "ttlSecondsAfterFinished": max(SHORTEST_LIFE_SECONDS, math.ceil(duration.seconds(jobs.ttl_after_finished))),
         "podFailurePolicy": {
             "rules": [
                 {

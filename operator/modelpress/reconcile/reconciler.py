@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from typing import Any
 
+from modelpress.api import support
 from modelpress.api.base import API_VERSION, GROUP, KIND
 from modelpress.api.resource import CompressedModel
 from modelpress.api.status import Status
@@ -25,6 +26,8 @@ from modelpress.status.gate import Finding
 
 PAUSED = f"{GROUP}/paused"
 HAND_OVER_TO = "modelpress-handover"
+TOLD_ELSEWHERE = frozenset({"spec.cache.mode"})
+"""Condition CacheEffective says it; as a default, it would be told of every model."""
 REFUSED_BY_SERVER = "RefusedByAPIServer"
 
 
@@ -66,6 +69,7 @@ class Reconciler:
             refusal, obstacle = error, Finding(REFUSED_BY_SERVER, str(error))
         status = report.of(facts, stage, self._look(facts, obstacle))
         await self._report(status, model.status or Status(), primary, now)
+        await self._tell_ignored(model, primary, now)
         if refusal is not None:
             raise refusal
         return Done(recheck=wanted.recheck)
@@ -73,6 +77,7 @@ class Reconciler:
     async def _apply(self, wanted: Plan, primary: _Primary) -> Finding | None:
         """What differs; returns the first child whose name is somebody else's, after the others were applied."""
         taken: Finding | None = None
+        before = f"{KIND} {primary.live['metadata']['name']}"
         for job in wanted.obsolete:
             await primary.confirm()
             await self._children.delete(job)
@@ -85,7 +90,8 @@ class Reconciler:
             try:
                 await self._children.ensure(child)
             except NameTaken as error:
-                taken = taken or Finding("NameTaken", str(error))
+                if error.owner != before:  # else of a model of this name that was deleted: the collector is on its way
+                    taken = taken or Finding("NameTaken", str(error))
         if _has_more(self._cache, wanted, primary.uid):
             await primary.confirm()
             await self._children.prune(primary.uid, wanted.children, wanted.prunable)
@@ -125,6 +131,15 @@ class Reconciler:
             return
         is_bad = conditions.is_true(status.conditions, "Stalled")
         await self._recorder.record(primary.live, "Warning" if is_bad else "Normal", after.reason, after.message, now)
+
+    async def _tell_ignored(self, model: CompressedModel, primary: _Primary, now: dt.datetime) -> None:
+        """One Event for each generation that has fields without the effect one could expect."""
+        if (model.status or Status()).observed_generation == model.metadata.generation:
+            return
+        ignored = [problem for problem in support.reports(model, "Cluster") if problem.field not in TOLD_ELSEWHERE]
+        if ignored:
+            told = "; ".join(str(problem) for problem in ignored)
+            await self._recorder.record(primary.live, "Warning", ignored[0].reason, told, now)
 
 
 class _Primary:

@@ -84,6 +84,10 @@ def test_limits_of_a_job_are_the_resources(compress: Any) -> None:
     assert (spec["activeDeadlineSeconds"], spec["backoffLimit"], spec["ttlSecondsAfterFinished"]) == (5400, 4, 600)
 
 
+def test_a_finished_job_lives_long_enough_to_be_read(compress: Any) -> None:
+    assert compress(jobs={"ttlAfterFinished": "0s"})["spec"]["ttlSecondsAfterFinished"] == 60
+
+
 def test_a_queue_is_named_by_kueues_label(compress: Any, evaluate: Any) -> None:
     label = "kueue.x-k8s.io/queue-name"
     assert label not in compress()["metadata"]["labels"]
