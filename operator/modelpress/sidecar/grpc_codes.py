@@ -56,6 +56,7 @@ _OF_REFUSAL = {
     Refusal.DEADLINE: GrpcCode.DEADLINE_EXCEEDED,
     Refusal.CLIENT_GONE: GrpcCode.CANCELLED,
     Refusal.DENIED: GrpcCode.PERMISSION_DENIED,
+    Refusal.MALFORMED: GrpcCode.INTERNAL,
 }
 
 

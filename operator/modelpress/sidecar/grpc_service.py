@@ -69,23 +69,20 @@ def kind_of(path: str) -> Kind:
 class GrpcQuestion(Question):
     """A unary call that was read whole: `chunks` begin with gRPC's five-byte prefix."""
 
-    def __init__(self, service: GrpcService, scope: Scope, chunks: list[bytes], length: int, arrived: float) -> None:
+    def __init__(
+        self, service: GrpcService, scope: Scope, chunks: list[bytes], arrived: float, *, compressed: bool
+    ) -> None:
         self.method = "grpc/Predict"
         self.chunks = chunks
         self._service = service
         self._scope = scope
         self._arrived = arrived
-        self._length = length
         kind = METHODS[scope["path"]]
         self.runs_model = kind is not Kind.FREE
-        self.bypass = Bypass.NOT_CACHEABLE if kind is not Kind.CACHED else self._unreadable()
-
-    def _unreadable(self) -> Bypass | None:
-        """Exactly one message that is not compressed can be looked at."""
-        prefix = self.chunks[0] if self.chunks and len(self.chunks[0]) >= 5 else b"".join(self.chunks)[:5]
-        if len(prefix) < 5 or int.from_bytes(prefix[1:5], "big") != self._length - 5:
-            return Bypass.MALFORMED
-        return Bypass.COMPRESSED if prefix[0] else None
+        if kind is not Kind.CACHED:
+            self.bypass = Bypass.NOT_CACHEABLE
+        elif compressed:
+            self.bypass = Bypass.COMPRESSED
 
     @functools.cached_property
     def deadline(self) -> float:
@@ -175,9 +172,18 @@ class GrpcService:
         try:
             if kind is Kind.HEALTH:
                 return self._health(b"".join(chunks)[5:])
-            return await self.pipeline.answer(GrpcQuestion(self, scope, chunks, length, arrived), self._counts)
+            question = GrpcQuestion(self, scope, chunks, arrived, compressed=self._is_compressed(chunks, length))
+            return await self.pipeline.answer(question, self._counts)
         finally:
             self._bodies.release(length)
+
+    def _is_compressed(self, chunks: list[bytes], length: int) -> bool:
+        """The flag of the one message that a call must have; raises Refused."""
+        prefix = chunks[0] if chunks and len(chunks[0]) >= 5 else b"".join(chunks)[:5]
+        if len(prefix) < 5 or prefix[0] > 1 or int.from_bytes(prefix[1:5], "big") != length - 5:
+            self._counts.refused[Refusal.MALFORMED] += 1
+            raise Refused(Refusal.MALFORMED, "The request is not exactly one gRPC message")
+        return bool(prefix[0])
 
     def _refuse(self, kind: Kind, path: str) -> Answer:
         if kind is Kind.UNKNOWN:

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 
 import h2corn
 
+from modelpress.api.errors import Invalid
 from modelpress.sidecar.body import Receive, Scope, Send
 
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
@@ -24,8 +25,19 @@ BODY_IDLE = 30.0
 RESPONSE_STALL = 60.0
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A listening TCP socket; an empty host means all addresses, IPv6 and IPv4 where the machine has both."""
+def listen(host: str, port: int, *, field: str) -> socket.socket:
+    """A listening TCP socket; an empty host means all addresses, IPv6 and IPv4 where the machine has both.
+
+    Raises Invalid, naming `field`, where the port cannot be had.
+    """
+    try:
+        return _listen(host, port)
+    except OSError as error:
+        message = f"{port} on {host or 'all addresses'} cannot be listened on: {error.strerror}; choose another"
+        raise Invalid("PortInUse", message, field=field) from error
+
+
+def _listen(host: str, port: int) -> socket.socket:
     if host:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host, port), family=family, backlog=BACKLOG)

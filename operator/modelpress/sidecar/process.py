@@ -81,9 +81,15 @@ class Sidecar:
         admin = Admin(
             self.availability, Exposition(self.pipeline, self.file), self.state, lambda: self.draining, self.drain
         )
-        self.grpc = Listener(self._data, listen(host, settings.grpc_port), graceful=graceful)
-        self.rest = Listener(self._data, listen(host, settings.rest_port), graceful=graceful)
-        self.admin = Listener(admin, listen(host, settings.admin_port), graceful=1.0)
+        with contextlib.ExitStack() as opened:
+            data = [
+                opened.enter_context(listen(host, port, field=field))
+                for port, field in ((settings.grpc_port, "--grpc-port"), (settings.rest_port, "--rest-port"))
+            ]
+            admin_socket = opened.enter_context(listen(host, settings.admin_port, field="--admin-port"))
+            opened.pop_all()
+        self.grpc, self.rest = (Listener(self._data, sock, graceful=graceful) for sock in data)
+        self.admin = Listener(admin, admin_socket, graceful=1.0)
         loop = asyncio.get_running_loop()
         self._background = [
             loop.create_task(self.availability.watch()),

@@ -37,6 +37,8 @@ class Refusal(StrEnum):
     """The bodies of all requests together would not fit."""
     DENIED = "Denied"
     UNIMPLEMENTED = "Unimplemented"
+    MALFORMED = "Malformed"
+    """Not exactly one gRPC message: a server may wait for the rest of it, and would hold a place in the model."""
 
 
 class Uncacheable(Exception):

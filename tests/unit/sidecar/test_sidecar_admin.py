@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from modelpress.api.errors import Invalid
+from modelpress.sidecar import address
+
 
 @pytest.fixture
 def get(http):
@@ -164,3 +167,28 @@ async def test_disabling_the_cache_forgets_and_bypasses(
     await call(a_request(1))
     assert upstream.calls["Predict"] == 2
     assert len(sidecar.pipeline.memory) == 0
+
+
+async def test_a_port_that_is_taken_is_named_with_its_option(start, sidecar):
+    with pytest.raises(Invalid, match=f"--rest-port: {sidecar.rest.port} on 127.0.0.1 cannot be listened on"):
+        await start(rest_port=sidecar.rest.port)
+
+
+@pytest.mark.parametrize("text", ["server", "server:0", "server:http", "unix:", ":99999"])
+def test_an_address_that_is_none_is_refused_with_its_option(text):
+    with pytest.raises(Invalid, match="--upstream-grpc"):
+        address.parse(text, field="--upstream-grpc")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("server:1", ("server", 1, "")),
+        ("[::1]:1", ("::1", 1, "")),
+        (":1", ("127.0.0.1", 1, "")),
+        ("unix:/run/s", ("", 0, "/run/s")),
+        ("unix:///run/s", ("", 0, "/run/s")),
+    ],
+)
+def test_addresses(text, expected):
+    assert address.parse(text, field="x") == expected

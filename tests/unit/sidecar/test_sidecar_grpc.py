@@ -7,6 +7,8 @@ import asyncio
 import grpc
 import pytest
 
+from modelpress.sidecar.headers import encode
+from modelpress.sidecar.http2 import Connection
 from modelpress.sidecar.wire_pb2 import PredictRequest
 
 SERVICE = "/tensorflow.serving.PredictionService/"
@@ -349,3 +351,22 @@ async def test_what_is_known_is_answered_while_the_server_is_away(start, upstrea
     await sidecar.availability.refresh()
     assert not sidecar.serving
     assert await call(a_request(1)) == known
+
+
+@pytest.mark.parametrize("body", [b"", b"\0\0", b"\0\0\0\0\x09short", b"\0\0\0\0\0" * 2, b"\2\0\0\0\0"])
+async def test_what_is_not_one_message_never_reaches_the_server(body, sidecar, upstream, outcomes):
+    loop = asyncio.get_running_loop()
+    _, client = await loop.create_connection(lambda: Connection(lambda _: None), "127.0.0.1", sidecar.grpc.port)
+    head = (
+        (b":method", b"POST"),
+        (b":scheme", b"http"),
+        (b":path", (SERVICE + "Predict").encode()),
+        (b":authority", b"x"),
+    )
+    block = encode((*head, (b"content-type", b"application/grpc"), (b"te", b"trailers")))
+    await client.ready
+    response = await client.call(block, [body] if body else [], loop.time() + 5)
+    assert dict(response.trailers)[b"grpc-status"] == b"13"
+    assert outcomes(sidecar) == {"requests": 1, "refused": {"Malformed": 1}}
+    assert not upstream.calls
+    client.close()
