@@ -63,7 +63,7 @@ def _servable(manifest: ArtifactManifest, order: Order) -> Servable:
     servables = [manifest.source.servable, *(candidate.servable for candidate in manifest.candidates)]
     for servable in servables:
         if servable.path.rsplit("/", 1)[0] == order.servable:
-            if order.digest not in (servable.digest, "") or identity.content_digest(servable.files) != servable.digest:
+            if order.digest != servable.digest or identity.content_digest(servable.files) != servable.digest:
                 raise Invalid(
                     "DigestMismatch",
                     f"{order.servable} of artifact {order.artifact} has the digest {servable.digest}, "

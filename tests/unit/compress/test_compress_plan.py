@@ -1,0 +1,87 @@
+"""A recipe becomes steps and servable forms, or a refusal that names the field."""
+
+from __future__ import annotations
+
+import pytest
+
+from modelpress.api.errors import Invalid
+from modelpress.api.recipe import Recipe
+from modelpress.compress import plan
+
+
+def planned(device="CPU", **recipe):
+    return plan.of_recipe(Recipe.model_validate(recipe), device=device)
+
+
+def forms(found):
+    return [(build.form, build.weights) for build in found.builds]
+
+
+def step(**kinds):
+    return {"steps": [{name: options} for name, options in kinds.items()]}
+
+
+@pytest.mark.parametrize(
+    ("recipe", "expected"),
+    [
+        ({}, [("TFLite", "DynamicInt8"), ("TFLite", "Float16"), ("SavedModel", "Float16")]),
+        ({"format": "TFLite"}, [("TFLite", "DynamicInt8"), ("TFLite", "Float16")]),
+        ({"format": "SavedModel"}, [("SavedModel", "Float16")]),
+        (step(quantize={"scheme": "Float16"}), [("TFLite", "Float16"), ("SavedModel", "Float16")]),
+        (step(quantize={"scheme": "StaticInt8"}), [("TFLite", "StaticInt8")]),
+        (step(prune={"sparsity": 0.5}), [("TFLite", "Float32"), ("SavedModel", "Float32")]),
+    ],
+)
+def test_a_recipe_names_the_forms_to_build_tflite_first(recipe, expected):
+    assert forms(planned(**recipe)) == expected
+
+
+def test_a_gpu_serves_no_tflite():
+    assert forms(planned(device="GPU")) == [("SavedModel", "Float16")]
+    with pytest.raises(Invalid) as refused:
+        planned(device="GPU", **step(quantize={"scheme": "DynamicInt8"}))
+    assert (refused.value.reason, refused.value.field) == ("StepCannotApply", "spec.recipe.steps[0].quantize.scheme")
+
+
+def test_steps_are_described_in_one_line():
+    recipe = step(
+        prune={"threshold": 0.01, "maxSparsity": 0.1}, fineTune={"epochs": 2}, quantize={"scheme": "StaticInt8"}
+    )
+    assert planned(**recipe).builds[0].recipe == (
+        "prune Magnitude <0.01 max 10 %; fineTune 2 epochs; quantize StaticInt8"
+    )
+
+
+def test_only_static_int8_needs_calibration():
+    assert plan.needs_calibration(planned(**step(quantize={"scheme": "StaticInt8"})))
+    assert not plan.needs_calibration(planned())
+
+
+@pytest.mark.parametrize(
+    ("recipe", "field"),
+    [
+        ({"search": {}}, "spec.recipe.search"),
+        ({"iterations": 2, **step(prune={"sparsity": 0.5})}, "spec.recipe.iterations"),
+        (step(distill={"student": {"width": 0.5}}), "spec.recipe.steps[0].distill"),
+        (step(cluster={}), "spec.recipe.steps[0].cluster"),
+        (step(prune={"sparsity": 0.5, "criterion": "L2"}), "spec.recipe.steps[0].prune.criterion"),
+        (step(prune={"sparsity": 0.5, "structure": "Filter"}), "spec.recipe.steps[0].prune.structure"),
+        (step(prune={"sparsity": 0.5, "epochs": 1}), "spec.recipe.steps[0].prune.epochs"),
+        (step(prune={}), "spec.recipe.steps[0].prune"),
+        (step(quantize={"scheme": "Mixed"}), "spec.recipe.steps[0].quantize.scheme"),
+        (step(fineTune={}, quantize={"scheme": "Float16", "epochs": 1}), "spec.recipe.steps[1].quantize.epochs"),
+        (step(quantize={"scheme": "DynamicInt8", "weights": "Asymmetric"}), "spec.recipe.steps[0].quantize.weights"),
+        (
+            step(quantize={"scheme": "StaticInt8", "activations": "Symmetric"}),
+            "spec.recipe.steps[0].quantize.activations",
+        ),
+        (
+            step(quantize={"scheme": "StaticInt8", "excludeLayers": ["a"]}),
+            "spec.recipe.steps[0].quantize.excludeLayers",
+        ),
+    ],
+)
+def test_what_is_not_done_yet_is_refused_with_its_field(recipe, field):
+    with pytest.raises(Invalid) as refused:
+        planned(**recipe)
+    assert refused.value.field == field
