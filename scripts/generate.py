@@ -13,6 +13,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from modelpress.api import crd, reference
+from modelpress.api.reasons import page as reasons
 from modelpress.kube import rbac
 
 ROOT = Path(__file__).parents[1]
@@ -55,6 +56,7 @@ def files() -> dict[str, str]:
         "charts/modelpress/files/crd.yaml": crd.text(),
         f"docs/reference/{reference.FIELDS_FILE}": reference.fields_page(),
         f"docs/reference/{reference.API_FILE}": reference.api_page(),
+        f"docs/reference/{reasons.FILE}": reasons.text(),
         "charts/modelpress/files/rules.yaml": yaml(rbac.rules()),
         "charts/modelpress/files/lease-rules.yaml": yaml(rbac.lease_rules()),
         "deploy/base/rbac.yaml": yaml(

@@ -1,0 +1,58 @@
+"""Reasons why a candidate is refused before it is measured."""
+
+from __future__ import annotations
+
+from modelpress.api.reasons.row import Reason, Section
+
+_REFUSED = "`refused[]`"
+_SAVED_MODEL = "Set `spec.recipe.format: SavedModel`; with `Auto` the other forms are tried anyway."
+
+SECTION = Section(
+    "Refused candidates",
+    "In `refused[].reason` of an artifact's `manifest.json` and of the report of `modelpress run`; in a cluster in the "
+    "compress Job's log and message. A refusal is not an error as long as another candidate is left.",
+    (
+        Reason(
+            "NotFinite",
+            _REFUSED,
+            "An output has NaN or infinite values where the source has none.",
+            "Use a milder scheme (Float16 overflows above 65504).",
+        ),
+        Reason(
+            "NotFreezable",
+            _REFUSED,
+            "The graph keeps state or lookup tables, or exceeds 2 GB as one file, so its weights cannot be constants.",
+            "Export the model in inference mode, with tables kept outside of it; or leave `quantize` out.",
+        ),
+        Reason(
+            "ConversionFailed",
+            _REFUSED,
+            "The TFLite converter failed; the message is its first line.",
+            _SAVED_MODEL,
+        ),
+        Reason(
+            "UnsupportedOperation",
+            _REFUSED,
+            "TFLite has no operation for a part of the model.",
+            f"{_SAVED_MODEL} Or replace that part.",
+        ),
+        Reason(
+            "UnsupportedType",
+            _REFUSED,
+            "An input or output has a type or rank that TFLite in TensorFlow Serving cannot pass.",
+            f"{_SAVED_MODEL} Or export it with another type, or a known rank.",
+        ),
+        Reason(
+            "SeveralSubgraphs",
+            _REFUSED,
+            "The signatures take different inputs; TensorFlow Serving runs only one subgraph of a TFLite model.",
+            f"{_SAVED_MODEL} Or name one in `spec.source.signatures`.",
+        ),
+        Reason(
+            "UnservableSignature",
+            _REFUSED,
+            "A signature cannot be written into a TFLite file as TensorFlow Serving reads it.",
+            f"{_SAVED_MODEL} Or export the signature under other names.",
+        ),
+    ),
+)

@@ -1,0 +1,266 @@
+"""Reasons why a Job or a local run cannot go on with what it was given."""
+
+from __future__ import annotations
+
+from modelpress.api.reasons.row import Reason, Section
+
+_BOTH = "compress and evaluate Jobs, `run`"
+_COMPRESS = "compress Job, `run`"
+_EVALUATE = "evaluate Job, `run`"
+_PODS = "`fetch`: evaluate Job, serving pods, `run`"
+
+_SOURCE = (
+    Reason(
+        "NotFound",
+        _BOTH,
+        "Nothing is at the URI of the source or of a data set, or it is not mounted.",
+        "Correct the path; check that the claim exists and holds it.",
+    ),
+    Reason(
+        "NotAModel",
+        _COMPRESS,
+        "What lies there is no model of the format, or one without a usable signature.",
+        "Export it again (`tf.saved_model.save`, `model.export`), or correct `spec.source.format`.",
+    ),
+    Reason(
+        "CodeNotTrusted",
+        _COMPRESS,
+        "A Keras file carries code (a Lambda layer), which is not run.",
+        "Replace it by layers of Keras, or export the model as SavedModel.",
+    ),
+    Reason(
+        "UnknownLayers",
+        _COMPRESS,
+        "A Keras file needs custom layers or objects that are not part of Keras.",
+        "Export the model as SavedModel.",
+    ),
+    Reason(
+        "UnknownSignature",
+        _BOTH,
+        "`spec.source.signatures` or a data set names a signature that the model does not have.",
+        "Take one that the message lists.",
+    ),
+    Reason(
+        "SourceDoesNotLoad",
+        "`run`",
+        "The model server cannot load the uncompressed model, so nothing can be compared.",
+        "Make the source servable first; the message has the server's words.",
+    ),
+    Reason(
+        "LinkLeavesTree",
+        _COMPRESS,
+        "A symbolic link points out of the directory, or to a directory.",
+        "Copy what it points to.",
+    ),
+)
+
+_DATA = (
+    Reason(
+        "DataRequired",
+        _BOTH,
+        "Examples are needed and cannot be guessed: `StaticInt8`, `fineTune`, or integer or string inputs.",
+        "Set the data set that the message names, or save warm-up requests with the model.",
+    ),
+    Reason(
+        "MissingColumn",
+        _BOTH,
+        "`columns` names a column that the data does not have.",
+        "Take one that the message lists.",
+    ),
+    Reason(
+        "MissingInput",
+        _BOTH,
+        "No column feeds an input of the signature.",
+        "Add the column, or map one with `columns.inputs`.",
+    ),
+    Reason(
+        "ShapeMismatch",
+        _BOTH,
+        "A column has another shape than its input.",
+        "Reshape the column, or map another one.",
+    ),
+    Reason(
+        "DtypeMismatch",
+        _BOTH,
+        "A column holds values that the input's type cannot hold exactly.",
+        "Save the column in the type of the input.",
+    ),
+    Reason(
+        "DataMismatch",
+        _EVALUATE,
+        "The source's server refuses the rows.",
+        "Make the columns what the signature takes; the message has the server's words.",
+    ),
+    Reason(
+        "UnequalColumns",
+        _BOTH,
+        "The columns of a file have different numbers of rows, or none.",
+        "Save the same number of rows, at least one, in each.",
+    ),
+    Reason("UnequalShards", _BOTH, "The files of a data set have different columns.", "Save the same in each."),
+    Reason(
+        "UnknownOutput",
+        _BOTH,
+        "`columns.targets` or `spec.gate.metrics[].output` names an output that the signature does not give.",
+        "Take one that the message lists.",
+    ),
+    Reason(
+        "AmbiguousOutput",
+        _EVALUATE,
+        "The signature gives several outputs, and a metric names none.",
+        "Set `output` of that metric.",
+    ),
+    Reason(
+        "TargetsMissing",
+        _EVALUATE,
+        "A metric needs labels, and the evaluation data has none for that output.",
+        "Map the label column with `columns.targets`, or use `Fidelity` or `Agreement`.",
+    ),
+    Reason(
+        "TargetMismatch",
+        _EVALUATE,
+        "Labels have a type or shape that does not fit the output for this metric.",
+        "Save them as the message says.",
+    ),
+    Reason(
+        "LabelOutOfRange",
+        _EVALUATE,
+        "Evaluation labels are no column numbers of the output.",
+        "Number the classes from 0, as the output does.",
+    ),
+    Reason(
+        "FixedBatch",
+        _EVALUATE,
+        "The model takes exactly so many rows a request, and `spec.gate.latency.batchSize` is another number.",
+        "Set it to the model's number.",
+    ),
+)
+
+_RECIPE = (
+    Reason(
+        "StepCannotApply",
+        _COMPRESS,
+        "A step cannot be done with this model or form: it is frozen, or the scheme cannot be served so.",
+        "Leave the step out, or take the scheme or form that the message names.",
+    ),
+    Reason("UnknownLayer", _COMPRESS, "A pattern in `excludeLayers` matches no layer.", "Correct or remove it."),
+    Reason(
+        "LabelsRequired",
+        _COMPRESS,
+        "`fineTune` has training rows without labels.",
+        "Map label columns with `spec.data.training.columns.targets`.",
+    ),
+    Reason(
+        "LabelsOutOfRange",
+        _COMPRESS,
+        "Training labels are no classes of the output.",
+        "Number the classes from 0, as the output does.",
+    ),
+    Reason(
+        "LossUnclear",
+        _COMPRESS,
+        "No loss follows from output and labels.",
+        "Set `spec.recipe.training.loss`, and map the label column.",
+    ),
+    Reason(
+        "TrainingDiverged",
+        _COMPRESS,
+        "The loss became NaN or infinite.",
+        "Lower `learningRate`, and check the rows for NaN.",
+    ),
+)
+
+_STORE = (
+    Reason(
+        "StorageFull",
+        f"{_BOTH}, serving pods",
+        "No space, or no quota, is left. The Job is tried again; finished parts are kept.",
+        "Free some, enlarge `spec.artifacts.volume.size`, or name a larger store.",
+    ),
+    Reason(
+        "DigestMismatch",
+        f"{_COMPRESS}; {_PODS}",
+        "Content is not what its digest says: another model than the pinned one, or files that changed.",
+        "Restore the content or change `spec.source.digest`; compress again where it lies in the store.",
+    ),
+    Reason(
+        "ArtifactMissing",
+        f"evaluate Job; {_PODS}",
+        "The store holds no such artifact, or not all of it.",
+        "Restore the store, or compress again: set `modelpress.dev/reconcile-requested-at`.",
+    ),
+    Reason(
+        "CandidateMissing",
+        "evaluate Job",
+        "The artifact has no candidate of that number.",
+        "Delete the Job; the operator makes it again. By hand, take a number that the message names.",
+    ),
+    Reason(
+        "InvalidListing",
+        _PODS,
+        "The manifest lists a file outside of its artifact: it was tampered with.",
+        "Find out who writes to the store; compress into a clean one.",
+    ),
+    Reason(
+        "InvalidLocation",
+        f"{_BOTH}, serving pods",
+        "A URI names no claim, a host, or `..`.",
+        "Write `pvc://<claim>/<path>` or `file:///<path>`.",
+    ),
+    Reason(
+        "InvalidRequest",
+        "compress and evaluate Jobs",
+        "The Job's request is missing or cannot be read: the images of operator and Job are of different releases.",
+        "Use images of one release; leave `spec.jobs.image` out.",
+    ),
+)
+
+_PROGRAMS = (
+    Reason("PortInUse", "`run`", "A port that was asked for is taken.", "Stop what listens there, or choose another."),
+    Reason(
+        "RequestsUnreadable",
+        "`run`",
+        "`requests.json` is no JSON, or holds no body of TensorFlow Serving's predict API.",
+        "Correct it, or remove it.",
+    ),
+    Reason(
+        "UnknownFlag",
+        "`serve`",
+        "There is no such flag of `tensorflow_model_server`.",
+        "Correct it; flags are `--name=value`.",
+    ),
+    Reason(
+        "UnsupportedFlag",
+        "`serve`",
+        "The local server does not have what the flag asks for.",
+        "Leave it out, or use `tensorflow_model_server`.",
+    ),
+    Reason(
+        "InvalidFlag",
+        "`serve`",
+        "A flag has no value, a wrong one, or does not go with another.",
+        "Do as the message says.",
+    ),
+    Reason(
+        "InvalidAddress",
+        "`sidecar`",
+        "A flag is no address.",
+        "Write `host:port` or `unix:/path`.",
+    ),
+    Reason(
+        "InvalidDigest",
+        "`sidecar`",
+        "`--artifact-digest` is no digest.",
+        "Write `sha256:` and 64 hexadecimal digits.",
+    ),
+)
+
+SECTION = Section(
+    "Input of Jobs and of local runs",
+    "The program prints `<reason>: <field>: <message>` and ends with exit status 64, so that the Job is not tried "
+    "again. In a cluster the reason becomes that of `Ready` and `Stalled`, and of `SourceResolved`, `Compressed` or "
+    "`GatePassed`. Where the cure lies outside of the resource (a file was restored, a claim enlarged), set the "
+    "annotation `modelpress.dev/reconcile-requested-at` to the time afterwards, which starts a new Job. `run`, `serve` "
+    "and so on stand for `modelpress run` and `modelpress serve`.",
+    (*_SOURCE, *_DATA, *_RECIPE, *_STORE, *_PROGRAMS),
+)
