@@ -55,7 +55,7 @@ def evaluate(
         message = engine.failed(error)
         typer.echo(f"{error.reason}: {error}", err=True)
     except Exception as error:
-        message = Message(outcome="Failed", reason=type(error).__name__, message=str(error)[:1000])
+        message = Message(outcome="Failed", reason="Internal", message=f"{type(error).__name__}: {error}"[:1000])
         compress.report(message, output)
         raise
     compress.report(message, output)
