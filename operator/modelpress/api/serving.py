@@ -39,7 +39,8 @@ class Batching(Model):
     timeout: Duration = Field(default="2ms", description="Wait for more rows.")
     pad_variable_length: bool = Field(
         default=False,
-        description="Pad inputs of unequal length with zeros; otherwise such requests never share a batch.",
+        description="Pad inputs of unequal length with the first element of each, as TensorFlow Serving does; otherwise"
+        " such requests never share a batch.",
     )
 
 
