@@ -10,7 +10,8 @@ _SAVED_MODEL = "Set `spec.recipe.format: SavedModel`; with `Auto` the other form
 SECTION = Section(
     "Refused candidates",
     "In `refused[].reason` of an artifact's `manifest.json` and of the report of `modelpress run`; in a cluster in the "
-    "compress Job's log and message. A refusal is not an error as long as another candidate is left.",
+    "compress Job's log and message. A refusal is not an error as long as another candidate is left. "
+    "`DoesNotRun` and `OutputsDiffer` are met here too; see *Verdicts of the gate*.",
     (
         Reason(
             "NotFinite",
