@@ -16,8 +16,8 @@ from testbed.kubelet import until
 
 from modelpress.kube import rbac
 
-EXIT_SECONDS = 3
-"""Far below terminationGracePeriodSeconds, and below the five seconds that kopf waits for what it takes to hang."""
+EXIT_SECONDS = 5
+"""Far below terminationGracePeriodSeconds; kopf alone would wait that long for what it takes to hang."""
 
 IDLE_SECONDS = 5
 

@@ -75,26 +75,16 @@ async def watch(
 
     Every task of ours has to exist before this is called: kopf waits five seconds for younger ones when it ends.
     """
-    ready = asyncio.Event()
-    own_signals = asyncio.create_task(_own_signals(ready, end), name="signals")
-    try:
-        await kopf.operator(
-            registry=registry,
-            settings=tuned,
-            ready_flag=ready,
-            standalone=True,
-            clusterwide=not namespaces,
-            namespaces=list(namespaces),
-        )
-    finally:
-        own_signals.cancel()
-        await asyncio.gather(own_signals, return_exceptions=True)
-
-
-async def _own_signals(ready: asyncio.Event, end: Callable[[], object]) -> None:
-    """Kopf replaces signal handlers while it starts; ours, which end at once, go back in when it has."""
-    await ready.wait()
-    on_signals(end)
+    ours = asyncio.all_tasks()
+    spawned = await kopf.spawn_tasks(
+        registry=registry,
+        settings=tuned,
+        standalone=True,
+        clusterwide=not namespaces,
+        namespaces=list(namespaces),
+    )
+    on_signals(end)  # in place of kopf's, which would let it fail half-started, or end in five seconds only
+    await kopf.run_tasks(spawned, ignored=ours)
 
 
 def on_signals(end: Callable[[], object]) -> None:
