@@ -5,10 +5,9 @@ from __future__ import annotations
 import copy
 
 import pytest
-from testbed.controlplane import OPERATOR
 from testbed.kubelet import until
 
-from modelpress.kube import kinds
+from modelpress.kube import kinds, rbac
 from modelpress.kube.cache import Cache
 from modelpress.kube.children import Children, NameTaken
 from modelpress.kube.client import MANAGER, Cluster, connect
@@ -56,9 +55,14 @@ async def owner(model):
 
 
 @pytest.fixture
-async def ours(control_plane):
-    """Our client under the operator's own field manager."""
-    async with connect(str(control_plane.kubeconfig(OPERATOR))) as cluster:
+async def account(service_account):
+    return await service_account(rbac.rules())
+
+
+@pytest.fixture
+async def ours(account):
+    """Our client under the operator's own rights and field manager."""
+    async with connect(str(account.kubeconfig)) as cluster:
         yield cluster
 
 
@@ -104,13 +108,13 @@ KINDS = [
 
 
 @pytest.mark.parametrize(("kind", "more"), KINDS, ids=[kind for kind, _ in KINDS])
-async def test_an_unchanged_child_costs_no_request(children, owner, audit, kind, more):
+async def test_an_unchanged_child_costs_no_request(children, owner, account, audit, kind, more):
     wanted = child(owner, kind, **more)
     await children.ensure(wanted)
     mark = audit.here()
     live = await children.ensure(copy.deepcopy(wanted))
     assert live["metadata"]["name"] == "bert"
-    assert audit.requests_by(OPERATOR, mark) == []
+    assert audit.requests_by(account.user, mark) == []
 
 
 DRIFTS = {
