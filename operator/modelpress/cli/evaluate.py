@@ -40,6 +40,7 @@ def evaluate(
     from modelpress.api.message import EXIT_INVALID, Message
     from modelpress.cli import compress
     from modelpress.compress import engine
+    from modelpress.compress.evaluation.client import DoesNotLoad
 
     try:
         asked = compress.read_request(request)
@@ -54,6 +55,9 @@ def evaluate(
     except Invalid as error:
         message = engine.failed(error)
         typer.echo(f"{error.reason}: {error}", err=True)
+    except DoesNotLoad as error:  # the source; of a candidate it is a verdict
+        message = Message(outcome="Failed", reason="SourceDoesNotLoad", message=str(error)[:1000])
+        typer.echo(f"{message.reason}: {message.message}", err=True)
     except Exception as error:
         message = Message(outcome="Failed", reason="Internal", message=f"{type(error).__name__}: {error}"[:1000])
         compress.report(message, output)

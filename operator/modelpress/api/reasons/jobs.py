@@ -42,9 +42,9 @@ _SOURCE = (
     ),
     Reason(
         "SourceDoesNotLoad",
-        "`run`",
-        "The model server cannot load the uncompressed model, so nothing can be compared.",
-        "Make the source servable first; the message has the server's words.",
+        _EVALUATE,
+        "The model server cannot load the uncompressed model in time, so nothing can be compared.",
+        "Make the source servable first; the message has the server's words. Or raise `spec.serving.resources`.",
     ),
     Reason(
         "LinkLeavesTree",
