@@ -176,7 +176,7 @@ _CACHE = (
         "Auto",
         row.IGNORED,
     ),
-    row.refused("spec.cache.policy", "this release evicts by LRU", "use policy: LRU", "LFU", "TinyLFU"),
+    row.refused("spec.cache.policy", "this release evicts by LRU or LFU", "use policy: LRU", "TinyLFU"),
     row.refused("spec.cache.disk", "this release caches in memory", "leave it out, or raise cache.memory.size"),
     row.refused("spec.cache.redis", "this release caches in memory", "leave it out, or raise cache.memory.size"),
     row.refused("spec.cache.prefetch", "this release fills the cache by requests only", "leave it out"),
