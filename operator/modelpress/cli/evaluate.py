@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from modelpress.api.artifact import ArtifactManifest, Candidate
     from modelpress.api.message import Message
     from modelpress.api.request import Request
-    from modelpress.compress.evaluation.client import Endpoint
+    from modelpress.compress.evaluation.endpoint import Endpoint
 
 
 def register(app: typer.Typer) -> None:
@@ -40,7 +40,7 @@ def evaluate(
     from modelpress.api.message import EXIT_INVALID, Message
     from modelpress.cli import compress
     from modelpress.compress import engine
-    from modelpress.compress.evaluation.client import DoesNotLoad
+    from modelpress.compress.evaluation.endpoint import DoesNotLoad
 
     try:
         asked = compress.read_request(request)
@@ -119,7 +119,7 @@ def _candidate(request: Request, artifact: str, number: int) -> tuple[ArtifactMa
 
 def _endpoint(grpc: str, rest: str, model: str) -> Endpoint:
     from modelpress.compress.evaluation import memory
-    from modelpress.compress.evaluation.client import Endpoint
+    from modelpress.compress.evaluation.endpoint import Endpoint
 
     def peak() -> int | None:
         pid = memory.listener(int(grpc.rpartition(":")[2]))

@@ -27,7 +27,7 @@ from modelpress.api.data import Data, DataSet
 from modelpress.api.recipe import Recipe
 from modelpress.api.request import Request, Target
 from modelpress.api.source import Source
-from modelpress.compress.evaluation.client import Endpoint
+from modelpress.compress.evaluation.endpoint import Endpoint
 from modelpress.compress.signature import Signature, Tensor
 
 SIGNATURE = Signature("serving_default", {"x": Tensor("float32", (None, 4))}, {"scores": Tensor("float32", (None, 3))})

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from modelpress.api import gate
 from modelpress.api.errors import Invalid
-from modelpress.compress.evaluation import client, evaluate, examples, latency
+from modelpress.compress.evaluation import endpoint, evaluate, examples, latency
 from modelpress.compress.signature import Signature, Tensor
 from modelpress.telemetry.progress import Silent
 
@@ -62,8 +62,8 @@ def test_everything_that_the_gate_judges_is_measured(serve, world):
 
 def test_numbers_travel_as_tensor_content_in_batches(serve, world):
     one = world({"x": X})
-    endpoint, servicer = serve(source)
-    measured(one, endpoint, serve(source)[0])
+    reached, servicer = serve(source)
+    measured(one, reached, serve(source)[0])
     sizes = [request.inputs["x"].tensor_shape.dim[0].size for request in servicer.requests[:2]]
     assert sizes == [32, ROWS - 32]
     assert all(request.inputs["x"].tensor_content for request in servicer.requests)
@@ -73,18 +73,18 @@ def test_numbers_travel_as_tensor_content_in_batches(serve, world):
 def test_a_model_of_a_fixed_batch_gets_full_batches_and_its_padding_is_not_counted(serve, world):
     fixed = Signature("serving_default", {"x": Tensor("float32", (8, 4))}, {"scores": Tensor("float32", (8, 3))})
     one = world({"x": X}, latency=gate.LatencyLimit(batch_size=8))
-    endpoint, servicer = serve(source, signature=fixed)
-    found = measured(one, endpoint, serve(source, signature=fixed)[0])
+    reached, servicer = serve(source, signature=fixed)
+    found = measured(one, reached, serve(source, signature=fixed)[0])
     assert found.samples == ROWS
     assert {request.inputs["x"].tensor_shape.dim[0].size for request in servicer.requests} == {8}
 
 
 def test_what_was_measured_is_read_again_without_a_request(serve, world):
     one = world({"x": X})
-    endpoint, servicer = serve(source)
-    first = measured(one, endpoint, serve(worse)[0])
+    reached, servicer = serve(source)
+    first = measured(one, reached, serve(worse)[0])
     seen = len(servicer.requests)
-    assert measured(one, endpoint, serve(worse)[0]) == first
+    assert measured(one, reached, serve(worse)[0]) == first
     assert len(servicer.requests) == seen
 
 
@@ -131,7 +131,7 @@ def test_a_candidate_with_other_shapes_is_a_finding(serve, world):
 
 
 def test_a_source_that_does_not_load_is_an_error_and_no_verdict(serve, world):
-    with pytest.raises(client.DoesNotLoad, match="out of memory"):
+    with pytest.raises(endpoint.DoesNotLoad, match="out of memory"):
         measured(world({"x": X}), serve(source, state="END", message="out of memory")[0], serve(source)[0])
 
 

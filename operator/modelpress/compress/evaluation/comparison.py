@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -50,6 +51,26 @@ class Comparison:
         return {name: found for name, found in self.not_finite.items() if found.candidate > found.source}
 
 
+class Answers:
+    """The source's outputs by first row, kept for the next candidate as far as they fit in memory."""
+
+    def __init__(self, limit_bytes: int = 512 * 2**20) -> None:
+        self._left = limit_bytes
+        self._outputs: dict[int, dict[str, Array]] = {}
+
+    def get(self, start: int, ask: Callable[[], dict[str, Array]]) -> dict[str, Array]:
+        """Outputs of the batch from row `start`; asked for once where they can be kept."""
+        known = self._outputs.get(start)
+        if known is not None:
+            return known
+        outputs = ask()
+        size = sum(array.nbytes for array in outputs.values())
+        if size <= self._left:
+            self._left -= size
+            self._outputs[start] = outputs
+        return outputs
+
+
 def batch_rows(rows: Rows, signature: Signature) -> int:
     """Rows of a request: what the model fixes, else as many as fit in a moderate message."""
     fixed = fixed_batch(signature)
@@ -80,9 +101,13 @@ def compare(
     rows: Rows,
     signature: Signature,
     wanted: Sequence[gate.Metric],
+    answers: Answers,
     progress: Progress,
 ) -> Comparison:
-    """Metrics over all rows. Raises CandidateFailed; Invalid where the source or a metric does not take the data."""
+    """Metrics over all rows. `answers` are the source's from an earlier comparison of the same rows, or empty.
+
+    Raises CandidateFailed; Invalid where the source or a metric does not take the data.
+    """
     accumulators = [(metric, _accumulators(metric, signature, rows)) for metric in wanted]
     not_finite = {name: Finiteness() for name in signature.outputs}
     size, padded = batch_rows(rows, signature), fixed_batch(signature) is not None
@@ -91,7 +116,7 @@ def compare(
             stop = min(start + size, len(rows))
             inputs = part(rows.inputs, start, size, padded=padded)
             said = f"rows {start} to {stop - 1}"
-            expected = _cut(_asked_source(source, inputs, said), stop - start)
+            expected = _cut(answers.get(start, functools.partial(_asked_source, source, inputs, said)), stop - start)
             got = _cut(_asked_candidate(candidate, inputs, said), stop - start)
             _require_alike(expected, got, said)
             for name, found in not_finite.items():

@@ -11,8 +11,9 @@ from modelpress.api.measurement import Compared, Evaluation, LatencyMeasured, Me
 from modelpress.api.request import Request
 from modelpress.compress.dataset import Rows
 from modelpress.compress.evaluation import comparison, examples, latency
-from modelpress.compress.evaluation.client import Client, DoesNotLoad, Endpoint, ServerRefused, wait_available
-from modelpress.compress.evaluation.comparison import CandidateFailed, Comparison
+from modelpress.compress.evaluation.client import Client, ServerRefused
+from modelpress.compress.evaluation.comparison import Answers, CandidateFailed, Comparison
+from modelpress.compress.evaluation.endpoint import DoesNotLoad, Endpoint, wait_available
 from modelpress.compress.signature import Signature
 from modelpress.storage import durable, layout
 from modelpress.telemetry.progress import Progress
@@ -47,11 +48,13 @@ def evaluate(
     rows: Rows | None,
     progress: Progress,
     image: str | None = None,
+    answers: Answers | None = None,
 ) -> Evaluation:
     """Measure a candidate, or read what was measured before.
 
     `rows` is the evaluation data set without what was calibrated on; None where the resource has none. Raises Invalid
     for data that does not fit, DoesNotLoad where the source does not load; what the candidate does wrong is a finding.
+    `answers` spares the source the same questions for the next candidate.
     """
     name = key(request, candidate, rows=rows, image=image)
     found = kept(request, name)
@@ -62,7 +65,9 @@ def evaluate(
     with Client(source, called) as before, Client(candidate_endpoint, called) as after:
         signature = signature_of(before, called)
         chosen = examples.chosen(request, manifest, signature, rows)
-        measurements = _measured(request, chosen, signature, (source, before), (candidate_endpoint, after), progress)
+        measurements = _measured(
+            request, chosen, signature, (source, before), (candidate_endpoint, after), answers or Answers(), progress
+        )
     evaluation = Evaluation(
         key=name,
         artifact=manifest.key,
@@ -120,7 +125,13 @@ Side = tuple[Endpoint, Client]
 
 
 def _measured(
-    request: Request, chosen: examples.Examples, signature: Signature, source: Side, candidate: Side, progress: Progress
+    request: Request,
+    chosen: examples.Examples,
+    signature: Signature,
+    source: Side,
+    candidate: Side,
+    answers: Answers,
+    progress: Progress,
 ) -> Measurements:
     try:
         wait_available(candidate[0], timeout_seconds=LOAD_SECONDS)
@@ -130,6 +141,7 @@ def _measured(
             rows=chosen.rows,
             signature=signature,
             wanted=request.gate.metrics,
+            answers=answers,
             progress=progress,
         )
         timed = _latency(request, chosen.rows, signature, source[1], candidate[1], progress)

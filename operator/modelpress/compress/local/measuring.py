@@ -11,7 +11,8 @@ from modelpress.api.measurement import Evaluation
 from modelpress.api.request import Request
 from modelpress.compress.dataset import Rows
 from modelpress.compress.evaluation import evaluate
-from modelpress.compress.evaluation.client import DoesNotLoad
+from modelpress.compress.evaluation.comparison import Answers
+from modelpress.compress.evaluation.endpoint import DoesNotLoad
 from modelpress.compress.local.processes import ModelServer
 from modelpress.compress.report.document import CandidateReport, Judgement
 from modelpress.server import launch
@@ -37,6 +38,7 @@ class Measuring:
         self._model, self._logs, self._progress = model, logs, progress
         self._stack = contextlib.ExitStack()
         self._source: ModelServer | None = None
+        self._answers = Answers()
         self._image = launch.description()
 
     def __enter__(self) -> Measuring:
@@ -94,6 +96,7 @@ class Measuring:
                 rows=self._rows,
                 progress=self._progress,
                 image=self._image,
+                answers=self._answers,
             )
 
     def _await_source(self, source: ModelServer) -> None:

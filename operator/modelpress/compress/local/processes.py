@@ -19,8 +19,8 @@ from modelpress.api import tunables
 from modelpress.api.errors import Invalid
 from modelpress.api.request import Target
 from modelpress.api.resource import CompressedModel
-from modelpress.compress.evaluation import client
-from modelpress.compress.evaluation.client import Endpoint
+from modelpress.compress.evaluation import endpoint
+from modelpress.compress.evaluation.endpoint import Endpoint
 from modelpress.server import launch
 
 HOST = "127.0.0.1"
@@ -89,9 +89,9 @@ class ModelServer:
     def await_model(self) -> None:
         """Until the model is available. Raises DoesNotLoad, with the server's last words, as soon as it cannot be."""
         try:
-            client.wait_available(self.endpoint, timeout_seconds=LOAD_SECONDS, is_running=self._process.is_running)
-        except client.DoesNotLoad as error:
-            raise client.DoesNotLoad(f"{error}; its log ends: {_last_words(self._log)}") from error
+            endpoint.wait_available(self.endpoint, timeout_seconds=LOAD_SECONDS, is_running=self._process.is_running)
+        except endpoint.DoesNotLoad as error:
+            raise endpoint.DoesNotLoad(f"{error}; its log ends: {_last_words(self._log)}") from error
 
 
 @contextlib.contextmanager
