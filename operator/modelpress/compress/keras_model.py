@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
+from tensorflow.python.checkpoint import graph_view
 
 from modelpress.api.errors import Invalid
 from modelpress.compress import model
@@ -28,12 +29,25 @@ def export(path: Path, directory: Path) -> None:
         answers = loaded(_fed(loaded, [features[name] for name in inputs]), training=False)
         return dict(zip(outputs, tf.nest.flatten(answers), strict=True))
 
-    holder = tf.Module()
-    holder.model = loaded
     with model.quiet():
         function = tf.function(answer, input_signature=[inputs])
-        tf.saved_model.save(holder, str(directory), signatures={SIGNATURE: function})
+        tf.saved_model.save(_holder(loaded, function), str(directory), signatures={SIGNATURE: function})
         _settle(directory)
+
+
+def _holder(loaded: Any, function: Any) -> Any:
+    """What a model's function reads, without Keras' own objects.
+
+    A Keras variable saves itself as a copy, which a server would restore in place of the one that the function reads.
+    """
+    holder = tf.Module()
+    holder.weights = list(function.get_concrete_function().variables)
+    holder.resources = [
+        found
+        for found in graph_view.ObjectGraphView(loaded).breadth_first_traversal()[0]
+        if isinstance(found, tf.saved_model.experimental.TrackableResource)
+    ]
+    return holder
 
 
 def _load(path: Path) -> Any:

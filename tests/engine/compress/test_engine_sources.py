@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from modelpress.api.data import Data, DataSet
 from modelpress.api.errors import Invalid
@@ -38,6 +39,26 @@ def test_a_keras_model_is_exported_under_the_names_of_its_layers(models, tmp_pat
     expected = keras.saving.load_model(models["image"]).predict(image, verbose=0)
     found = model.OpenedModel(tmp_path, ("serving_default",)).call("serving_default", {"image": image})
     np.testing.assert_allclose(found["probs"], expected, atol=1e-6)
+
+
+def test_an_exported_keras_model_runs_in_a_session_as_in_a_server(models, tmp_path):
+    words = keras.Input((1,), dtype="string", name="word")
+    numbers = keras.layers.Embedding(4, 2)(keras.layers.StringLookup(vocabulary=["a", "b"])(words))
+    keras.Model(words, keras.layers.Dense(1, name="score")(numbers)).save(tmp_path / "words.keras")
+    for path, name, value in (
+        (models["image"], "image", np.ones((1, 8, 8, 1), "f4")),
+        (tmp_path / "words.keras", "word", np.array([[b"b"]])),
+    ):
+        written = tmp_path / name
+        written.mkdir()
+        source.write_float32(source.find(Source(uri=str(path))), written, progress=Silent())
+        expected = model.OpenedModel(written, ("serving_default",)).call("serving_default", {name: value})
+        with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+            found = tf.compat.v1.saved_model.load(session, ["serve"], str(written)).signature_def["serving_default"]
+            ((output, info),) = found.outputs.items()
+            np.testing.assert_allclose(
+                session.run(info.name, {found.inputs[name].name: value}), expected[output], atol=1e-6
+            )
 
 
 def test_a_keras_model_is_exported_to_equal_bytes_each_time(models, tmp_path):
