@@ -40,8 +40,9 @@ def _holder(loaded: Any, function: Any) -> Any:
 
     A Keras variable saves itself as a copy, which a server would restore in place of the one that the function reads.
     """
+    read = {id(variable) for variable in function.get_concrete_function().variables}
     holder = tf.Module()
-    holder.weights = list(function.get_concrete_function().variables)
+    holder.weights = [variable.value for variable in loaded.variables if id(variable.value) in read]
     holder.resources = [
         found
         for found in graph_view.ObjectGraphView(loaded).breadth_first_traversal()[0]
