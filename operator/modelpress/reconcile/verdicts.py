@@ -126,7 +126,7 @@ def _source(facts: Facts, progress: Progress) -> Part:
 def _compressed(facts: Facts, progress: Progress) -> Part:
     message = progress.compress
     if message is not None and message.outcome == "Done":
-        recipes = "; ".join(f"{one.index}: {one.recipe}" for one in message.candidates or ())
+        recipes = "; ".join(f"{one.index}: {one.recipe} ({one.form})" for one in message.candidates or ())
         count = len(message.candidates or ())
         told = f"{count} candidate{'' if count == 1 else 's'}: {recipes}." if count else "No candidate."
         return Draft("Compressed", "True", "Compressed", told)

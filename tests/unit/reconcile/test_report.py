@@ -98,7 +98,7 @@ def test_the_source_is_shown_as_it_was_found(model: Model) -> None:
     model.compressed("first", "second")
     status = model.look()
     assert model.condition("SourceResolved")[2] == "pvc://models/bert/7 (SavedModel, sha256:736f75726365)."
-    assert model.condition("Compressed")[2] == "2 candidates: 1: first; 2: second."
+    assert model.condition("Compressed")[2] == "2 candidates: 1: first (TFLite); 2: second (TFLite)."
     assert (status.source.uri, status.source.signatures) == ("pvc://models/bert/7", ("serving_default",))
 
 
