@@ -45,7 +45,7 @@ def reference(source: OpenedModel, rows: Mapping[str, Rows]) -> Reference:
 def refusal(directory: Path, form: Form, expected: Reference, names: tuple[str, ...]) -> tuple[Finding | None, bool]:
     """What speaks against the servable in `directory`, and whether it gave the same answers twice."""
     try:
-        call = _loaded(directory, form, names)
+        call = loaded(directory, form, names)
         first, second = ({name: call(name, fed) for name, fed in expected.inputs.items()} for _ in range(2))
     except Exception as error:  # an interpreter raises whatever its kernels raise
         text = " ".join(str(error).split())[:400]
@@ -58,7 +58,8 @@ def refusal(directory: Path, form: Form, expected: Reference, names: tuple[str, 
     return None, repeatable
 
 
-def _loaded(directory: Path, form: Form, names: tuple[str, ...]) -> Call:
+def loaded(directory: Path, form: Form, names: tuple[str, ...]) -> Call:
+    """A servable of either form, to be called by the names of its signatures."""
     if form == "TFLite":
         return tflite.Interpreter((directory / tflite.FILE_NAME).read_bytes()).call
     return OpenedModel(directory, names).call

@@ -27,6 +27,8 @@ _DROPPED_ATTRIBUTES = ("_output_shapes", "_class", "_gradient_op_type", "_has_ma
 _RANDOM = re.compile(r"^(Stateless)?(Random|TruncatedNormal|Multinomial|ParameterizedTruncatedNormal|StatefulRandom)")
 _STATELESS_RANDOM = re.compile(r"^Stateless(Random|TruncatedNormal|Multinomial|Parameterized|Random)")
 _ASSIGNS = re.compile(r"^(Resource(Scatter|Apply|SparseApply)|Assign|Scatter(Nd)?(Add|Sub|Update)$)|VariableOp$")
+_RESOURCES = (tf.resource.as_datatype_enum, tf.variant.as_datatype_enum)
+_TF1_VARIABLES = frozenset({"Variable", "VariableV2"})
 _READS = frozenset({"ReadVariableOp", "VarIsInitializedOp", "ResourceGather", "VarHandleOp"})
 
 
@@ -50,21 +52,34 @@ def freeze(opened: OpenedModel) -> FrozenGraph:
     with model.quiet():
         function = tf.function(joined.call).get_concrete_function(*joined.specifications)
         _require_pure(function.graph.as_graph_def())
-        try:
-            frozen = convert_to_constants.convert_variables_to_constants_v2(function, lower_control_flow=False)
-        except (ValueError, TypeError, NotImplementedError, tf.errors.OpError) as error:
-            raise NotFreezable(f"its weights cannot be made constants ({_first_line(error)})") from error
-    if len(frozen.inputs) != len(joined.specifications):
-        raise NotFreezable("it keeps lookup tables or other resources beside its weights")
-    names = _weight_names(opened, function)
+        definition = _with_constants(function)
+    inputs = function.inputs[: len(joined.specifications)]
     outputs = [_Canonical.output_name(key) for key in joined.outputs]
-    graph = _Canonical(frozen.graph.as_graph_def(), names).built(
-        {node: tensor.name.split(":") for node, tensor in zip(outputs, frozen.outputs, strict=True)}
+    graph = _Canonical(definition, _weight_names(opened, function)).built(
+        [tensor.op.name for tensor in inputs],
+        {node: tensor.name.split(":") for node, tensor in zip(outputs, function.outputs, strict=True)},
     )
+    resources = [node.name for node in graph.node if node.op == "Placeholder" and node.attr["dtype"].type in _RESOURCES]
+    if resources:
+        raise NotFreezable("it keeps lookup tables or other resources beside its weights")
     if graph.ByteSize() > PROTO_LIMIT_BYTES:
         raise NotFreezable("its weights exceed the 2 GB that one graph file can hold")
-    inputs = [tensor.name for tensor in frozen.inputs]
-    return FrozenGraph(graph, joined.definitions(opened, inputs, [f"{node}:0" for node in outputs], frozen))
+    return FrozenGraph(graph, joined.definitions(opened, inputs, [f"{node}:0" for node in outputs], function.outputs))
+
+
+def _with_constants(function: Any) -> Any:
+    """GraphDef of the function with its variables as constants.
+
+    TensorFlow's public function would then build a new function of it, which takes most of the time and unloads
+    functions that the opened model still needs.
+    """
+    try:
+        data = convert_to_constants._FunctionConverterDataInEager(
+            func=function, lower_control_flow=False, aggressive_inlining=False
+        )
+        return convert_to_constants._replace_variables_by_constants(data)[0]
+    except (ValueError, TypeError, NotImplementedError, tf.errors.OpError) as error:
+        raise NotFreezable(f"its weights cannot be made constants ({_first_line(error)})") from error
 
 
 def joined(opened: OpenedModel) -> Any:
@@ -120,17 +135,17 @@ class _Joined:
         }
         return [tf.identity(answers[name][key]) for name, key in self.outputs]
 
-    def definitions(self, opened: OpenedModel, inputs: list[str], outputs: list[str], frozen: Any) -> dict[str, Any]:
-        """SignatureDefs over tensors of the frozen graph, given in the order of inputs and outputs."""
+    def definitions(self, opened: OpenedModel, inputs: Any, outputs: list[str], answers: Any) -> dict[str, Any]:
+        """SignatureDefs over the frozen graph: its input tensors, the names of its outputs, and tensors like them."""
         found: dict[str, Any] = {}
         for name, signature in opened.signatures.items():
             definition = meta_graph_pb2.SignatureDef(method_name=signature.method)
             for (owner, key), position in self.feeds.items():
                 if owner == name:
-                    _describe(definition.inputs[key], inputs[position], frozen.inputs[position])
+                    _describe(definition.inputs[key], inputs[position].name, inputs[position])
             for position, (owner, key) in enumerate(self.outputs):
                 if owner == name:
-                    _describe(definition.outputs[key], outputs[position], frozen.outputs[position])
+                    _describe(definition.outputs[key], outputs[position], answers[position])
             found[name] = definition
         return found
 
@@ -153,6 +168,8 @@ def _unused(name: str, taken: set[str]) -> str:
 
 def _require_pure(graph: Any) -> None:
     changing = sorted(op for op in operations(graph) if _ASSIGNS.search(op) and op not in _READS)
+    if operations(graph) & _TF1_VARIABLES:
+        raise NotFreezable("it keeps reference variables of TensorFlow 1; export it again with TensorFlow 2")
     if changing:
         raise NotFreezable(f"it changes its own state while it answers ({', '.join(changing)})")
 
@@ -186,10 +203,10 @@ class _Canonical:
         """Node of a signature's output."""
         return "outputs/" + re.sub(r"[^A-Za-z0-9_./-]", "_", "/".join(key))
 
-    def built(self, outputs: dict[str, list[str]]) -> Any:
-        """The graph, with an Identity of each given name for each output (node, index)."""
+    def built(self, inputs: list[str], outputs: dict[str, list[str]]) -> Any:
+        """The graph with all inputs, and an Identity of each given name for each output (node, index)."""
         self._taken |= {name.lower() for name in outputs}
-        for name in [node.name for node in self._nodes.values() if node.op == "Placeholder"]:
+        for name in inputs:
             self._keep(name)
         for output, (node, index) in outputs.items():
             source = self._source(f"{node}:{index}")

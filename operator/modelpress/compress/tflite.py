@@ -31,6 +31,8 @@ SERVED_TYPES = frozenset({"float32", "int8", "uint8", "int16", "int32", "int64",
 Weights = Literal["Float32", "Float16", "DynamicInt8", "StaticInt8"]
 _FLEX = re.compile(r"Flex ops: ([^\n]+)")
 _CUSTOM = re.compile(r"Custom ops: ([^\n]+)")
+_STUCK = re.compile(r"'tf\.(\w+)' op (.+)")
+_AT = re.compile(r"^\S+:\d+:\d+: error: ")
 _CHANCE = re.compile(r"__inference_(\w+?)_\d+")
 
 
@@ -139,8 +141,12 @@ def _explained(error: Exception) -> NotConvertible:
     missing = [found.group(1).strip() for found in (_FLEX.search(text), _CUSTOM.search(text)) if found]
     if missing:
         return NotConvertible("UnsupportedOperation", f"TFLite has no operation for {', '.join(missing)}")
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return NotConvertible("ConversionFailed", (lines[0] if lines else type(error).__name__)[:500])
+    lines = [_AT.sub("", line.strip()) for line in text.splitlines() if line.strip()]
+    first = (lines[0] if lines else type(error).__name__)[:500]
+    stuck = _STUCK.search(first)
+    if stuck:
+        return NotConvertible("UnsupportedOperation", f"TFLite cannot hold {stuck.group(1)}: {stuck.group(2)}")
+    return NotConvertible("ConversionFailed", first)
 
 
 class _Joined:

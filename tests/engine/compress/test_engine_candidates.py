@@ -21,7 +21,7 @@ def callers(done):
     servables |= {(one.servable.form, one.recipe): one.servable for one in done.manifest.candidates}
     names = done.manifest.source.signatures
     return {
-        key: check._loaded(done.directory / servable.path, servable.form, names) for key, servable in servables.items()
+        key: check.loaded(done.directory / servable.path, servable.form, names) for key, servable in servables.items()
     }
 
 
