@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, TextIO
 
 import typer
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from modelpress.compress.report.document import Report
 
 Output = Literal["text", "json"]
+LOG_WIDTH = 110
 
 
 def register(app: typer.Typer) -> None:
@@ -48,8 +49,6 @@ def run(
 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
-    from rich.console import Console
-
     from modelpress.compress.local import quiet, session, termination
     from modelpress.telemetry import progress
 
@@ -57,7 +56,7 @@ def run(
     status = 0
     try:
         with termination.raised(), quiet.standard_error(is_kept=verbose) as error_stream:
-            console = Console(file=error_stream if output == "json" else None)
+            console = _console(error_stream if output == "json" else sys.stdout)
             with session.session(options, progress.on(console)) as report:
                 status = report.exit_code
                 _tell(report, console, output)
@@ -66,6 +65,15 @@ def run(
     except termination.Terminated as signalled:
         status = signalled.status
     sys.exit(status)
+
+
+def _console(stream: TextIO) -> Console:
+    """As wide as the terminal; wide enough for the tables where a log is kept."""
+    import os
+
+    from rich.console import Console
+
+    return Console(file=stream, width=None if stream.isatty() or "COLUMNS" in os.environ else LOG_WIDTH)
 
 
 def _tell(report: Report, console: Console, output: Output) -> None:

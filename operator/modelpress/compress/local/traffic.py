@@ -137,7 +137,7 @@ def ask(sidecar: Sidecar, model: str, body: dict[str, Any]) -> Answered:
     finally:
         connection.close()
     count = len(body["instances"]) if "instances" in body else None
-    what = f"{count} instances" if count else "the first row"
+    what = "the first row" if count is None else f"{count} instance{'' if count == 1 else 's'}"
     status = "" if answer.status == 200 else f"{answer.status} "
     return Answered(request=f"POST {path} ({what})", answer=_short(status + _readable(said)))
 
