@@ -68,21 +68,22 @@ def loaded(directory: Path, form: Form, names: tuple[str, ...]) -> Call:
 def _difference(signature: str, expected: Mapping[str, Array], found: Mapping[str, Array]) -> Finding | None:
     if set(expected) != set(found):
         return Finding("OutputsDiffer", f"signature {signature} gives {sorted(found)}, the source {sorted(expected)}")
-    for name, wanted in expected.items():
+    broken = []
+    for name, wanted in sorted(expected.items()):
         given = found[name]
-        if wanted.shape != given.shape or (wanted.dtype != given.dtype):
+        if wanted.shape != given.shape or wanted.dtype != given.dtype:
             return Finding(
                 "OutputsDiffer",
                 f"output {name} of signature {signature} is {given.dtype} {list(given.shape)}, "
                 f"the source's {wanted.dtype} {list(wanted.shape)}",
             )
         if given.dtype.kind == "f" and np.isfinite(wanted).all() and not np.isfinite(given).all():
-            bad = int(given.size - np.isfinite(given).sum())
-            return Finding(
-                "NotFinite",
-                f"output {name} of signature {signature} has {bad} NaN or infinite values of {given.size}; "
-                "the source has none",
-            )
+            broken.append(f"{name} has {int(given.size - np.isfinite(given).sum())} of {given.size}")
+    if broken:
+        return Finding(
+            "NotFinite",
+            f"NaN or infinite values in outputs of signature {signature}: {', '.join(broken)}; the source has none",
+        )
     return None
 
 

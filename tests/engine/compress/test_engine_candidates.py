@@ -137,7 +137,7 @@ def test_a_candidate_with_nan_or_infinite_outputs_is_refused_and_named(models, c
     refused = {(one.form, one.recipe): one for one in done.manifest.refused}
     half = refused["SavedModel", "quantize Float16"]
     assert half.reason == "NotFinite"
-    assert "output y of signature serving_default has" in half.message
+    assert "in outputs of signature serving_default: y has" in half.message
     assert half.message in (done.message.message or "")
 
 
