@@ -14,28 +14,25 @@ import sys
 from pathlib import Path
 
 import pytest
-from testbed import controlplane
+import yaml
+from testbed import controlplane, story
 from testbed.controlplane import dies_with, free_port
 from testbed.kubelet import Kubelet, until
+from testbed.story import World
 
-from modelpress.api.artifact import Form
-from modelpress.api.measurement import Compared, LatencyMeasured, Measurements, MetricMeasured
-from modelpress.api.message import CandidateReported, Message
-from modelpress.kube import client
+from modelpress.kube import client, kinds
 
 pytestmark = pytest.mark.xdist_group("install")  # one more control plane, not one in each process
 
 ROOT = Path(__file__).parents[2]
 SYSTEM = "modelpress-system"
-DIGEST = "sha256:" + "ab" * 32
-STORY_SECONDS = 60
-
-MODEL = {
-    "apiVersion": "modelpress.dev/v1alpha1",
-    "kind": "CompressedModel",
-    "metadata": {"name": "story", "namespace": "default"},
-    "spec": {"source": {"uri": "pvc://models/story/"}, "artifacts": {"uri": "pvc://models/artifacts"}},
+SPEC = {
+    "source": {"uri": "pvc://models/sentiment/"},
+    "data": {"evaluation": {"uri": "pvc://data/val.npz"}},
+    "recipe": {"steps": [{"quantize": {"scheme": "DynamicInt8"}}]},
+    "gate": {"metrics": [{"type": "Accuracy", "maxDrop": 0.01}]},
 }
+GONE_SECONDS = 60
 
 
 @pytest.fixture(scope="module")
@@ -49,10 +46,15 @@ def plane(programs, tmp_path_factory):
 def run(plane, programs):
     """Runs kubectl or helm as admin and returns what it prints."""
 
-    def run(program, *arguments):
+    def run(program, *arguments, stdin=None):
         environment = os.environ | {"KUBECONFIG": str(plane.kubeconfig()), "HOME": str(plane.folder)}
         done = subprocess.run(
-            [str(programs[program]), *arguments], env=environment, capture_output=True, text=True, check=False
+            [str(programs[program]), *arguments],
+            env=environment,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         assert done.returncode == 0, done.stderr
         return done.stdout
@@ -71,8 +73,10 @@ def by_helm(run):
 def by_kustomize(run):
     run("kubectl", "apply", "--server-side", "-k", str(ROOT / "deploy/base"))
     yield
-    run("kubectl", "delete", "deployment,service,serviceaccount", "--all", f"--namespace={SYSTEM}", "--wait=false")
-    run("kubectl", "delete", "clusterrole,clusterrolebinding", "modelpress", "--wait=false")
+    everything = run("kubectl", "kustomize", str(ROOT / "deploy/base"))
+    kept = ("CustomResourceDefinition", "Namespace")
+    ours = [one for one in yaml.safe_load_all(everything) if one["kind"] not in kept]
+    run("kubectl", "delete", "-f", "-", stdin=yaml.safe_dump_all(ours))
 
 
 @contextlib.asynccontextmanager
@@ -114,80 +118,21 @@ async def installed_operator(cluster, plane, tmp_path):
             await process.wait()
 
 
-def compressed():
-    form: Form = "TFLite"
-    return Message(
-        outcome="Done",
-        artifact="cd" * 32,
-        manifest=DIGEST,
-        version=1790000000,
-        source_uri="pvc://models/story/",
-        source_digest=DIGEST,
-        source_format="SavedModel",
-        source_size_bytes=1000,
-        source_servable_digest=DIGEST,
-        signatures=("serving_default",),
-        deterministic=True,
-        compressor="0.1.0",
-        candidates=(
-            CandidateReported(index=1, recipe="quantize DynamicInt8", form=form, digest=DIGEST, size_bytes=250),
-        ),
-    )
-
-
-def evaluated():
-    return Message(
-        outcome="Done",
-        evaluation="ef" * 32,
-        artifact="cd" * 32,
-        candidate=1,
-        candidate_digest=DIGEST,
-        evidence="Synthetic",
-        samples=256,
-        server="tensorflow_model_server 2.20.0",
-        measured=Measurements(
-            metrics=(MetricMeasured(type="Fidelity", source=1, value=0.999, drop=0.001, standard_error=0),),
-            size_bytes=Compared(source=1000, value=250, ratio=0.25),
-            latency_milliseconds=LatencyMeasured(
-                percentile=95, batch_size=1, gross=Compared(source=4, value=1, ratio=0.25)
-            ),
-            memory_bytes=Compared(source=100, value=60, ratio=0.6),
-        ),
-    )
-
-
-async def job(cluster, kind):
-    jobs = await cluster.list("Job", "default")
-    return next((one["metadata"]["name"] for one in jobs if f"-{kind}-" in one["metadata"]["name"]), None)
-
-
-async def story(cluster):
+async def main_story(cluster):
     """From `kubectl apply` to Ready and back to nothing."""
-    kubelet = Kubelet(cluster, "default")
-    await cluster.create(MODEL)
-    name = await until(lambda: job(cluster, "compress"), "the compress Job exists", STORY_SECONDS)
-    await kubelet.finish(name, message=compressed().json_line())
-    name = await until(lambda: job(cluster, "evaluate"), "the evaluate Job exists", STORY_SECONDS)
-    await kubelet.finish(name, message=evaluated().json_line())
-    await until(lambda: cluster.get("Deployment", "default", "story"), "the Deployment exists", STORY_SECONDS)
-    await kubelet.make_ready("story")
-
-    async def is_ready():
-        live = await cluster.get("CompressedModel", "default", "story")
-        conditions = {one["type"]: one["status"] for one in (live.get("status") or {}).get("conditions") or []}
-        return live if conditions.get("Ready") == "True" else None
-
-    live = await until(is_ready, "the model is Ready", STORY_SECONDS)
-    await cluster.delete(live)
+    world = World(cluster, "default", Kubelet(cluster, "default"))
+    await world.apply(SPEC)
+    await world.serve({"compress": story.compressed(), "evaluate-1": story.evaluated()})
+    owner = (await world.model())["metadata"]["uid"]
+    await cluster.delete(await world.model())
 
     async def is_gone():
-        kinds = ("CompressedModel", "Deployment", "Service", "Job", "ConfigMap", "NetworkPolicy")
-        left = [one for kind in kinds for one in await cluster.list(kind, "default")]
-        return all(one["metadata"]["name"] == "kube-root-ca.crt" for one in left if one["kind"] != "Service") and all(
-            one["metadata"]["name"] == "kubernetes" for one in left if one["kind"] == "Service"
+        left = [one for kind in kinds.CHILDREN for one in await cluster.list(kind.kind, "default")]
+        return not any(
+            reference["uid"] == owner for one in left for reference in one["metadata"].get("ownerReferences") or ()
         )
 
-    await until(is_gone, "nothing is left", STORY_SECONDS)
+    await until(is_gone, "nothing of the model is left", GONE_SECONDS)
 
 
 @pytest.mark.parametrize("install", ["by_helm", "by_kustomize"])
@@ -198,7 +143,7 @@ async def test_an_installed_release_finishes_the_main_story_with_the_rights_it_i
     run("kubectl", "wait", "--for=condition=Established", "crd/compressedmodels.modelpress.dev", "--timeout=30s")
     async with client.connect(str(plane.kubeconfig()), manager="test") as cluster:
         async with installed_operator(cluster, plane, tmp_path) as log:
-            await story(cluster)
+            await main_story(cluster)
         assert "orbidden" not in log.read_text()
 
 
