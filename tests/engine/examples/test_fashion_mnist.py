@@ -11,6 +11,7 @@ from example_jobs import JobsRun
 from example_runs import Example, Running, again
 
 from modelpress.api import document, request, resource
+from modelpress.compress import model
 from modelpress.status import gate
 
 pytestmark = pytest.mark.xdist_group("examples")
@@ -43,8 +44,8 @@ def test_the_source_is_as_accurate_through_the_server_as_in_keras(
     import keras
 
     rows = fashion_mnist.rows("evaluation")
-    model = keras.saving.load_model(fashion_mnist.folder / "data" / "model.keras")
-    scores = model.predict(rows["image"].astype(np.float32), batch_size=500, verbose=0)
+    source = keras.saving.load_model(fashion_mnist.folder / "data" / "model.keras")
+    scores = source.predict(rows["image"].astype(np.float32), batch_size=500, verbose=0)
     (accuracy,) = fashion_mnist_run.winner.measurements.metrics
     assert accuracy.source == pytest.approx((scores.argmax(axis=1) == rows["label"]).mean(), abs=3e-4)
 
@@ -59,7 +60,8 @@ def test_less_than_a_third_of_the_bytes_is_served(fashion_mnist_run: Running) ->
 
 def test_weights_are_integers_and_clients_see_floats(fashion_mnist_run: Running) -> None:
     (lite,) = Path(fashion_mnist_run.report.directory).glob(f"candidates/{fashion_mnist_run.winner.index}/*/*.tflite")
-    interpreter = tf.lite.Interpreter(model_path=str(lite))
+    with model.quiet():
+        interpreter = tf.lite.Interpreter(model_path=str(lite))
     outside = [*interpreter.get_input_details(), *interpreter.get_output_details()]
     assert {detail["dtype"] for detail in outside} == {np.float32}
     large = [detail for detail in interpreter.get_tensor_details() if np.prod(detail["shape"]) > 10_000]
