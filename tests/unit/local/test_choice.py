@@ -12,8 +12,8 @@ from modelpress.compress.local import choice
 from modelpress.compress.report.document import CandidateReport, Judgement
 
 
-def a_candidate(index, milliseconds, *, passed=True):
-    compared = Compared(source=10, value=milliseconds, ratio=milliseconds / 10)
+def a_candidate(index, milliseconds, *, passed=True, source=10):
+    compared = Compared(source=source, value=milliseconds, ratio=milliseconds / source)
     return CandidateReport(
         index=index,
         recipe="quantize DynamicInt8",
@@ -42,6 +42,11 @@ def test_the_fastest_that_passed_is_served_where_the_form_is_open():
     decided = choose(a_candidate(1, 9), a_candidate(2, 3), a_candidate(3, 1, passed=False))
     assert (decided.serves, decided.candidate) == ("Candidate", 2)
     assert decided.message.startswith("Candidate 2 is served, the fastest that passed: quantize DynamicInt8 as TFLite")
+
+
+def test_other_load_on_the_machine_does_not_decide():
+    decided = choose(a_candidate(1, 14, source=10), a_candidate(2, 18, source=20))
+    assert decided.candidate == 2
 
 
 @pytest.mark.parametrize(("form", "device"), [("TFLite", "CPU"), ("SavedModel", "CPU"), ("Auto", "GPU")])

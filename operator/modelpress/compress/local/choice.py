@@ -30,11 +30,14 @@ def choose(
 
 
 def _latency(candidate: CandidateReport) -> float:
-    """Median milliseconds, which tell close candidates apart better than a tail does."""
+    """Median latency / source's: the two were measured in turn, candidates at different times, maybe under other load.
+
+    A median tells close candidates apart better than a tail does.
+    """
     timed = candidate.measurements.latency_milliseconds
     if timed is None:
         return float("inf")
-    return (timed.p50 or timed.gross).value
+    return (timed.p50 or timed.gross).ratio
 
 
 def _gained(winner: CandidateReport) -> str:
