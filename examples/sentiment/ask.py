@@ -16,15 +16,13 @@ HERE = Path(__file__).resolve().parent
 sys.path.append(str(HERE.parent))
 
 import fetching  # noqa: E402
+import prepare  # noqa: E402
+import tokens  # noqa: E402
 
 
 def ask(texts: list[str], url: str = "http://127.0.0.1:8501/v1/models/sentiment:predict") -> None:
     """Print for every text how likely it is that its author liked the film."""
-    fetching.quiet_tensorflow()
-    import encoder
-    import prepare
-
-    body = prepare.request(encoder.tokenizer(fetching.fetch(prepare.MODEL)), tuple(texts))
+    body = prepare.request(tokens.tokenizer(fetching.fetch(prepare.MODEL)), tuple(texts))
     asked = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
     with urllib.request.urlopen(asked, timeout=60) as answer:
         predictions = json.load(answer)["predictions"]

@@ -7,6 +7,7 @@ import fetching
 import keras
 import numpy as np
 import tensorflow as tf
+import tokens
 
 BATCH = 64
 EPOCHS, WEIGHT_DECAY = 300, 0.002
@@ -37,7 +38,7 @@ def embedded(network: encoder.Encoder, rows: dict[str, np.ndarray]) -> np.ndarra
         for start in range(0, len(order), BATCH):
             batch = order[start : start + BATCH]
             longest = lengths[batch].max()
-            embeddings[batch] = embed(*(rows[name][batch, :longest] for name in encoder.INPUTS)).numpy()
+            embeddings[batch] = embed(*(rows[name][batch, :longest] for name in tokens.INPUTS)).numpy()
             step.advance(len(batch))
     return embeddings
 

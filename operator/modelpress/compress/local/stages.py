@@ -138,8 +138,8 @@ class Stages:
             signature = evaluate.signature_of(server, called)
             rows = examples.chosen(self._request, self._manifest, signature, self._rows).rows
             answered = tuple(
-                traffic.ask(sidecar, self._model, body)
-                for body in traffic.bodies(self._request_directories(), rows, signature)
+                traffic.ask(sidecar, self._model, request)
+                for request in traffic.shown(self._request_directories(), rows, signature)
             )
             measured = traffic.measure(
                 client,

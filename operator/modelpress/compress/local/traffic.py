@@ -9,7 +9,7 @@ import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -100,8 +100,18 @@ def hits(sidecar: Sidecar) -> int:
     return sum(int(counts.get("hits", 0)) for counts in sidecar.state().get("requests", {}).values())
 
 
-def bodies(directories: Sequence[Path], rows: Rows, signature: Signature) -> list[dict[str, Any]]:
-    """REST bodies to show: those of the first requests.json (a body, or a list of them), else the first row."""
+class Shown(NamedTuple):
+    """A REST body to send, and what it means to people, where somebody said."""
+
+    body: dict[str, Any]
+    about: str | None = None
+
+
+def shown(directories: Sequence[Path], rows: Rows, signature: Signature) -> list[Shown]:
+    """Requests to show: those of the first requests.json, else the first row.
+
+    The file holds one entry or a list: bodies of the predict API, or `{"about": "what people see", "body": {...}}`.
+    """
     for directory in directories:
         path = directory / REQUESTS_FILE
         if path.is_file():
@@ -109,24 +119,32 @@ def bodies(directories: Sequence[Path], rows: Rows, signature: Signature) -> lis
     size = comparison.fixed_batch(signature) or 1
     part = comparison.part(rows.inputs, 0, size, padded=True)
     inputs = {name: _json(array) for name, array in part.items()}
-    return [{"signature_name": signature.name, "inputs": inputs}]
+    return [Shown({"signature_name": signature.name, "inputs": inputs})]
 
 
-def _read(path: Path) -> list[dict[str, Any]]:
+def _read(path: Path) -> list[Shown]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise Invalid("RequestsUnreadable", f"{path} is not JSON: {error}") from error
     listed = found if isinstance(found, list) else [found]
-    if not listed or not all(isinstance(body, dict) and {"instances", "inputs"} & body.keys() for body in listed):
+    entries = [entry if isinstance(entry, dict) else {} for entry in listed]
+    requests = [Shown(entry["body"], entry.get("about")) if "body" in entry else Shown(entry) for entry in entries]
+    if not requests or not all(_is_request(request) for request in requests):
         raise Invalid(
             "RequestsUnreadable", f"{path} must hold a body of TensorFlow Serving's predict API, or a list of them"
         )
-    return listed
+    return requests
 
 
-def ask(sidecar: Sidecar, model: str, body: dict[str, Any]) -> Answered:
+def _is_request(request: Shown) -> bool:
+    has_inputs = isinstance(request.body, dict) and bool({"instances", "inputs"} & request.body.keys())
+    return has_inputs and isinstance(request.about, str | None)
+
+
+def ask(sidecar: Sidecar, model: str, request: Shown) -> Answered:
     """Send a body over REST; the answer, or the error in its words."""
+    body = request.body
     host, _, port = sidecar.rest.rpartition(":")
     path = f"/v1/models/{model}:predict"
     connection = http.client.HTTPConnection(host, int(port), timeout=120)
@@ -139,7 +157,7 @@ def ask(sidecar: Sidecar, model: str, body: dict[str, Any]) -> Answered:
     count = len(body["instances"]) if "instances" in body else None
     what = "the first row" if count is None else f"{count} instance{'' if count == 1 else 's'}"
     status = "" if answer.status == 200 else f"{answer.status} "
-    return Answered(request=f"POST {path} ({what})", answer=_short(status + _readable(said)))
+    return Answered(request=_short(request.about or f"POST {path} ({what})"), answer=_short(status + _readable(said)))
 
 
 def _json(array: Array) -> Any:
