@@ -16,10 +16,8 @@ from modelpress.kube.kinds import (
     SERVICE_ACCOUNT,
     Manifest,
 )
-from modelpress.manifests import children, jobs, names, scaling
-from modelpress.manifests.measured import MeasuredWith
-from modelpress.manifests.served import SOURCE, Served
-from modelpress.manifests.served import candidate as candidate_servable
+from modelpress.manifests import children, names, scaling
+from modelpress.reconcile import wanted
 from modelpress.reconcile.facts import Facts
 from modelpress.reconcile.jobs import JobSeen
 from modelpress.reconcile.progress import Progress
@@ -53,14 +51,14 @@ class Plan:
 def of(facts: Facts, progress: Progress) -> Plan:
     """Foundations first, then the stage's Job, then what serves."""
     foundations = children.foundations(facts.model, facts.installation)
-    wanted_job = _job(facts, progress)
-    new = [wanted_job] if wanted_job and progress.job is None else []
+    job = _job(facts, progress)
+    new = [job] if job and progress.job is None else []
     replicas, hand_over = _replicas(facts)
     servers = children.servers(facts.model, progress.served, replicas=replicas) if progress.served else []
     return Plan(
         children=(*foundations, *new, *servers),
         prunable=PRUNABLE if servers else (),
-        obsolete=tuple(job.live for job in _obsolete(facts, progress, wanted_job)),
+        obsolete=tuple(one.live for one in _obsolete(facts, progress, job)),
         hand_over=hand_over if servers else None,
         recheck=SOON_SECONDS if progress.job and _is_passing(progress.job) else RECHECK_SECONDS,
     )
@@ -69,41 +67,19 @@ def of(facts: Facts, progress: Progress) -> Plan:
 def _job(facts: Facts, progress: Progress) -> Manifest | None:
     """The Job of this stage, as it would be made now."""
     if progress.stage == "Compressing":
-        return jobs.compress(facts.model, facts.request, facts.key, facts.installation)
+        return wanted.compression(facts)
     if progress.stage != "Evaluating" or not (progress.compress and progress.evaluating and progress.evaluation_key):
         return None
-    request, candidate = facts.request, progress.evaluating
-    measured = Served(
-        store=request.store.rstrip("/"),
-        artifact=progress.compress.artifact or "",
-        servable=candidate_servable(candidate.index),
-        digest=candidate.digest,
-        form=candidate.form,
-        image=facts.image,
-        sidecar_image=facts.installation.sidecar_image,
-        measured=MeasuredWith.wanted(facts.model),
-    )
-    source = measured._replace(
-        servable=SOURCE, digest=progress.compress.source_servable_digest or "", form="SavedModel"
-    )
-    return jobs.evaluate(
-        facts.model,
-        request,
-        progress.evaluation_key,
-        facts.installation,
-        source=source,
-        candidate=measured,
-        index=candidate.index,
-    )
+    return wanted.evaluation(facts, progress.compress, progress.evaluating, progress.evaluation_key)
 
 
-def _obsolete(facts: Facts, progress: Progress, wanted: Manifest | None) -> list[JobSeen]:
-    """Jobs under way for what is no longer wanted; one that changed before it began; one whose message is lost."""
+def _obsolete(facts: Facts, progress: Progress, new: Manifest | None) -> list[JobSeen]:
+    """Jobs under way for what is no longer wanted, and this stage's Job where another is wanted in its place."""
     if progress.stage in ("Refused", "Suspended"):
         return []
     found = [job for job in facts.jobs.values() if job.state == "UnderWay" and job is not progress.job]
     job = progress.job
-    if job and wanted and (_is_lost(job, facts.now) or _was_changed_before_it_began(job, wanted)):
+    if job and new and (_is_lost(job, facts.now) or _was_made_for_something_else(job, new)):
         found.append(job)
     return found
 
@@ -113,9 +89,10 @@ def _is_lost(job: JobSeen, now: dt.datetime) -> bool:
     return job.state == "Complete" and job.message is None and (job.ended is None or now - job.ended > LOST_AFTER)
 
 
-def _was_changed_before_it_began(job: JobSeen, wanted: Manifest) -> bool:
-    made_for = (job.live["metadata"].get("annotations") or {}).get(drift.HASH_ANNOTATION)
-    return job.state == "UnderWay" and not job.has_started and made_for != drift.intent(wanted)
+def _was_made_for_something_else(job: JobSeen, new: Manifest) -> bool:
+    """Work that has begun is not thrown away, and what succeeded is not done again."""
+    has_not_begun = job.state == "UnderWay" and not job.has_started
+    return wanted.may_end_otherwise(job, new) or (has_not_begun and not wanted.was_made_for(job, new))
 
 
 def _is_passing(job: JobSeen) -> bool:

@@ -17,6 +17,7 @@ from modelpress.manifests import names
 from modelpress.manifests.measured import MeasuredWith
 from modelpress.manifests.served import SOURCE, Served
 from modelpress.manifests.served import candidate as candidate_servable
+from modelpress.reconcile import wanted
 from modelpress.reconcile.facts import Facts
 from modelpress.reconcile.jobs import JobSeen
 from modelpress.status import conditions, gate, revision
@@ -49,7 +50,7 @@ class Progress:
     """The candidate whose evaluation is under way."""
     evaluation_key: str | None = None
     job: JobSeen | None = None
-    """The Job that this stage waits for or failed with; None: it has yet to be made."""
+    """The Job that this stage waits for, failed with, or takes the place of; None: it has yet to be made."""
 
     @property
     def is_final(self) -> bool:
@@ -110,13 +111,13 @@ def _still_passes(facts: Facts, known: Revision) -> bool:
     """The verdict stands for this generation; for another one the limits may have changed, so it is judged again."""
     passed = facts.condition("GatePassed")
     is_of_this_generation = passed is not None and passed.observed_generation == facts.generation
-    wanted = facts.model.spec.gate
+    limits = facts.model.spec.gate
     if revision.is_source(known):
-        return is_of_this_generation and wanted.on_failure == "ServeSource"
+        return is_of_this_generation and limits.on_failure == "ServeSource"
     if is_of_this_generation and passed is not None and passed.status == "True":
         return True
-    measured = revision.measurements(known, percentile=wanted.latency.percentile)
-    return gate.judge(measured, wanted, samples=known.samples or 0).passed
+    measured = revision.measurements(known, percentile=limits.latency.percentile)
+    return gate.judge(measured, limits, samples=known.samples or 0).passed
 
 
 def has_been_given_up(facts: Facts, known: Revision) -> bool:
@@ -169,10 +170,12 @@ def _passed_message(facts: Facts, known: Revision) -> str:
 
 def _compression(facts: Facts) -> Progress:
     job = facts.jobs.get(facts.compress_job)
-    number = facts.attempt()
-    if (waiting := _waiting(job, "Compressing", f"Revision {number} is being compressed")) is not None:
+    doing = f"Revision {facts.attempt()} is being compressed"
+    if (waiting := _waiting(job, "Compressing", doing)) is not None:
         return waiting
     assert job is not None  # noqa: S101 (for the type checker: a Job that is not there is waited for)
+    if not facts.model.spec.suspend and wanted.may_end_otherwise(job, wanted.compression(facts)):
+        return Progress("Compressing", "Compressing", doing, job=job)
     if (failure := _failure(job, "CompressionFailed")) is not None:
         return replace(failure, revision=_attempt(facts))
     assert job.message is not None  # noqa: S101 (likewise)
@@ -216,6 +219,11 @@ def _evaluations(facts: Facts, compress: Message) -> Progress:
                 return Progress("Suspended", "Suspended", SUSPENDED)
             return replace(waiting, revision=_attempt(facts), **known)  # type: ignore[arg-type]
         assert job is not None  # noqa: S101 (for the type checker: see _waiting)
+        if not facts.model.spec.suspend and wanted.may_end_otherwise(
+            job, wanted.evaluation(facts, compress, candidate, key)
+        ):
+            waiting = Progress("Evaluating", "Evaluating", doing, job=job)
+            return replace(waiting, revision=_attempt(facts), **known)  # type: ignore[arg-type]
         if (failure := _failure(job, "EvaluationFailed")) is not None:
             return replace(failure, revision=_attempt(facts), **known)  # type: ignore[arg-type]
         assert job.message is not None  # noqa: S101 (likewise)

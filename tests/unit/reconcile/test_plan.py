@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from modelpress.api.message import Message
 from modelpress.kube.kinds import Manifest
 
 Model = Any
@@ -46,6 +47,80 @@ def test_a_changed_jobs_block_makes_a_job_anew_only_if_no_pod_has_started(model:
     assert [job["metadata"]["name"] for job in model.plan.obsolete] == [name]
     model.jobs = {name: model.jobs[name]._replace(has_started=True)}
     assert model.plan.obsolete == ()
+
+
+MORE_MEMORY = {"resources": {"limits": {"memory": "32Gi"}}}
+
+
+def failed(component: str, model: Model, message: Message | None = None) -> str:
+    """The Job of this stage fails, and the model says so."""
+    if component == "evaluate":
+        model.compressed("first")
+    name: str = model.has_job(component, "Failed", message, trouble="OOMKilled")
+    model.look()
+    return name
+
+
+@pytest.mark.parametrize("message", [None, Message(outcome="Invalid", reason="NotFound", message="nothing there")])
+@pytest.mark.parametrize(
+    ("component", "change"),
+    [
+        ("compress", {"jobs": MORE_MEMORY}),
+        ("compress", {"jobs": {"timeout": "9h"}}),
+        ("compress", {"commonPod": {"env": [{"name": "HTTPS_PROXY", "value": "http://proxy:3128"}]}}),
+        ("evaluate", {"jobs": MORE_MEMORY}),
+        ("evaluate", {"serving": {"pod": {"nodeSelector": {"pool": "large"}}}}),
+    ],
+)
+def test_a_job_that_failed_is_made_again_when_it_is_asked_for_in_another_form(
+    component: str, change: dict[str, Any], message: Message | None, model: Model
+) -> None:
+    name = failed(component, model, message)
+    assert model.plan.obsolete == ()
+    model.change(**change)
+    assert [job["metadata"]["name"] for job in model.plan.obsolete] == [name]
+    assert model.wanted("Job") is None
+    model.look()
+    assert model.condition("Stalled") is None
+    del model.jobs[name]
+    assert model.job(component) == name
+    model.has_job(component)
+    assert model.plan.obsolete == ()
+
+
+@pytest.mark.parametrize("component", ["compress", "evaluate"])
+def test_an_edit_that_is_none_of_its_business_does_not_make_a_failed_job_again(component: str, model: Model) -> None:
+    failed(component, model)
+    model.change(rollout={"progressDeadline": "20m"}, revisionHistoryLimit=3)
+    assert model.plan.obsolete == ()
+    assert model.progress.stage == "Failed"
+
+
+def test_a_failed_evaluation_of_the_same_bytes_is_made_again_when_it_is_asked_for(model: Model) -> None:
+    name = failed("evaluate", model)
+    model.annotations = {"modelpress.dev/reconcile-requested-at": "2026-11-22T10:00:00Z"}
+    model.compressed("first")
+    assert [job["metadata"]["name"] for job in model.plan.obsolete] == [name]
+    del model.jobs[name]
+    assert model.job("evaluate") == name
+
+
+def test_a_job_that_succeeded_is_never_made_again(model: Model) -> None:
+    model.compressed("first")
+    model.evaluated(0.5)
+    model.change(jobs=MORE_MEMORY, serving={"pod": {"nodeSelector": {"pool": "large"}}})
+    assert (model.plan.obsolete, model.progress.reason) == ((), "GateFailed")
+    model.annotations = {"modelpress.dev/reconcile-requested-at": "2026-11-22T10:00:00Z"}
+    model.compressed("first")
+    assert (model.plan.obsolete, model.progress.reason) == ((), "GateFailed")
+
+
+def test_suspend_makes_no_failed_job_again(model: Model) -> None:
+    failed("compress", model)
+    model.change(jobs=MORE_MEMORY, suspend=True)
+    assert model.plan.obsolete == ()
+    model.change(suspend=False)
+    assert len(model.plan.obsolete) == 1
 
 
 def test_a_job_that_is_going_is_waited_for(model: Model) -> None:
