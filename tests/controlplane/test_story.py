@@ -232,6 +232,32 @@ async def test_a_new_revision_takes_over_when_its_pods_are_ready(world: World, m
     assert [(past["revision"], past["outcome"]) for past in status["revisions"]] == [(1, "Superseded")]
 
 
+async def test_a_revision_that_was_late_gets_another_chance_with_another_deadline(
+    world: World, messages: dict[str, bytes]
+) -> None:
+    await world.apply(SPEC)
+    await world.serve(messages)
+    before = await world.get("Deployment")
+    known = {job["metadata"]["uid"] for kind in ("compress", "evaluate") for job in await world.jobs(kind)}
+    other = {**SPEC, "source": {"uri": "pvc://models/other/"}}
+    await world.apply({**other, "rollout": {"progressDeadline": "3s"}})
+    await world.finish("compress", story.compressed("quantize StaticInt8"), known=known)
+    await world.finish("evaluate", story.evaluated(), known=known)
+    ready = await world.until("Ready", "False", "RolloutFailed")
+    assert ready["message"].startswith("Revision 2 was not rolled out: Not ready within 3s")
+    assert ready["message"].endswith("Revision 1 serves.")
+    put_back = await world.get("Deployment")
+    assert before and put_back
+    fetch = [one["spec"]["template"]["spec"]["initContainers"][0]["command"] for one in (before, put_back)]
+    assert fetch[0] == fetch[1]
+    await world.apply({**other, "rollout": {"progressDeadline": "10m"}})
+    await world.until("Ready", "False", "RollingOut")
+    await world.ready()
+    status = await world.status()
+    assert (status["current"]["revision"], status["current"]["recipe"]) == (2, "quantize StaticInt8")
+    assert [(past["revision"], past["outcome"]) for past in status["revisions"]] == [(1, "Superseded")]
+
+
 async def test_going_back_to_inputs_that_serve_needs_no_job(world: World, messages: dict[str, bytes]) -> None:
     await world.apply(SPEC)
     await world.serve(messages)
@@ -274,6 +300,42 @@ async def test_a_crashing_job_ends_with_its_last_words(world: World) -> None:
     await world.kubelet.finish(job["metadata"]["name"], message="MemoryError", exit_code=137, reason="OOMKilled")
     stalled = await world.until("Stalled", "True", "CompressionFailed")
     assert "OOMKilled (exit code 137), last words: MemoryError" in stalled["message"]
+
+
+@pytest.mark.parametrize("component", ["compress", "evaluate"])
+async def test_a_failed_job_is_made_again_with_more_memory(
+    component: str, world: World, messages: dict[str, bytes]
+) -> None:
+    spec = {**SPEC, "jobs": {"retries": 0}}
+    await world.apply(spec)
+    if component == "evaluate":
+        await world.finish("compress", messages["compress"])
+    job = await world.job(component)
+    await world.kubelet.finish(job["metadata"]["name"], message="MemoryError", exit_code=137, reason="OOMKilled")
+    await world.until("Stalled", "True")
+    await world.apply({**spec, "jobs": {"retries": 0, "resources": {"limits": {"memory": "32Gi"}}}})
+    again = await world.job(component, {job["metadata"]["uid"]})
+    assert again["metadata"]["name"] == job["metadata"]["name"]
+    assert again["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"] == {"memory": "32Gi"}
+    if component == "compress":
+        await world.finish("compress", messages["compress"], known={job["metadata"]["uid"]})
+    await world.finish("evaluate", messages["evaluate-1"], known={job["metadata"]["uid"]})
+    await world.ready()
+
+
+async def test_asking_again_measures_a_candidate_again_whose_evaluation_failed(
+    world: World, messages: dict[str, bytes]
+) -> None:
+    spec = {**SPEC, "jobs": {"retries": 0}}
+    await world.apply(spec)
+    first = await world.finish("compress", messages["compress"])
+    failed = await world.finish("evaluate", b"Killed", exit_code=1)
+    await world.until("Stalled", "True", "EvaluationFailed")
+    await world.apply(spec, {"modelpress.dev/reconcile-requested-at": "2026-11-22T10:00:00Z"})
+    await world.finish("compress", messages["compress"], known={first["metadata"]["uid"]})
+    again = await world.finish("evaluate", messages["evaluate-1"], known={failed["metadata"]["uid"]})
+    assert again["metadata"]["name"] == failed["metadata"]["name"]
+    await world.ready()
 
 
 async def test_a_field_that_is_not_honoured_yet_is_refused_with_its_cure(world: World) -> None:

@@ -14,12 +14,14 @@ def foundations(model: CompressedModel, installation: Installation) -> list[Mani
     return _existing(access.service_account(model), store.volume_claim(model, installation))
 
 
-def servers(model: CompressedModel, served: Served, *, replicas: int | None) -> list[Manifest]:
-    """Everything that serves one servable."""
+def servers(
+    model: CompressedModel, served: Served, *, replicas: int | None, failed_rollout: str | None = None
+) -> list[Manifest]:
+    """Everything that serves one servable; `replicas` and `failed_rollout` as in `serving.deployment`."""
     return _existing(
         sidecar_config.sidecar_config(model),
         access.network_policy(model),
-        serving.deployment(model, served, replicas=replicas),
+        serving.deployment(model, served, replicas=replicas, failed_rollout=failed_rollout),
         serving.service(model),
         scaling.disruption_budget(model),
         scaling.autoscaler(model),

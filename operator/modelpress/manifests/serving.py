@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from modelpress.api import duration, quantity
+from modelpress.api import duration, identity, quantity
 from modelpress.api.base import GROUP
 from modelpress.api.pod import Resources
 from modelpress.api.resource import CompressedModel
@@ -25,15 +25,40 @@ SOCKETS = "/run/modelpress"
 SOCKET = f"{SOCKETS}/grpc.sock"
 CONFIG = "/etc/modelpress"
 RESTARTED_AT = f"{GROUP}/restarted-at"
+ROLLOUT, FAILED_ROLLOUT = f"{GROUP}/rollout", f"{GROUP}/failed-rollout"
+ROLLOUT_KEY_LENGTH = 16
 DRAIN_SECONDS = 30
 """On top of the longest request: endpoints are withdrawn, then the queue empties."""
 
 
-def deployment(model: CompressedModel, served: Served, *, replicas: int | None) -> Manifest:
-    """Serves one servable. `replicas` None: the autoscaler's business, so it is not sent."""
+def deployment(
+    model: CompressedModel, served: Served, *, replicas: int | None, failed_rollout: str | None = None
+) -> Manifest:
+    """Serves one servable. `replicas` None: the autoscaler's business, so it is not sent.
+
+    `failed_rollout` is the key of the rollout that this one takes the place of, because it failed.
+    """
+    annotations = {MEASURED_WITH: served.measured.json_line(), ROLLOUT: rollout_key(model, served)}
+    return metadata.manifest(
+        DEPLOYMENT,
+        names.server(model),
+        model,
+        "server",
+        annotations={**annotations, **({FAILED_ROLLOUT: failed_rollout} if failed_rollout else {})},
+        more_labels={labels.ROLE_LABEL: "current"},
+        spec={**({} if replicas is None else {"replicas": replicas}), **_spec(model, served)},
+    )
+
+
+def rollout_key(model: CompressedModel, served: Served) -> str:
+    """Names a rollout by what its success depends on; whether answers may be kept is no part of that."""
+    spec = _spec(model, served._replace(deterministic=True))
+    return identity.key({**spec, "replicas": model.spec.serving.replicas})[:ROLLOUT_KEY_LENGTH]
+
+
+def _spec(model: CompressedModel, served: Served) -> dict[str, Any]:
     rollout = model.spec.rollout
-    spec = {
-        **({} if replicas is None else {"replicas": replicas}),
+    return {
         "selector": {"matchLabels": labels.current_selector(model)},
         "strategy": {
             "type": "RollingUpdate",
@@ -43,15 +68,6 @@ def deployment(model: CompressedModel, served: Served, *, replicas: int | None) 
         "revisionHistoryLimit": 2,
         "template": _template(model, served),
     }
-    return metadata.manifest(
-        DEPLOYMENT,
-        names.server(model),
-        model,
-        "server",
-        annotations={MEASURED_WITH: served.measured.json_line()},
-        more_labels={labels.ROLE_LABEL: "current"},
-        spec=spec,
-    )
 
 
 def service(model: CompressedModel) -> Manifest:

@@ -54,7 +54,7 @@ def of(facts: Facts, progress: Progress) -> Plan:
     job = _job(facts, progress)
     new = [job] if job and progress.job is None else []
     replicas, hand_over = _replicas(facts)
-    servers = children.servers(facts.model, progress.served, replicas=replicas) if progress.served else []
+    servers = _servers(facts, progress, replicas)
     return Plan(
         children=(*foundations, *new, *servers),
         prunable=PRUNABLE if servers else (),
@@ -62,6 +62,12 @@ def of(facts: Facts, progress: Progress) -> Plan:
         hand_over=hand_over if servers else None,
         recheck=SOON_SECONDS if progress.job and _is_passing(progress.job) else RECHECK_SECONDS,
     )
+
+
+def _servers(facts: Facts, progress: Progress, replicas: int | None) -> list[Manifest]:
+    if progress.served is None:
+        return []
+    return children.servers(facts.model, progress.served, replicas=replicas, failed_rollout=progress.failed_rollout)
 
 
 def _job(facts: Facts, progress: Progress) -> Manifest | None:

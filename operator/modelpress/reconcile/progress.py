@@ -17,7 +17,7 @@ from modelpress.manifests import names
 from modelpress.manifests.measured import MeasuredWith
 from modelpress.manifests.served import SOURCE, Served
 from modelpress.manifests.served import candidate as candidate_servable
-from modelpress.reconcile import wanted
+from modelpress.reconcile import attempt, wanted
 from modelpress.reconcile.facts import Facts
 from modelpress.reconcile.jobs import JobSeen
 from modelpress.status import conditions, gate, revision
@@ -27,7 +27,7 @@ from modelpress.status.revision import Location
 ROLLOUT_FAILED = "RolloutFailed"
 SUSPENDED = "spec.suspend is true: no new Job or rollout is started"
 
-Stage = Literal["Refused", "Suspended", "Compressing", "Evaluating", "Passed", "Failed", "Concluded"]
+Stage = Literal["Refused", "Suspended", "Compressing", "Evaluating", "Passed", "Failed", "GivenUp", "Concluded"]
 
 
 @dataclass(frozen=True)
@@ -49,13 +49,15 @@ class Progress:
     evaluating: CandidateReported | None = None
     """The candidate whose evaluation is under way."""
     evaluation_key: str | None = None
+    failed_rollout: str | None = None
+    """Key of the rollout that was given up, in the stage GivenUp."""
     job: JobSeen | None = None
     """The Job that this stage waits for, failed with, or takes the place of; None: it has yet to be made."""
 
     @property
     def is_final(self) -> bool:
         """Only a change of the resource can help."""
-        return self.stage in ("Refused", "Failed", "Concluded")
+        return self.stage in ("Refused", "Failed", "GivenUp", "Concluded")
 
 
 def of(facts: Facts) -> Progress:
@@ -68,7 +70,8 @@ def _stage(facts: Facts) -> Progress:
     if facts.refused:
         return _refused(facts.refused)
     if (settled := _settled(facts)) is not None:
-        return Progress("Passed", PASSED, _passed_message(facts, settled), settled, _served(facts, settled))
+        passed = Progress("Passed", PASSED, _passed_message(facts, settled), settled, _served(facts, settled))
+        return _unless_given_up(facts, passed)
     if _is_concluded(facts):
         stalled = facts.condition("Stalled")
         assert stalled is not None  # noqa: S101 (for the type checker: _is_concluded has seen it)
@@ -90,7 +93,7 @@ def _settled(facts: Facts) -> Revision | None:
     candidate, current = facts.status.candidate, facts.status.current
     passed = conditions.is_true(facts.status.conditions, "GatePassed")
     if candidate and (passed or revision.is_source(candidate)) and _stands(facts, candidate):
-        return None if has_been_given_up(facts, candidate) else candidate
+        return candidate
     return current if current and _stands(facts, current) else None
 
 
@@ -120,9 +123,19 @@ def _still_passes(facts: Facts, known: Revision) -> bool:
     return gate.judge(measured, limits, samples=known.samples or 0).passed
 
 
-def has_been_given_up(facts: Facts, known: Revision) -> bool:
+def _unless_given_up(facts: Facts, passed: Progress) -> Progress:
     """It passed its gate, but its pods did not become ready in time while another revision served."""
-    return any(past.revision == known.revision and past.outcome == "Failed" for past in facts.status.revisions)
+    tried = passed.revision
+    if tried is None or (failed := attempt.failed(facts, tried, passed.served)) is None:
+        return passed
+    return replace(
+        passed,
+        stage="GivenUp",
+        reason=ROLLOUT_FAILED,
+        message=failed.message,
+        served=None,
+        failed_rollout=failed.key,
+    )
 
 
 def _is_concluded(facts: Facts) -> bool:
@@ -278,14 +291,11 @@ def _measured(facts: Facts, compress: Message, candidate: CandidateReported, job
 
 
 def _passed(facts: Facts, tried: Revision, compress: Message, verdict: Verdict, trials: tuple[Trial, ...]) -> Progress:
-    if has_been_given_up(facts, tried):
-        why = next(past.reason for past in facts.status.revisions if past.revision == tried.revision)
-        return Progress(
-            "Failed", ROLLOUT_FAILED, why or "Its pods did not become ready", tried, None, compress, verdict
-        )
     if facts.model.spec.suspend:
         return Progress("Suspended", "Suspended", SUSPENDED, tried, None, compress, verdict, trials)
-    return Progress("Passed", PASSED, verdict.message, tried, _new(facts, tried, compress), compress, verdict, trials)
+    served = _new(facts, tried, compress)
+    passed = Progress("Passed", PASSED, verdict.message, tried, served, compress, verdict, trials)
+    return _unless_given_up(facts, passed)
 
 
 def _none_passed(
@@ -308,7 +318,8 @@ def _none_passed(
         image=facts.image,
         job=facts.compress_job,
     )
-    return replace(failed, stage="Passed", revision=source, served=_new(facts, source, compress))
+    passed = replace(failed, stage="Passed", revision=source, served=_new(facts, source, compress))
+    return _unless_given_up(facts, passed)
 
 
 def _new(facts: Facts, known: Revision, compress: Message) -> Served | None:

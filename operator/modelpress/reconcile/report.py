@@ -20,7 +20,7 @@ from modelpress.kube.kinds import Manifest
 from modelpress.manifests import labels, names, serving
 from modelpress.reconcile import verdicts
 from modelpress.reconcile.facts import Facts
-from modelpress.reconcile.progress import Progress
+from modelpress.reconcile.progress import ROLLOUT_FAILED, Progress
 from modelpress.reconcile.world import World
 from modelpress.status import conditions, revision
 
@@ -83,27 +83,24 @@ def _places(facts: Facts, progress: Progress, world: World) -> Places:
         return Places(current, tried or _of_these_inputs(facts, candidate), past)
     if progress.stage in ("Compressing", "Evaluating"):
         return Places(current, _since(tried, candidate, facts.now), past)
-    if progress.stage == "Failed":
-        is_verdict = progress.verdict is not None and not progress.verdict.passed
+    if progress.stage in ("Failed", "GivenUp"):
+        is_verdict = progress.reason != ROLLOUT_FAILED and progress.verdict is not None and not progress.verdict.passed
         outcome = _fate(tried, "GateFailed" if is_verdict else "Failed", progress.message, facts.now)
         return Places(current, _since(tried, candidate, facts.now), _with(past, outcome))
     return _passed(facts, progress, tried, world)
 
 
 def _passed(facts: Facts, progress: Progress, passed: Revision, world: World) -> Places:
-    """A revision takes its place when its pods are there; one that is late goes, if another serves."""
+    """A revision takes its place when its pods are there; what became of earlier tries to get there is over then."""
     old = facts.status
     current, past = old.current, old.revisions
     is_current = current is not None and current.revision == passed.revision
     if is_current or world.rollout.is_over:
         if current and not is_current and current.revision:
             past = _with(past, _fate(current, "Superseded", f"Revision {passed.revision} took its place", facts.now))
+        past = tuple(fate for fate in past if fate.revision != passed.revision)
         here = _since(passed, current if is_current else None, facts.now)
         return Places(here.model_copy(update={"weight": FULL}), None, past)
-    if current is not None and world.rollout.state == "Overdue":
-        trouble = f": {world.rollout.trouble}" if world.rollout.trouble else ""
-        deadline = facts.model.spec.rollout.progress_deadline
-        past = _with(past, _fate(passed, "Failed", f"Not ready within {deadline}{trouble}", facts.now))
     return Places(current, _since(passed, old.candidate, facts.now), past)
 
 

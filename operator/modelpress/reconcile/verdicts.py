@@ -116,7 +116,7 @@ def _source(facts: Facts, progress: Progress) -> Part:
         return Draft("SourceResolved", "True", "Resolved", told)
     if progress.stage == "Failed" and message is not None and (message.field or "").startswith("spec.source"):
         return Draft("SourceResolved", "False", progress.reason, progress.message)
-    if progress.stage == "Passed":
+    if progress.stage in ("Passed", "GivenUp"):
         return _carried_on(facts, "SourceResolved", "Resolved", f"{facts.model.spec.source.uri}.")
     if progress.stage in ("Compressing", "Failed"):
         return Draft("SourceResolved", "Unknown", PENDING, f"{facts.model.spec.source.uri} has not been read yet.")
@@ -134,7 +134,7 @@ def _compressed(facts: Facts, progress: Progress) -> Part:
         return Draft("Compressed", "Unknown", "Compressing", f"{progress.message}.")
     if progress.stage == "Failed":
         return Draft("Compressed", "False", progress.reason, progress.message)
-    if progress.stage == "Passed" and progress.revision:
+    if progress.stage in ("Passed", "GivenUp") and progress.revision:
         return _carried_on(facts, "Compressed", "Compressed", f"{progress.revision.recipe}.")
     return _kept(facts, "Compressed")
 
@@ -144,9 +144,11 @@ def _gate(facts: Facts, progress: Progress) -> Part:
         state, reason = ("True", "Passed") if progress.verdict.passed else ("False", "GateFailed")
         message = progress.message if progress.reason == "GateFailed" else progress.verdict.message
         return Draft("GatePassed", "True" if state == "True" else "False", reason, message)
-    if progress.stage == "Passed" and progress.revision:
+    if progress.stage in ("Passed", "GivenUp") and progress.revision:
         if revision.is_source(progress.revision):
             return _kept(facts, "GatePassed")
+        if progress.stage == "GivenUp":
+            return _carried_on(facts, "GatePassed", "Passed", "Every limit holds.")
         return Draft("GatePassed", "True", "Passed", progress.message)
     if progress.stage == "Failed" and progress.compress is not None and progress.compress.outcome == "Done":
         return Draft("GatePassed", "False", progress.reason, progress.message)

@@ -305,12 +305,125 @@ def test_a_revision_that_does_not_become_ready_in_time_goes_and_the_old_one_stay
     model.look()
     model.pods_are(1, "ProgressDeadlineExceeded")
     model.look()
-    assert (model.progress.stage, model.progress.reason) == ("Failed", "RolloutFailed")
+    assert (model.progress.stage, model.progress.reason) == ("GivenUp", "RolloutFailed")
     assert model.wanted("Deployment")["spec"]["template"] == before["spec"]["template"]
     model.look()
     model.jobs = {}
     model.look()
     assert model.wanted("Job") is None
+
+
+def late(model: Model) -> None:
+    """Revision 1 serves; revision 2 was not ready in time, so that revision 1 was put back."""
+    model.serves("first")
+    model.change(source={"uri": "pvc://models/other"})
+    model.look()
+    model.compressed("second")
+    model.look()
+    model.evaluated()
+    model.look()
+    model.pods_are(1, "ProgressDeadlineExceeded")
+    model.look()
+    model.pods_are(1)
+    model.look()
+    assert (model.progress.stage, model.progress.reason) == ("GivenUp", "RolloutFailed")
+
+
+@pytest.mark.parametrize("spec", [
+    {"rollout": {"progressDeadline": "20m"}},
+    {"serving": {"replicas": 2}},
+    {"serving": {"pod": {"nodeSelector": {"pool": "large"}}}},
+    {"serving": {"resources": {"requests": {"cpu": "2"}, "limits": {"memory": "9Gi"}}}},
+    {"commonPod": {"imagePullSecrets": [{"name": "harbor"}]}},
+])  # fmt: skip
+@pytest.mark.parametrize("jobs_are_gone", [False, True])
+def test_a_rollout_that_failed_is_judged_anew_in_another_form(
+    jobs_are_gone: bool, spec: dict[str, Any], model: Model
+) -> None:
+    late(model)
+    if jobs_are_gone:
+        model.jobs = {}
+        model.look()
+        assert model.condition("Stalled")[1] == "RolloutFailed"
+    model.change(**spec)
+    status = model.look()
+    assert model.condition("Ready")[1] == "RollingOut"
+    assert model.condition("GatePassed")[0] == "True"
+    assert status.candidate.revision == 2
+    model.pods_are(1)
+    status = model.look()
+    assert (status.current.revision, status.candidate) == (2, None)
+    assert [(past.revision, past.outcome) for past in status.revisions] == [(1, "Superseded")]
+
+
+def test_another_image_is_measured_and_then_judged_anew(model: Model) -> None:
+    late(model)
+    model.change(serving={"image": "me/serving:2"})
+    model.evaluated()
+    model.look()
+    assert model.condition("Ready")[1] == "RollingOut"
+
+
+def test_so_is_a_restart(model: Model) -> None:
+    late(model)
+    model.annotations = {"modelpress.dev/restarted-at": "2026-11-22T10:00:00Z"}
+    assert model.progress.stage == "Passed"
+
+
+def test_a_rollout_that_fails_twice_is_given_up_twice(model: Model) -> None:
+    late(model)
+    model.change(rollout={"progressDeadline": "20m"})
+    model.look()
+    model.pods_are(1, "ProgressDeadlineExceeded")
+    status = model.look()
+    assert model.condition("Stalled")[1:] == ("RolloutFailed", "Not ready within 20m")
+    assert [(past.revision, past.reason) for past in status.revisions] == [(2, "Not ready within 20m")]
+
+
+@pytest.mark.parametrize("spec", [{"revisionHistoryLimit": 2}, {"jobs": {"timeout": "9h"}}, {"cache": {"ttl": "5m"}}])
+def test_an_edit_that_no_pod_depends_on_rolls_nothing_out_again(spec: dict[str, Any], model: Model) -> None:
+    late(model)
+    before = model.wanted("Deployment")
+    model.jobs = {}
+    model.change(**spec)
+    model.look()
+    assert model.condition("Stalled")[:2] == ("True", "RolloutFailed")
+    assert model.wanted("Deployment") == before
+    assert model.wanted("Job") is None
+
+
+def test_a_source_that_does_not_become_ready_in_time_goes_too(model: Model) -> None:
+    model.serves("first")
+    model.change(source={"uri": "pvc://models/other"}, gate={**model.spec["gate"], "onFailure": "ServeSource"})
+    model.compressed("second")
+    model.evaluated(0.5)
+    model.look()
+    model.pods_are(1, "ProgressDeadlineExceeded")
+    model.look()
+    assert model.condition("Stalled")[1] == "RolloutFailed"
+    assert model.condition("GatePassed")[:2] == ("False", "GateFailed")
+    assert model.progress.served.servable == "candidates/1"
+
+
+@pytest.mark.parametrize("component", ["compress", "evaluate"])
+def test_a_job_that_failed_at_first_is_no_failed_rollout(component: str, model: Model) -> None:
+    model.serves("first")
+    model.change(source={"uri": "pvc://models/other"})
+    model.look()
+    if component == "evaluate":
+        model.compressed("second")
+    name = model.has_job(component, "Failed", trouble="OOMKilled")
+    assert model.look().revisions[0].outcome == "Failed"
+    model.change(jobs={"resources": {"limits": {"memory": "32Gi"}}})
+    model.look()
+    del model.jobs[name]
+    if component == "compress":
+        model.compressed("second")
+    model.evaluated()
+    model.look()
+    assert model.condition("Ready")[1] == "RollingOut"
+    model.pods_are(1)
+    assert [past.outcome for past in model.look().revisions] == ["Superseded"]
 
 
 def test_a_first_revision_that_is_late_is_waited_for(model: Model) -> None:

@@ -95,14 +95,17 @@ _FAILURES = (
         f"{_FAILED}, `Compressed` False",
         "The compress Job failed without telling why itself: out of memory, over `spec.jobs.timeout`, evicted too "
         "often. The message has the Job's words and the last pod's.",
-        "`OOMKilled`: raise `spec.jobs.resources`. `DeadlineExceeded`: raise `spec.jobs.timeout`. Then set the "
-        "annotation `modelpress.dev/reconcile-requested-at` to the time, which starts a new Job.",
+        "`OOMKilled`: raise `spec.jobs.resources`. `DeadlineExceeded`: raise `spec.jobs.timeout`. Such a change makes "
+        "the Job again; where nothing is to be changed, set the annotation `modelpress.dev/reconcile-requested-at` to "
+        "the time.",
     ),
     Reason(
         "EvaluationFailed",
         f"{_FAILED}, `GatePassed` False",
         "The evaluate Job failed without telling why itself.",
-        "`OOMKilled`: raise `spec.serving.resources`, which measures again. Else delete the Job in the message.",
+        "`OOMKilled`: raise `spec.serving.resources`, or the memory of `spec.jobs.resources` if it was the container "
+        "`evaluate`. Such a change makes the Job again; where nothing is to be changed, set the annotation "
+        "`modelpress.dev/reconcile-requested-at` to the time.",
     ),
     Reason(
         "Internal",
@@ -114,14 +117,15 @@ _FAILURES = (
         "RolloutFailed",
         _FAILED,
         "The revision passed, but its pods did not become ready in time, and the former one was put back.",
-        "The message says what a pod waited for: put it right (image, resources, nodes), then set the annotation "
-        "`modelpress.dev/reconcile-requested-at` to the time, which makes a new revision.",
+        "The message says what a pod waited for: put it right (image, resources, nodes, deadline). A change of what "
+        "the pods depend on rolls the revision out again; where nothing is to be changed, set the annotation "
+        "`modelpress.dev/restarted-at` to the time.",
     ),
     Reason(
         "ProgressDeadlineExceeded",
         _FAILED,
-        "The pods did not become ready within `spec.rollout.progressDeadline`. Where another revision served before, "
-        "it is put back, and `RolloutFailed` follows.",
+        "The pods did not become ready within `spec.rollout.progressDeadline`: those of the first revision, or those of "
+        "the serving one after a change. Where another revision served, it is put back: `RolloutFailed`.",
         "The message says what a pod waits for: put it right, or raise the deadline.",
     ),
     Reason(
