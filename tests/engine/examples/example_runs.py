@@ -22,6 +22,7 @@ import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from modelpress.compress import tflite
+from modelpress.compress.local import processes
 from modelpress.compress.report.document import CandidateReport, Report
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
@@ -115,7 +116,7 @@ class Running:
 def running(example: Example, folder: Path) -> Iterator[Running]:
     """The run, serving on free ports from a store of its own, until the block ends."""
     store, log = folder / "store", folder / "run.log"
-    arguments = ["run", "--file", str(example.file), "--store", str(store), "--output", "json", "--keep-serving"]
+    arguments = [*_arguments(example, store), "--keep-serving"]
     with log.open("w") as told:
         process = subprocess.Popen(
             [*PROGRAM, *arguments], env={**os.environ, **QUIET}, stdout=subprocess.PIPE, stderr=told, text=True
@@ -129,6 +130,12 @@ def running(example: Example, folder: Path) -> Iterator[Running]:
             process.wait(STOPPED_WITHIN_SECONDS)
         process.kill()
         process.communicate()
+
+
+def _arguments(example: Example, store: Path) -> list[str]:
+    """Ports of its own, as another run may take the usual ones at any moment."""
+    ports = [f"--grpc-port={processes.free_port()}", f"--rest-port={processes.free_port()}"]
+    return ["run", "--file", str(example.file), "--store", str(store), "--output", "json", *ports]
 
 
 def _document(process: subprocess.Popen[str], log: Path) -> str:
@@ -149,9 +156,8 @@ def _document(process: subprocess.Popen[str], log: Path) -> str:
 
 def again(example: Example, first: Running) -> Report:
     """The report of a second run over the same store."""
-    arguments = ["run", "--file", str(example.file), "--store", str(first.store), "--output", "json"]
     done = subprocess.run(
-        [*PROGRAM, *arguments],
+        [*PROGRAM, *_arguments(example, first.store)],
         env={**os.environ, **QUIET},
         capture_output=True,
         text=True,
