@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -134,8 +135,14 @@ def running(example: Example, folder: Path) -> Iterator[Running]:
 
 def _arguments(example: Example, store: Path) -> list[str]:
     """Ports of its own, as another run may take the usual ones at any moment."""
-    ports = [f"--grpc-port={processes.free_port()}", f"--rest-port={processes.free_port()}"]
+    # Below the ephemeral range: no outgoing connection takes one before the run listens, which may be minutes from now.
+    ports = [f"--{name}-port={next(filter(processes.is_free, _random_ports()))}" for name in ("grpc", "rest")]
     return ["run", "--file", str(example.file), "--store", str(store), "--output", "json", *ports]
+
+
+def _random_ports() -> Iterator[int]:
+    while True:
+        yield random.randrange(20000, 32000)
 
 
 def _document(process: subprocess.Popen[str], log: Path) -> str:
