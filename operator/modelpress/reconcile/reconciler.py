@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Any
+from typing import Any, NamedTuple
 
 from modelpress.api import support
 from modelpress.api.base import API_VERSION, GROUP, KIND
@@ -31,6 +31,10 @@ TOLD_ELSEWHERE = frozenset({"spec.cache.mode"})
 REFUSED_BY_SERVER = "RefusedByAPIServer"
 
 
+FRESH = dt.timedelta(seconds=10)
+"""How long the answer to our own status write tells as much of the model as asking again would."""
+
+
 class _Changed(Exception):
     """The model on the server is not the one that was planned for."""
 
@@ -41,19 +45,23 @@ class Reconciler:
     def __init__(self, cluster: Cluster, cache: Cache, recorder: Recorder, installation: Installation) -> None:
         self._cluster, self._cache, self._recorder, self._installation = cluster, cache, recorder, installation
         self._children = Children(cluster, cache)
+        self._answers: dict[Key, _Answer] = {}
 
     async def __call__(self, key: Key, now: dt.datetime) -> Done:
         """Raises Terminal, ApiError, or the connection's errors."""
         live = self._cache.seen(KIND, key.namespace, key.name)
         if live is None or live["metadata"].get("deletionTimestamp") or _is_paused(live):
+            self._answers.pop(key, None)
             return Done()
-        primary = _Primary(self._cluster, self._cache, live)
+        answer = self._answers.get(key)
+        is_fresh = answer is not None and answer.vouches_for(live, now)
+        primary = _Primary(self._cluster, self._cache, live, is_confirmed=is_fresh)
         try:
             return await self._reconcile(gather.parsed(live), primary, now)
         except _Changed:
             return Done(recheck=0.0)
         except gather.Unreadable as unreadable:
-            await self._write(report.unreadable(live, unreadable.problem, now), primary)
+            await self._write(report.unreadable(live, unreadable.problem, now), primary, now)
             raise Terminal(unreadable.problem.reason, str(unreadable)) from unreadable
 
     async def _reconcile(self, model: CompressedModel, primary: _Primary, now: dt.datetime) -> Done:
@@ -107,10 +115,10 @@ class Reconciler:
     async def _report(self, status: Status, old: Status, primary: _Primary, now: dt.datetime) -> None:
         """Writes the status if it differs, and tells of a turn."""
         if status.plain() != old.plain():
-            await self._write(status.plain(), primary)
+            await self._write(status.plain(), primary, now)
         await self._tell(status, old, primary, now)
 
-    async def _write(self, status: dict[str, Any], primary: _Primary) -> None:
+    async def _write(self, status: dict[str, Any], primary: _Primary, now: dt.datetime) -> None:
         """The resourceVersion guards it: a model made anew under the same name must not inherit this status."""
         metadata = primary.live["metadata"]
         if status == primary.live.get("status"):
@@ -118,11 +126,14 @@ class Reconciler:
         guarded = {name: metadata[name] for name in ("name", "namespace", "resourceVersion")}
         manifest = {"apiVersion": API_VERSION, "kind": KIND, "metadata": guarded, "status": status}
         try:
-            self._cache.put(await self._cluster.apply_status(manifest))
+            answer = await self._cluster.apply_status(manifest)
         except ApiError as error:
             if error.status != 404:
                 raise
             raise _Changed from error  # deleted meanwhile
+        self._cache.put(answer)
+        key = Key(KIND, metadata["namespace"], metadata["name"])
+        self._answers[key] = _Answer(answer["metadata"]["uid"], int(answer["metadata"]["resourceVersion"]), now)
 
     async def _tell(self, status: Status, old: Status, primary: _Primary, now: dt.datetime) -> None:
         """One Event for each turn that Ready takes."""
@@ -142,12 +153,26 @@ class Reconciler:
             await self._recorder.record(primary.live, "Warning", ignored[0].reason, told, now)
 
 
+class _Answer(NamedTuple):
+    """What the server answered to our last status write of a model."""
+
+    uid: str
+    version: int
+    at: dt.datetime
+
+    def vouches_for(self, live: Manifest, now: dt.datetime) -> bool:
+        """Whether what was seen is that answer, or newer, and was so a moment ago: a lost watch can hide no more."""
+        metadata = live["metadata"]
+        is_as_new = metadata["uid"] == self.uid and int(metadata["resourceVersion"]) >= self.version
+        return is_as_new and dt.timedelta(0) <= now - self.at <= FRESH
+
+
 class _Primary:
     """The model on the server, read once, before the first write: it may be gone, or newer than what was seen."""
 
-    def __init__(self, cluster: Cluster, cache: Cache, live: Manifest) -> None:
+    def __init__(self, cluster: Cluster, cache: Cache, live: Manifest, *, is_confirmed: bool = False) -> None:
         self._cluster, self._cache, self.live = cluster, cache, live
-        self._is_confirmed = False
+        self._is_confirmed = is_confirmed
 
     @property
     def uid(self) -> str:

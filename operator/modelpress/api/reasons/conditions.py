@@ -124,7 +124,7 @@ _FAILURES = (
     Reason(
         "ProgressDeadlineExceeded",
         _FAILED,
-        "The pods did not become ready within `spec.rollout.progressDeadline`: those of the first revision, or those of "
+        "The pods did not become ready within `spec.rollout.progressDeadline`: those of the first revision, or of "
         "the serving one after a change. Where another revision served, it is put back: `RolloutFailed`.",
         "The message says what a pod waits for: put it right, or raise the deadline.",
     ),
