@@ -56,7 +56,7 @@ def spec() -> dict[str, Any]:
 
 
 async def test_a_model_is_compressed_measured_and_served(
-    world: World, spec: dict[str, Any], messages: dict[str, bytes]
+    world: World, spec: dict[str, Any], messages: dict[str, bytes], operator: Operator
 ) -> None:
     await world.apply(spec)
     ready = await world.until("Ready", "False", "Compressing")
@@ -89,6 +89,11 @@ async def test_a_model_is_compressed_measured_and_served(
         "Service/sentiment",
         "ServiceAccount/sentiment-modelpress",
     }
+    policy = await world.get("NetworkPolicy")
+    assert policy is not None
+    admin = next(rule for rule in policy["spec"]["ingress"] if rule["ports"][0]["port"] == 9090)
+    namespaces = [peer["namespaceSelector"]["matchLabels"] for peer in admin["from"]]
+    assert {"kubernetes.io/metadata.name": operator.user.split(":")[2]} in namespaces
     status = await world.status()
     conditions = {one["type"]: one for one in status["conditions"]}
     generation = (await world.model())["metadata"]["generation"]

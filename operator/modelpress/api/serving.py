@@ -105,6 +105,7 @@ class Serving(Model):
     )
     network_policy: Literal["Managed", "None"] = Field(
         default="Managed",
-        description="Managed: only the serving and metrics ports are open, to everyone. None: bring your own.",
+        description="Managed: 8500 and 8501 are open to everyone; 9090 (metrics, drain) to the operator's namespace "
+        'and to namespaces labelled modelpress.dev/metrics: "true". None: bring your own.',
     )
     pod: ServingPod = Field(default_factory=ServingPod, description="Serving pods.")

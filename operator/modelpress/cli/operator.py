@@ -17,7 +17,7 @@ def register(app: typer.Typer) -> None:
 def operator(
     namespace: Annotated[list[str] | None, typer.Option(help="Watch this namespace; repeatable; absent: all.")] = None,
     lease_namespace: Annotated[
-        str, typer.Option(envvar="POD_NAMESPACE", help="Where the Lease lies by which one operator leads.")
+        str, typer.Option(envvar="POD_NAMESPACE", help="The operator's own: where its Lease lies.")
     ] = "default",
     lease_name: Annotated[str, typer.Option(help="Name of the Lease.")] = "modelpress",
     metrics_port: Annotated[int, typer.Option(min=0, max=65535, help="/metrics; 0 switches it off.")] = 8080,
@@ -49,7 +49,7 @@ def operator(
     from modelpress.telemetry import logs
 
     logs.configure(log_format, logging.getLevelNamesMapping()[log_level.upper()])
-    installation = Installation(compressor_image, sidecar_image, server_image, default_store)
+    installation = Installation(compressor_image, sidecar_image, server_image, default_store, lease_namespace)
     options = process.Options(
         namespaces=tuple(namespace or ()),
         lease_namespace=lease_namespace,

@@ -15,12 +15,17 @@ def foundations(model: CompressedModel, installation: Installation) -> list[Mani
 
 
 def servers(
-    model: CompressedModel, served: Served, *, replicas: int | None, failed_rollout: str | None = None
+    model: CompressedModel,
+    served: Served,
+    installation: Installation,
+    *,
+    replicas: int | None,
+    failed_rollout: str | None = None,
 ) -> list[Manifest]:
     """Everything that serves one servable; `replicas` and `failed_rollout` as in `serving.deployment`."""
     return _existing(
         sidecar_config.sidecar_config(model),
-        access.network_policy(model),
+        access.network_policy(model, installation),
         serving.deployment(model, served, replicas=replicas, failed_rollout=failed_rollout),
         serving.service(model),
         scaling.disruption_budget(model),

@@ -1,4 +1,4 @@
-"""What an installation of the operator provides to every model: images and a store."""
+"""What an installation of the operator is to every model: its images, its store and its namespace."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ class Installation(NamedTuple):
     server_image: str = "tensorflow/serving:2.20.0"
     default_store: str | None = None
     """URI of the store; None means a volume of each model's own."""
+    namespace: str = "modelpress-system"
+    """Where the operator runs."""
 
     def compressor(self, resources: Resources) -> str:
         """Image of Jobs with these resources: the GPU variant where their limits name a GPU."""

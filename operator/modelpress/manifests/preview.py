@@ -59,7 +59,7 @@ def of(model: CompressedModel, installation: Installation, assumed: Assumed) -> 
         Section(
             "After a candidate has passed its gate: what serves it. Its digest and its form"
             f" ({assumed.form} assumed, which decides on --prefer_tflite_model) come from compression.",
-            tuple(children.servers(model, served, replicas=replicas)),
+            tuple(children.servers(model, served, installation, replicas=replicas)),
         ),
     )
 

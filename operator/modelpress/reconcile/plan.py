@@ -67,7 +67,9 @@ def of(facts: Facts, progress: Progress) -> Plan:
 def _servers(facts: Facts, progress: Progress, replicas: int | None) -> list[Manifest]:
     if progress.served is None:
         return []
-    return children.servers(facts.model, progress.served, replicas=replicas, failed_rollout=progress.failed_rollout)
+    return children.servers(
+        facts.model, progress.served, facts.installation, replicas=replicas, failed_rollout=progress.failed_rollout
+    )
 
 
 def _job(facts: Facts, progress: Progress) -> Manifest | None:

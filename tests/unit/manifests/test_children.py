@@ -66,11 +66,26 @@ def test_our_account_has_no_token_and_is_left_out_where_the_user_names_others(a_
     assert access.service_account(a_model(jobs=own, serving=own)) is None
 
 
-def test_the_server_behind_the_sidecar_is_closed_to_the_network(a_model: Make) -> None:
-    policy = access.network_policy(a_model())
+def test_the_server_behind_the_sidecar_is_closed_to_the_network(a_model: Make, installation: Installation) -> None:
+    policy = access.network_policy(a_model(), installation)
     assert policy is not None
     assert [port["port"] for rule in policy["spec"]["ingress"] for port in rule["ports"]] == [8500, 8501, 9090]
-    assert access.network_policy(a_model(serving={"networkPolicy": "None"})) is None
+    assert access.network_policy(a_model(serving={"networkPolicy": "None"}), installation) is None
+
+
+def test_only_the_operator_and_those_who_scrape_reach_the_port_that_drains(
+    a_model: Make, installation: Installation
+) -> None:
+    policy = access.network_policy(a_model(), installation._replace(namespace="ops"))
+    assert policy is not None
+    to_everyone, to_some = policy["spec"]["ingress"]
+    assert "from" not in to_everyone
+    assert [port["port"] for port in to_some["ports"]] == [9090]
+    assert [one["namespaceSelector"]["matchLabels"] for one in to_some["from"]] == [
+        {"kubernetes.io/metadata.name": "ops"},
+        {"modelpress.dev/metrics": "true"},
+    ]
+    assert all(set(one) == {"namespaceSelector"} for one in to_some["from"])
 
 
 def test_tunables_lie_in_a_config_map(a_model: Make) -> None:
@@ -119,7 +134,7 @@ def test_every_child_says_whose_it_is(
     )
     made = [
         *children.foundations(model, installation),
-        *children.servers(model, a_servable(), replicas=None),
+        *children.servers(model, a_servable(), installation, replicas=None),
     ]
     assert sorted(one["kind"] for one in made) == [
         "ConfigMap",
