@@ -21,6 +21,8 @@ from modelpress.reconcile.jobs import JobSeen
 REPORTERS = {"compress": job_manifests.COMPRESS, "evaluate": job_manifests.EVALUATE}
 """Component of a Job to the container whose message counts."""
 
+UNREADABLE_RESOURCE = "UnreadableResource"
+
 
 class Unreadable(Exception):
     """The object is not what our models describe: an older CRD let it in, or a newer one serves it."""
@@ -36,7 +38,8 @@ def parsed(live: Manifest) -> CompressedModel:
         return CompressedModel.model_validate(live)
     except pydantic.ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        raise Unreadable(Problem(".".join(str(part) for part in first["loc"]), first["msg"])) from error
+        field = ".".join(str(part) for part in first["loc"])
+        raise Unreadable(Problem(field, first["msg"], UNREADABLE_RESOURCE)) from error
 
 
 def gather(

@@ -12,6 +12,7 @@ from modelpress.api.base import API_VERSION, KIND
 from modelpress.kube.cache import Cache
 from modelpress.kube.kinds import Manifest
 from modelpress.manifests.installation import Installation
+from modelpress.reconcile.controller import Terminal
 from modelpress.reconcile.queue import Key
 from modelpress.reconcile.reconciler import FRESH, Reconciler
 
@@ -127,3 +128,14 @@ async def test_what_is_newer_than_the_answer_is_as_good(look: Look) -> None:
     look.cache.put(look.server.annotate("modelpress.dev/reconcile-requested-at", "2026-11-22T10:00:00Z"))
     asked = await look(NOW + FRESH / 2)
     assert (asked["get"], asked["delete"], asked["apply"]) == (0, 1, 1)
+
+
+async def test_an_object_of_another_releases_schema_is_told_by_a_reason_of_its_own(look: Look) -> None:
+    newer = {**look.server.model, "spec": {**look.server.model["spec"], "gate": {"onFailure": "AskSomebody"}}}
+    look.server.model = look.server._newer(newer, generation=2)
+    look.cache.put(look.server.model)
+    with pytest.raises(Terminal, match=r"UnreadableResource: spec\.gate\.onFailure: "):
+        await look()
+    conditions = {one["type"]: one for one in look.server.model["status"]["conditions"]}
+    assert conditions["Ready"]["reason"] == conditions["Stalled"]["reason"] == "UnreadableResource"
+    assert conditions["Stalled"]["message"].startswith("spec.gate.onFailure: Input should be ")

@@ -129,6 +129,12 @@ _FAILURES = (
         "The message says what a pod waits for: put it right, or raise the deadline.",
     ),
     Reason(
+        "UnreadableResource",
+        _FAILED,
+        "The operator cannot read this object: the CRD that let it in is of another release. What serves goes on.",
+        "Apply the CRD of the operator's release (folder `crds/`), then correct the field in the message.",
+    ),
+    Reason(
         "NameTaken",
         _FAILED,
         "An object that belongs to somebody else has the name of a child; it is never taken over.",

@@ -66,9 +66,8 @@ SECTION = Section(
         Reason(
             "Invalid",
             _FIELD,
-            "Fields that cannot stand together, or a rule that is broken; as a condition, an object that the operator "
-            "cannot read, because the CRD is of another release.",
-            "Follow the message; as a condition, apply the CRD of the operator's release.",
+            "Fields that cannot stand together, or a rule that is broken.",
+            "Follow the message.",
         ),
         Reason(
             "FieldNotSupported",
