@@ -24,6 +24,8 @@ from modelpress.status import conditions, gate, revision
 from modelpress.status.gate import PASSED, Finding, Verdict
 from modelpress.status.revision import Location
 
+GATE_FAILED = "GateFailed"
+NO_CANDIDATE = "NoCandidate"
 ROLLOUT_FAILED = "RolloutFailed"
 SUSPENDED = "spec.suspend is true: no new Job or rollout is started"
 
@@ -303,11 +305,12 @@ def _none_passed(
 ) -> Progress:
     if last is None:
         told = compress.message or "The recipe gave no candidate that can be served"
-        tried, verdict = _attempt(facts), Verdict(False, "NoCandidate", told, (Finding("NoCandidate", told),))
+        tried, verdict = _attempt(facts), Verdict(False, NO_CANDIDATE, told, (Finding(NO_CANDIDATE, told),))
     else:
         tried, verdict = last
+    reason = NO_CANDIDATE if last is None else GATE_FAILED
     count = f" ({len(trials)} candidates tried)" if len(trials) > 1 else ""
-    failed = Progress("Failed", "GateFailed", verdict.message + count, tried, None, compress, verdict, trials)
+    failed = Progress("Failed", reason, verdict.message + count, tried, None, compress, verdict, trials)
     if facts.model.spec.gate.on_failure != "ServeSource" or compress.source_servable_digest is None:
         return failed
     source = revision.of_source(

@@ -20,7 +20,7 @@ from modelpress.kube.kinds import Manifest
 from modelpress.manifests import labels, names, serving
 from modelpress.reconcile import verdicts
 from modelpress.reconcile.facts import Facts
-from modelpress.reconcile.progress import ROLLOUT_FAILED, Progress
+from modelpress.reconcile.progress import GATE_FAILED, Progress
 from modelpress.reconcile.world import World
 from modelpress.status import conditions, revision
 
@@ -84,9 +84,9 @@ def _places(facts: Facts, progress: Progress, world: World) -> Places:
     if progress.stage in ("Compressing", "Evaluating"):
         return Places(current, _since(tried, candidate, facts.now), past)
     if progress.stage in ("Failed", "GivenUp"):
-        is_verdict = progress.reason != ROLLOUT_FAILED and progress.verdict is not None and not progress.verdict.passed
-        outcome = _fate(tried, "GateFailed" if is_verdict else "Failed", progress.message, facts.now)
-        return Places(current, _since(tried, candidate, facts.now), _with(past, outcome))
+        outcome = GATE_FAILED if progress.reason == GATE_FAILED else "Failed"
+        fate = _fate(tried, outcome, progress.message, facts.now)
+        return Places(current, _since(tried, candidate, facts.now), _with(past, fate))
     return _passed(facts, progress, tried, world)
 
 

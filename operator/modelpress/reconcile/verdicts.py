@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from modelpress.api.status import Condition, Revision
 from modelpress.reconcile.facts import Facts
-from modelpress.reconcile.progress import Progress
+from modelpress.reconcile.progress import GATE_FAILED, NO_CANDIDATE, Progress
 from modelpress.reconcile.world import World
 from modelpress.status import revision
 from modelpress.status.conditions import Draft
@@ -141,9 +141,11 @@ def _compressed(facts: Facts, progress: Progress) -> Part:
 
 def _gate(facts: Facts, progress: Progress) -> Part:
     if progress.verdict is not None:
-        state, reason = ("True", "Passed") if progress.verdict.passed else ("False", "GateFailed")
-        message = progress.message if progress.reason == "GateFailed" else progress.verdict.message
-        return Draft("GatePassed", "True" if state == "True" else "False", reason, message)
+        if progress.verdict.passed:
+            return Draft("GatePassed", "True", "Passed", progress.verdict.message)
+        reason = NO_CANDIDATE if progress.verdict.reason == NO_CANDIDATE else GATE_FAILED
+        message = progress.message if progress.reason == reason else progress.verdict.message
+        return Draft("GatePassed", "False", reason, message)
     if progress.stage in ("Passed", "GivenUp") and progress.revision:
         if revision.is_source(progress.revision):
             return _kept(facts, "GatePassed")

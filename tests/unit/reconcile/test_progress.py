@@ -67,8 +67,25 @@ def test_of_several_failures_the_last_is_told_and_counted(model: Model) -> None:
 
 
 def test_a_recipe_without_a_candidate_is_a_failure_with_the_engines_words(model: Model) -> None:
-    model.has_job("compress", "Complete", Message(outcome="Done", message="All candidates gave NaN", artifact="0" * 64))
-    assert (model.progress.reason, model.progress.message) == ("GateFailed", "All candidates gave NaN")
+    told = "0 candidates; refused: TFLite quantize DynamicInt8: NotFinite, outputs hold NaN"
+    model.has_job("compress", "Complete", Message(outcome="Done", message=told, artifact="0" * 64))
+    assert (model.progress.reason, model.progress.message) == ("NoCandidate", told)
+    status = model.look()
+    assert model.condition("Stalled") == ("True", "NoCandidate", told)
+    assert model.condition("GatePassed") == ("False", "NoCandidate", told)
+    assert [(past.revision, past.outcome, past.reason) for past in status.revisions] == [(1, "Failed", told)]
+    model.jobs = {}
+    assert (model.progress.stage, model.progress.reason) == ("Concluded", "NoCandidate")
+
+
+def test_without_a_candidate_the_source_is_served_if_asked_for(model: Model) -> None:
+    model.spec["gate"] = {**model.spec["gate"], "onFailure": "ServeSource"}
+    model.compressed("first", candidates=())
+    model.look()
+    model.pods_are(1)
+    model.look()
+    assert model.condition("Ready")[:2] == ("True", "ServingSource")
+    assert model.condition("GatePassed")[:2] == ("False", "NoCandidate")
 
 
 @pytest.mark.parametrize("component", ["compress", "evaluate"])

@@ -79,15 +79,14 @@ _FAILURES = (
     Reason(
         "GateFailed",
         f"{_FAILED}, `GatePassed` False; decision of `modelpress run`",
-        "The last candidate breaks a limit of `spec.gate`, or there is none; the message says by how much. "
-        "What served before goes on.",
+        "The last candidate breaks a limit of `spec.gate`; the message says by how much. What served before goes on.",
         "Loosen that limit, use a milder recipe, or set `spec.gate.onFailure: ServeSource`. "
         "What was measured is judged again, not measured again.",
     ),
     Reason(
         "NoCandidate",
-        "decision of `modelpress run`",
-        "Nothing that was built can be served; the message says why. In a cluster the reason is `GateFailed`.",
+        f"{_FAILED}, `GatePassed` False; decision of `modelpress run`",
+        "Nothing that was built can be served; the message says why. What served before goes on.",
         "See *Refused candidates*; use another recipe or `spec.recipe.format`.",
     ),
     Reason(
