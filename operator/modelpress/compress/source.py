@@ -48,7 +48,7 @@ def find(source: Source, *, progress: Progress | None = None) -> Found:
     if path.is_dir() and not (path / _SAVED_MODEL).exists():
         path = listing.newest_version(path) or path
     found = _format(path, source)
-    listed = listing.files(path, field=URI_FIELD, progress=progress)
+    listed = listing.files(path, field=URI_FIELD, what="the source", progress=progress)
     digest = identity.content_digest(listed)
     if source.digest is not None and source.digest != digest:
         raise Invalid(
@@ -65,7 +65,7 @@ def write_float32(found: Found, directory: Path, *, progress: Progress) -> None:
     Raises Invalid `NotAModel`, `CodeNotTrusted`, `UnknownLayers`, `DigestMismatch`.
     """
     if found.format == "SavedModel":
-        transfer.copy_into(found.path, found.files, directory, progress=progress)
+        transfer.copy_into(found.path, found.files, directory, what="the source", progress=progress)
     else:
         with progress.step(f"Exporting {found.path.name} as SavedModel"):
             from modelpress.compress import keras_model

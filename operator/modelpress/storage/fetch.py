@@ -51,12 +51,19 @@ def fetch(order: Order, *, progress: Progress | None = None) -> Path:
     warmup = _warmup(store.artifact(order.artifact), manifest.warmup, order.warmup)
     if not _is_there(destination, servable, warmup):
         with durable.new_directory(destination) as new:
-            transfer.copy_into(store.servable(order.artifact, servable), servable.files, new, progress=progress)
+            root = store.servable(order.artifact, servable)
+            transfer.copy_into(root, servable.files, new, what=_what(order), progress=progress)
             if warmup:
                 extra = new / listing.EXTRA
                 extra.mkdir(exist_ok=True)
                 (extra / WARMUP_FILE).write_bytes(warmup)
     return destination
+
+
+def _what(order: Order) -> str:
+    """`candidate 1` or `the source`."""
+    kind, _, number = order.servable.partition("/")
+    return f"candidate {number}" if kind == "candidates" else "the source"
 
 
 def _servable(manifest: ArtifactManifest, order: Order) -> Servable:

@@ -11,7 +11,8 @@ from modelpress.api.artifact import File
 from modelpress.api.errors import Invalid
 from modelpress.telemetry.progress import Progress, Silent
 
-CHUNK_BYTES = 4 * 2**20
+MIB = 2**20
+CHUNK_BYTES = 4 * MIB
 EXTRA = "assets.extra"
 """Folder of a version directory that is no part of the model: warm-up requests and server settings."""
 
@@ -22,8 +23,10 @@ def newest_version(directory: Path) -> Path | None:
     return max((entry for entry in versions if entry.is_dir()), key=lambda entry: int(entry.name), default=None)
 
 
-def files(root: Path, *, field: str = "", progress: Progress | None = None) -> tuple[File, ...]:
+def files(root: Path, *, field: str = "", what: str = "", progress: Progress | None = None) -> tuple[File, ...]:
     """Every file at or below `root`, sorted by path. A single file is listed under its own name.
+
+    `what` is read, in the words of the progress shown; empty: the name of `root`.
 
     Raises Invalid `NotFound`, or `LinkLeavesTree` for a link out of the tree or to a directory.
     """
@@ -33,14 +36,14 @@ def files(root: Path, *, field: str = "", progress: Progress | None = None) -> t
     base = root.parent if root.is_file() else root
     paths = [root] if root.is_file() else sorted(_walk(root, root, field))
     total = sum(path.stat().st_size for path in paths)
-    with (progress or Silent()).step(f"Reading {root.name}", total=total) as step:
+    with (progress or Silent()).step(f"Reading {what or root.name}, {mebibytes(total)}", total=total / MIB) as step:
         listed = []
         for path in paths:
             digest, size = hashlib.sha256(), 0
             for chunk in _chunks(path):
                 digest.update(chunk)
                 size += len(chunk)
-                step.advance(len(chunk))
+                step.advance(len(chunk) / MIB)
             listed.append(File(path=path.relative_to(base).as_posix(), size=size, sha256=digest.hexdigest()))
     return tuple(listed)
 
@@ -53,6 +56,11 @@ def content_digest(root: Path, *, field: str = "", progress: Progress | None = N
 def served_bytes(listed: tuple[File, ...]) -> int:
     """Bytes of a version directory without assets.extra."""
     return sum(file.size for file in listed if not file.path.startswith(f"{EXTRA}/"))
+
+
+def mebibytes(size: int) -> str:
+    """A number of bytes for people, such as `86.2 MiB`."""
+    return f"{size / MIB:.1f} MiB"
 
 
 def _chunks(path: Path) -> Iterator[bytes]:

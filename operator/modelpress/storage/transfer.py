@@ -23,10 +23,16 @@ def copy(root: Path, listed: tuple[File, ...], destination: Path, *, progress: P
         copy_into(root, listed, directory, progress=progress)
 
 
-def copy_into(root: Path, listed: tuple[File, ...], directory: Path, *, progress: Progress | None = None) -> None:
-    """Like `copy`, into a directory that is not visible yet (`durable.new_directory`)."""
+def copy_into(
+    root: Path, listed: tuple[File, ...], directory: Path, *, what: str = "", progress: Progress | None = None
+) -> None:
+    """Like `copy`, into a directory that is not visible yet (`durable.new_directory`).
+
+    `what` is copied, in the words of the progress shown; empty: the name of `root`.
+    """
     total = sum(file.size for file in listed)
-    with (progress or Silent()).step(f"Copying {root.name}", total=total) as step, durable.writing(directory):
+    text = f"Copying {what or root.name}, {listing.mebibytes(total)}"
+    with (progress or Silent()).step(text, total=total / listing.MIB) as step, durable.writing(directory):
         for file in listed:
             _copy_file(_inside(root, file), _inside(directory, file), file, step)
 
@@ -74,7 +80,7 @@ def _copy_file(source: Path, target: Path, expected: File, step: Step) -> None:
         while chunk := opened.read(listing.CHUNK_BYTES):
             digest.update(chunk)
             written.write(chunk)
-            step.advance(len(chunk))
+            step.advance(len(chunk) / listing.MIB)
     if digest.hexdigest() != expected.sha256:
         raise Invalid(
             "DigestMismatch",

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import os
 import threading
 
 import pytest
+from rich.console import Console
 
 from modelpress.api import identity
 from modelpress.api.errors import Invalid
 from modelpress.storage import durable, listing, transfer
+from modelpress.telemetry.progress import Lines
 
 
 def a_model(root):
@@ -82,6 +85,18 @@ def test_a_copy_is_complete_and_checked(tmp_path):
     listed = listing.files(model)
     transfer.copy(model, listed, tmp_path / "into" / "1")
     assert listing.content_digest(tmp_path / "into" / "1") == identity.content_digest(listed)
+
+
+def test_progress_says_what_is_read_and_copied_and_how_much(tmp_path):
+    root = a_model(tmp_path / "1795328721")
+    console = Console(file=io.StringIO(), width=100)
+    listed = listing.files(root, what="the source", progress=Lines(console))
+    (tmp_path / "new").mkdir()
+    transfer.copy_into(root, listed, tmp_path / "new", what="candidate 1", progress=Lines(console))
+    told = console.file.getvalue()
+    assert "→ Reading the source, 0.0 MiB" in told
+    assert "→ Copying candidate 1, 0.0 MiB" in told
+    assert root.name not in told
 
 
 def test_a_copy_of_changed_content_is_refused_and_invisible(tmp_path):
