@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
+import json
 import os
 import random
 import re
@@ -11,14 +13,13 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 from modelpress import __version__
 
@@ -82,12 +83,21 @@ class ServerProcess:
         self.stop()
 
     def wait_available(self, timeout: float = 300) -> None:
-        """Until a version is AVAILABLE; raises DoesNotLoad when the server ends or `timeout` seconds pass."""
+        """Until a version is AVAILABLE.
+
+        Raises DoesNotLoad when every version or the server ends, or `timeout` seconds pass.
+        """
         deadline = time.monotonic() + timeout
-        while not self._is_available():
+        while True:
             status = self._process.poll()
             if status is not None:
                 raise DoesNotLoad(f"{self.description} ended with status {status}: {self._last_words()}")
+            versions = self._versions()
+            if any(version.get("state") == "AVAILABLE" for version in versions):
+                return
+            failures = [told for version in versions if (told := _failure(version))]
+            if failures and len(failures) == len(versions):
+                raise DoesNotLoad(f"{self._model_name} does not load in {self.description}: {'; '.join(failures)}")
             if time.monotonic() > deadline:
                 raise DoesNotLoad(
                     f"{self._model_name} was not available after {timeout:g} s in {self.description}: "
@@ -125,13 +135,14 @@ class ServerProcess:
                 self._process.kill()
         self._process.wait()
 
-    def _is_available(self) -> bool:
+    def _versions(self) -> list[dict[str, Any]]:
+        """What the server says of each version; empty while it says nothing."""
         url = f"http://{self.rest_address}/v1/models/{urllib.parse.quote(self._model_name)}"
         try:
             with urllib.request.urlopen(url, timeout=5) as response:
-                return b'"AVAILABLE"' in response.read()
-        except (OSError, urllib.error.URLError):
-            return False
+                return list(json.load(response)["model_version_status"])
+        except (OSError, http.client.HTTPException, ValueError, KeyError):
+            return []
 
     def _last_words(self) -> str:
         lines = self._log_path.read_text(errors="replace").splitlines()
@@ -140,6 +151,14 @@ class ServerProcess:
             if said:
                 return said[-1]
         return " | ".join(lines[-_LOG_LINES:]) or "it logged nothing"
+
+
+def _failure(version: Mapping[str, Any]) -> str:
+    """Why a version ended, as the server tells it; empty where it did not end, or not by a failure."""
+    status = version.get("status", {})
+    if version.get("state") != "END" or status.get("error_code", "OK") == "OK":
+        return ""
+    return f"{status['error_code']}: {status.get('error_message', '')}"
 
 
 def start_server(

@@ -28,6 +28,9 @@ class State(enum.IntEnum):
     END = 50
 
 
+_MOVING = (State.START, State.LOADING, State.UNLOADING)
+
+
 @dataclasses.dataclass(eq=False, slots=True)
 class Version:
     """One version directory since it was first seen."""
@@ -185,22 +188,35 @@ class Versions:
     def _look(self) -> None:
         models = {model.name: model for model in self._models or ()}
         for name in [*models, *(name for name in self._versions if name not in models)]:
-            model = models.get(name)
             try:
-                aspired = configs.aspired(model) if model else {}
-            except OSError as error:
-                assert model is not None  # noqa: S101 - only a configured model is looked for
-                self._say(name, f"Could not find base path {model.base_path} for servable {name} with error {error}")
-                continue
-            if model and not aspired:
-                self._say(
-                    name,
-                    f"No versions of servable {name} found under base path {model.base_path}. "
-                    "Did you forget to name your leaf directory as a number (eg. '/1/')?",
-                )
-            else:
-                self._said.pop(name, None)
-            self._reconcile(name, aspired)
+                self._look_at(name, models.get(name))
+            except Exception as error:  # this thread must go on, or nobody would ever load or unload again
+                log.exception("Servable %s: unexpected error", name)
+                self._end(name, Failure(Code.INTERNAL, f"{type(error).__name__}: {error}"))
+
+    def _look_at(self, name: str, model: configs.Model | None) -> None:
+        try:
+            aspired = configs.aspired(model) if model else {}
+        except OSError as error:
+            assert model is not None  # noqa: S101 - only a configured model is looked for
+            self._say(name, f"Could not find base path {model.base_path} for servable {name} with error {error}")
+            return
+        if model and not aspired:
+            self._say(
+                name,
+                f"No versions of servable {name} found under base path {model.base_path}. "
+                "Did you forget to name your leaf directory as a number (eg. '/1/')?",
+            )
+        else:
+            self._said.pop(name, None)
+        self._reconcile(name, aspired)
+
+    def _end(self, name: str, failure: Failure) -> None:
+        """What was on its way up or down ends with the failure; what serves keeps serving."""
+        with self._changed:
+            moving = [one for one in self._versions.get(name, {}).values() if one.state in _MOVING]
+        for version in moving:
+            self._move(version, State.END, failure)
 
     def _say(self, name: str, text: str) -> None:
         """Log a thing once, not at every poll."""

@@ -205,3 +205,20 @@ def test_stopping_ends_the_wait_for_a_first_version(world):
     threading.Timer(0.1, world.versions.stop).start()
     with pytest.raises(Failure, match="stopping"):
         world.versions.configure([configs.Model("m", str(world.base))])
+
+
+def test_an_unexpected_error_ends_the_version_and_not_the_thread(world):
+    world.add(1)
+    versions = world.serve()
+
+    def fail():
+        raise RuntimeError("cannot close")
+
+    with versions.use("m") as (_, servable):
+        servable.close = fail
+    world.add(2)
+    world.until(lambda: world.states() == {1: State.END, 2: State.AVAILABLE})
+    (_, _, failure), _ = versions.statuses("m")
+    assert str(failure) == "INTERNAL: RuntimeError: cannot close"
+    world.add(3)
+    world.until(lambda: world.states() == {1: State.END, 2: State.END, 3: State.AVAILABLE})
