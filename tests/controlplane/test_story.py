@@ -22,8 +22,9 @@ SPEC: dict[str, Any] = {
     "recipe": {"steps": [{"quantize": {"scheme": "DynamicInt8"}}]},
     "gate": {"metrics": [{"type": "Accuracy", "maxDrop": 0.01}]},
     "serving": {"replicas": 2},
+    "artifacts": {"volume": {"accessMode": "ReadWriteMany"}},
 }
-"""Two pods, so that a disruption budget exists."""
+"""Two pods, so that a disruption budget exists, on a claim that both may mount."""
 
 
 @pytest.fixture(scope="session")

@@ -29,13 +29,14 @@ def plan(
     """Print, as YAML, what would be made at once, after compression, and after the gate; nothing is sent anywhere."""
     from modelpress.api import document, support
     from modelpress.api.errors import InvalidResource
-    from modelpress.manifests import preview
+    from modelpress.manifests import preview, scaling
     from modelpress.manifests.installation import Installation
 
     assumed = preview.Assumed(form=form)
     installation = Installation(compressor_image, sidecar_image, server_image, default_store)
     models = document.load(file, where="Cluster")
-    if problems := tuple(problem for model in models for problem in support.refusals(model, "Cluster")):
+    refused = [(*support.refusals(model, "Cluster"), *scaling.refusals(model, installation)) for model in models]
+    if problems := tuple(problem for found in refused for problem in found):
         raise InvalidResource(problems)
     for model in models:
         for reported in support.reports(model, "Cluster"):
@@ -49,6 +50,7 @@ def _text(manifests: tuple[dict[str, Any], ...]) -> str:
 
     writer = YAML()
     writer.width = 4096
+    writer.representer.ignore_aliases = lambda _: True
     out = io.StringIO()
     for manifest in manifests:
         out.write("---\n")

@@ -12,6 +12,7 @@ import typer
 
 from modelpress.api.errors import InvalidResource, Problem
 from modelpress.api.message import EXIT_INVALID
+from modelpress.api.resource import CompressedModel
 from modelpress.api.rules import Where
 
 
@@ -36,8 +37,19 @@ def judge(file: str, text: str, where: Where) -> Judged:
         file,
         tuple(resource.metadata.name for resource in resources),
         tuple(problem for resource in resources for problem in support.refusals(resource, where)),
-        tuple(problem for resource in resources for problem in support.reports(resource, where)),
+        tuple(problem for resource in resources for problem in _warnings(resource, where)),
     )
+
+
+def _warnings(resource: CompressedModel, where: Where) -> tuple[Problem, ...]:
+    """What has no effect, and in a cluster what an operator without a default store would refuse."""
+    from modelpress.api import support
+    from modelpress.manifests import scaling
+    from modelpress.manifests.installation import Installation
+
+    refused = scaling.refusals(resource, Installation()) if where == "Cluster" else ()
+    where_known = [one._replace(message=f"unless the operator has a default store: {one.message}") for one in refused]
+    return (*support.reports(resource, where), *where_known)
 
 
 def _texts(files: list[Path]) -> Iterator[tuple[str, str]]:

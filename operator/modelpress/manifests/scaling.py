@@ -6,9 +6,11 @@ import math
 from typing import Any
 
 from modelpress.api import duration
+from modelpress.api.errors import Problem
 from modelpress.api.resource import CompressedModel
 from modelpress.kube.kinds import AUTOSCALER, DEPLOYMENT, DISRUPTION_BUDGET, Manifest
-from modelpress.manifests import labels, metadata, names, serving
+from modelpress.manifests import labels, metadata, names, serving, store
+from modelpress.manifests.installation import Installation
 
 
 def is_stopped(model: CompressedModel) -> bool:
@@ -19,6 +21,28 @@ def is_stopped(model: CompressedModel) -> bool:
 def is_autoscaled(model: CompressedModel) -> bool:
     """Somebody else decides on the number of pods."""
     return model.spec.autoscaling is not None and not is_stopped(model)
+
+
+def most_pods(model: CompressedModel) -> int:
+    """How many pods may serve at once, but for a surge."""
+    scaled = model.spec.autoscaling
+    return scaled.max_replicas if scaled and is_autoscaled(model) else model.spec.serving.replicas
+
+
+def refusals(model: CompressedModel, installation: Installation) -> tuple[Problem, ...]:
+    """Several pods on a volume that one node can mount: those on other nodes would never start.
+
+    The API server refuses it where the resource names the volume; only the operator knows the store of the others.
+    """
+    if most_pods(model) < 2 or not store.is_on_one_node(model, installation):
+        return ()
+    scaled = "autoscaling.maxReplicas" if is_autoscaled(model) else "serving.replicas"
+    message = (
+        f"{scaled} is {most_pods(model)}, but without a store the model is kept on a ReadWriteOnce volume of its own,"
+        " which serves one pod: set artifacts.uri, e.g. pvc://models/artifacts, or"
+        " artifacts.volume.accessMode: ReadWriteMany"
+    )
+    return (Problem("spec.artifacts", message),)
 
 
 def autoscaler(model: CompressedModel) -> Manifest | None:
@@ -49,9 +73,7 @@ def autoscaler(model: CompressedModel) -> Manifest | None:
 
 def disruption_budget(model: CompressedModel) -> Manifest | None:
     """Made where two pods may be wanted; a single pod gets none, as it would block node drains."""
-    scaled = model.spec.autoscaling
-    most = scaled.max_replicas if scaled and is_autoscaled(model) else model.spec.serving.replicas
-    if most < 2:
+    if most_pods(model) < 2:
         return None
     spec = {
         "maxUnavailable": model.spec.serving.pod_disruption_budget.max_unavailable,

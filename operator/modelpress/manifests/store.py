@@ -25,14 +25,28 @@ def uri(model: CompressedModel, installation: Installation) -> str:
         return artifacts.uri
     if installation.default_store and not (artifacts and artifacts.volume):
         return installation.default_store
+    return _own_claim(model)
+
+
+def is_on_one_node(model: CompressedModel, installation: Installation) -> bool:
+    """Whether the store is a claim of the model's own that a single node mounts at a time."""
+    is_own = uri(model, installation) == _own_claim(model)
+    return is_own and _volume(model).access_mode == "ReadWriteOnce"
+
+
+def _own_claim(model: CompressedModel) -> str:
     return f"{PVC_SCHEME}{names.artifacts_claim(model)}/"
+
+
+def _volume(model: CompressedModel) -> Volume:
+    return (model.spec.artifacts.volume if model.spec.artifacts else None) or Volume()
 
 
 def volume_claim(model: CompressedModel, installation: Installation) -> Manifest | None:
     """A claim where the model has no other store. It goes with the model: it is for trying out."""
-    if uri(model, installation) != f"{PVC_SCHEME}{names.artifacts_claim(model)}/":
+    if uri(model, installation) != _own_claim(model):
         return None
-    volume = (model.spec.artifacts.volume if model.spec.artifacts else None) or Volume()
+    volume = _volume(model)
     spec = metadata.present(
         {
             "accessModes": [volume.access_mode],

@@ -52,6 +52,16 @@ def test_paths_are_for_local_runs(run):
     assert run(spec, "--local").exit_code == 0
 
 
+def test_several_pods_on_a_volume_of_the_models_own_are_warned_of(run):
+    spec = "spec: {source: {uri: 'pvc://models/x'}, autoscaling: {minReplicas: 2, maxReplicas: 5}}"
+    done = run(spec)
+    assert done.exit_code == 0
+    assert (
+        "warning: spec.artifacts: unless the operator has a default store: autoscaling.maxReplicas is 5" in done.stderr
+    )
+    assert "spec.artifacts" not in run(spec.replace("pvc://models/x", "model.keras"), "--local").stderr
+
+
 def test_json_is_for_programs(run):
     (entry,) = json.loads(run("spec: {source: {uri: 's3://models/x'}}", "--output", "json").stdout)
     assert entry["problems"][0]["field"] == "spec.source.uri"

@@ -104,6 +104,36 @@ def test_the_store_is_the_models_then_the_installations_then_a_claim(a_model: Ma
     assert store.uri(a_model(), installation) == "pvc://bert-artifacts/"
 
 
+@pytest.mark.parametrize("spec", [
+    {"serving": {"replicas": 2}},
+    {"autoscaling": {"minReplicas": 1, "maxReplicas": 2}},
+    {"artifacts": {"volume": {}}, "serving": {"replicas": 2}},
+])  # fmt: skip
+def test_several_pods_are_refused_on_a_volume_that_one_node_mounts(
+    spec: dict[str, Any], a_model: Make, installation: Installation
+) -> None:
+    (problem,) = scaling.refusals(a_model(**spec), installation)
+    assert problem.field == "spec.artifacts"
+    assert "artifacts.uri" in problem.message and "ReadWriteMany" in problem.message
+
+
+@pytest.mark.parametrize("spec", [
+    {},
+    {"serving": {"replicas": 0}, "autoscaling": {"maxReplicas": 9}},
+    {"serving": {"replicas": 2}, "artifacts": {"uri": "pvc://models/artifacts"}},
+    {"serving": {"replicas": 2}, "artifacts": {"volume": {"accessMode": "ReadWriteMany"}}},
+])  # fmt: skip
+def test_one_pod_or_a_shared_store_is_not_refused(
+    spec: dict[str, Any], a_model: Make, installation: Installation
+) -> None:
+    assert scaling.refusals(a_model(**spec), installation) == ()
+
+
+def test_an_installations_store_takes_several_pods(a_model: Make, installation: Installation) -> None:
+    shared = installation._replace(default_store="pvc://shared/x")
+    assert scaling.refusals(a_model(serving={"replicas": 2}), shared) == ()
+
+
 def test_a_claim_exists_only_where_it_is_the_store(a_model: Make, installation: Installation) -> None:
     volume = {"size": "5Gi", "storageClassName": "fast", "accessMode": "ReadWriteMany"}
     claim = store.volume_claim(a_model(artifacts={"volume": volume}), installation)

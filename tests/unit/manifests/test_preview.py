@@ -49,6 +49,23 @@ def test_a_default_store_makes_a_claim_of_its_own_needless(tmp_path: Path) -> No
     assert "Results go to pvc://shared/artifacts." in result.stdout
 
 
+def test_several_pods_need_a_store_that_all_of_them_reach(tmp_path: Path) -> None:
+    file = tmp_path / "model.yaml"
+    file.write_text(MODEL + "  serving: {replicas: 3}\n")
+    result = CliRunner().invoke(app, ["plan", str(file)])
+    assert result.exit_code != 0
+    assert "spec.artifacts: serving.replicas is 3" in str(result.exception)
+    assert CliRunner().invoke(app, ["plan", str(file), "--default-store=pvc://shared/artifacts"]).exit_code == 0
+
+
+def test_a_plan_repeats_what_is_equal_rather_than_to_refer_to_it(tmp_path: Path) -> None:
+    file = tmp_path / "model.yaml"
+    file.write_text(MODEL + "  commonPod: {env: [{name: A, value: b}]}\n")
+    result = CliRunner().invoke(app, ["plan", str(file)])
+    assert result.exit_code == 0, result.output
+    assert "&id" not in result.stdout
+
+
 def test_a_field_that_is_not_honoured_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "model.yaml"
     file.write_text(MODEL + "  jobs: {workers: 4}\n")
