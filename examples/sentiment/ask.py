@@ -24,8 +24,13 @@ def ask(texts: list[str], url: str = "http://127.0.0.1:8501/v1/models/sentiment:
     """Print for every text how likely it is that its author liked the film."""
     body = prepare.request(tokens.tokenizer(fetching.fetch(prepare.MODEL)), tuple(texts))
     asked = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
-    with urllib.request.urlopen(asked, timeout=60) as answer:
-        predictions = json.load(answer)["predictions"]
+    try:
+        with urllib.request.urlopen(asked, timeout=60) as answer:
+            predictions = json.load(answer)["predictions"]
+    except OSError as error:
+        sys.exit(
+            f"{url} did not answer ({error}); serve it: modelpress run -f examples/sentiment/model.yaml --keep-serving"
+        )
     for text, (_, liked) in zip(texts, predictions, strict=True):
         print(f"{liked:4.0%}  {text}")
 
