@@ -224,7 +224,8 @@ class Pod(Model):
     priority_class_name: ObjectName | None = Field(default=None, description="Priority class. Absent: the cluster's.")
     runtime_class_name: ObjectName | None = Field(default=None, description="Runtime class, e.g. nvidia. Absent: none.")
     node_selector: Annotated[dict[str, LabelValue], Field(max_length=16, json_schema_extra=extra(_KEYS))] = Field(
-        default_factory=dict, description="Node labels; amd64 is added while the image is the operator's."
+        default_factory=dict,
+        description="Node labels; kubernetes.io/arch is amd64 while an image is the operator's and none is named.",
     )
     affinity: Affinity | None = Field(default=None, description="Node affinity as in a pod. Absent: none.")
     tolerations: tuple[Toleration, ...] = Field(

@@ -19,6 +19,7 @@ from modelpress.runtime import command
 PROGRAM = "modelpress"
 REQUEST_VARIABLE = "MODELPRESS_REQUEST"
 COMPRESS, EVALUATE = "compress", "evaluate"
+FETCHES = ("fetch-source", "fetch-candidate")
 SOURCE_GRPC, SOURCE_REST, CANDIDATE_GRPC, CANDIDATE_REST = 8500, 8501, 8510, 8511
 LOCALHOST = "127.0.0.1"
 SHORTEST_LIFE_SECONDS = 60
@@ -37,7 +38,6 @@ def compress(model: CompressedModel, request: Request, request_key: str, install
         resources=jobs.resources,
         env=_environment(request),
         mounts=mounts,
-        terminationMessagePolicy="FallbackToLogsOnError",
     )
     template = pods.template(
         model,
@@ -51,7 +51,7 @@ def compress(model: CompressedModel, request: Request, request_key: str, install
         restartPolicy="Never",
         terminationGracePeriodSeconds=30,
     )
-    return _job(model, names.compress_job(model, request_key), "compress", COMPRESS, template)
+    return _job(model, names.compress_job(model, request_key), "compress", (COMPRESS,), template)
 
 
 def evaluate(
@@ -78,7 +78,6 @@ def evaluate(
         resources=_client_resources(jobs.resources),
         env=_environment(request),
         mounts=mounts,
-        terminationMessagePolicy="FallbackToLogsOnError",
     )
     models = [{"name": f"models-{role}", "emptyDir": {}} for role in ("source", "candidate")]
     template = pods.template(
@@ -86,11 +85,10 @@ def evaluate(
         "evaluate",
         identity=jobs.pod,
         placement=model.spec.serving.pod,
-        own_image=model.spec.serving.image is None or jobs.image is None,
         containers=[container],
         init_containers=[
-            serving.fetch(model, source, name="fetch-source", models="models-source"),
-            serving.fetch(model, candidate, name="fetch-candidate", models="models-candidate"),
+            serving.fetch(model, source, name=FETCHES[0], models="models-source"),
+            serving.fetch(model, candidate, name=FETCHES[1], models="models-candidate"),
             _server(model, source, "source", SOURCE_GRPC, SOURCE_REST),
             _server(model, candidate, "candidate", CANDIDATE_GRPC, CANDIDATE_REST),
         ],
@@ -99,12 +97,13 @@ def evaluate(
         shareProcessNamespace=True,
         terminationGracePeriodSeconds=30,
     )
-    return _job(model, names.evaluate_job(model, evaluation_key), "evaluate", EVALUATE, template)
+    return _job(model, names.evaluate_job(model, evaluation_key), "evaluate", (EVALUATE, *FETCHES), template)
 
 
 def _job(
-    model: CompressedModel, name: str, component: labels.Component, container: str, template: dict[str, Any]
+    model: CompressedModel, name: str, component: labels.Component, programs: tuple[str, ...], template: dict[str, Any]
 ) -> Manifest:
+    """`programs` are the containers whose word counts: bad input told by one of them is not tried again."""
     jobs = model.spec.jobs
     spec = {
         "backoffLimit": jobs.retries,
@@ -112,10 +111,13 @@ def _job(
         "ttlSecondsAfterFinished": max(SHORTEST_LIFE_SECONDS, math.ceil(duration.seconds(jobs.ttl_after_finished))),
         "podFailurePolicy": {
             "rules": [
-                {
-                    "action": "FailJob",
-                    "onExitCodes": {"containerName": container, "operator": "In", "values": [EXIT_INVALID]},
-                },
+                *(
+                    {
+                        "action": "FailJob",
+                        "onExitCodes": {"containerName": program, "operator": "In", "values": [EXIT_INVALID]},
+                    }
+                    for program in programs
+                ),
                 {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
             ]
         },

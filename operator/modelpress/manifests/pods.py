@@ -22,14 +22,14 @@ def template(
     *,
     identity: Pod,
     placement: Pod,
-    own_image: bool,
+    own_image: bool = True,
     containers: list[Container],
     init_containers: list[Container],
     more_labels: dict[str, str] | None = None,
     annotations: dict[str, str] | None = None,
     **spec: Any,
 ) -> dict[str, Any]:
-    """A pod template. `own_image` False (an image of the user's) leaves the architecture open."""
+    """A pod template. `own_image` False (every image is the user's) leaves the architecture open."""
     metadata = {
         "labels": {**identity.labels, **labels.of(model, component), **(more_labels or {})},
         "annotations": {**model.spec.common_metadata.annotations, **identity.annotations, **(annotations or {})},
@@ -82,6 +82,7 @@ def container(
                 *_extra_mounts(common),
                 *(mounts or ()),
             ],
+            "terminationMessagePolicy": "FallbackToLogsOnError",
             **more,
         }
     )
@@ -108,7 +109,7 @@ def security(common: CommonPod) -> dict[str, Any]:
 
 
 def _placement(pod: Pod, *, own_image: bool) -> dict[str, Any]:
-    """TensorFlow Serving and our images exist for amd64 only."""
+    """TensorFlow Serving and our images exist for amd64 only; who has others names another architecture."""
     return {
         "nodeSelector": {**({ARCHITECTURE: "amd64"} if own_image else {}), **pod.node_selector},
         "affinity": pod.affinity.plain() if pod.affinity else None,

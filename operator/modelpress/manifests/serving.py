@@ -147,7 +147,6 @@ def _template(model: CompressedModel, served: Served) -> dict[str, Any]:
         "server",
         identity=serving.pod,
         placement=serving.pod,
-        own_image=serving.image is None,
         more_labels={labels.ROLE_LABEL: "current"},
         annotations={RESTARTED_AT: restarted} if restarted else None,
         init_containers=[fetch(model, served), _sidecar(model, served)],

@@ -75,8 +75,13 @@ def test_the_model_owns_its_jobs_without_a_right_on_its_finalizers(compress: Any
 def test_bad_input_ends_a_job_and_evictions_are_not_counted(job: str, request: pytest.FixtureRequest) -> None:
     rules = request.getfixturevalue(job)()["spec"]["podFailurePolicy"]["rules"]
     assert rules[0] == {"action": "FailJob", "onExitCodes": {"containerName": job, "operator": "In", "values": [64]}}
-    assert rules[1]["action"] == "Ignore"
-    assert rules[1]["onPodConditions"] == [{"type": "DisruptionTarget", "status": "True"}]
+    assert rules[-1] == {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}
+
+
+def test_a_model_that_cannot_be_fetched_ends_the_evaluation(evaluate: Any) -> None:
+    rules = evaluate()["spec"]["podFailurePolicy"]["rules"]
+    final = {rule["onExitCodes"]["containerName"] for rule in rules if rule["action"] == "FailJob"}
+    assert final == {"evaluate", "fetch-source", "fetch-candidate"}
 
 
 def test_limits_of_a_job_are_the_resources(compress: Any) -> None:

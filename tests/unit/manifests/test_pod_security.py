@@ -154,9 +154,27 @@ def test_our_labels_cannot_be_overridden(kind: str, a_model: Make, template_of: 
     assert template_of(kind, model)["metadata"]["labels"]["modelpress.dev/compressedmodel"] == "bert"
 
 
+@pytest.mark.parametrize("kind", ["evaluate", "server"])
+def test_fetch_and_sidecar_stay_on_their_architecture_beside_images_of_the_users(
+    kind: str, a_model: Make, template_of: Any
+) -> None:
+    images = {"serving": {"image": "me/serving:arm64"}, "jobs": {"image": "me/compressor:arm64"}}
+    assert template_of(kind, a_model(**images))["spec"]["nodeSelector"] == {"kubernetes.io/arch": "amd64"}
+    own = {**images["serving"], "pod": {"nodeSelector": {"kubernetes.io/arch": "arm64"}}}
+    chosen = template_of(kind, a_model(serving=own))["spec"]["nodeSelector"]
+    assert chosen == {"kubernetes.io/arch": "arm64"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_container_that_fails_without_a_message_leaves_its_last_lines(
+    kind: str, a_model: Make, template_of: Any
+) -> None:
+    policies = {one["terminationMessagePolicy"] for one in containers(template_of(kind, a_model()))}
+    assert policies == {"FallbackToLogsOnError"}
+
+
 def test_an_image_of_the_users_may_run_on_any_architecture(a_model: Make, template_of: Any) -> None:
     assert template_of("server", a_model())["spec"]["nodeSelector"] == {"kubernetes.io/arch": "amd64"}
-    assert "nodeSelector" not in template_of("server", a_model(serving={"image": "me/serving:arm64"}))["spec"]
     assert "nodeSelector" not in template_of("compress", a_model(jobs={"image": "me/compressor:arm64"}))["spec"]
 
 
