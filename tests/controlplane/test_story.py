@@ -57,7 +57,7 @@ def spec() -> dict[str, Any]:
 
 
 async def test_a_model_is_compressed_measured_and_served(
-    world: World, spec: dict[str, Any], messages: dict[str, bytes], operator: Operator
+    world: World, spec: dict[str, Any], messages: dict[str, bytes]
 ) -> None:
     await world.apply(spec)
     ready = await world.until("Ready", "False", "Compressing")
@@ -94,7 +94,7 @@ async def test_a_model_is_compressed_measured_and_served(
     assert policy is not None
     admin = next(rule for rule in policy["spec"]["ingress"] if rule["ports"][0]["port"] == 9090)
     namespaces = [peer["namespaceSelector"]["matchLabels"] for peer in admin["from"]]
-    assert {"kubernetes.io/metadata.name": operator.user.split(":")[2]} in namespaces
+    assert {"kubernetes.io/metadata.name": story.NAMESPACE} in namespaces
     status = await world.status()
     conditions = {one["type"]: one for one in status["conditions"]}
     generation = (await world.model())["metadata"]["generation"]
@@ -462,6 +462,33 @@ async def test_drift_is_repaired(world: World, messages: dict[str, bytes], opera
         return image == "test/serving:1" and service is not None
 
     await until(repaired, "Deployment and Service are as before")
+
+
+@pytest.mark.parametrize("label", ["-", "=Helm"])
+async def test_a_child_that_lost_our_label_is_repaired_and_known_again(
+    label: str, world: World, messages: dict[str, bytes], operator: Operator, audit: Audit, kubectl: Kubectl
+) -> None:
+    await world.apply(SPEC)
+    await world.serve(messages)
+    await settled(world, operator)
+    key = "app.kubernetes.io/managed-by"
+    for child in ("deployment/sentiment", "service/sentiment", "pvc/sentiment-artifacts"):
+        kubectl("label", child, f"--namespace={world.namespace}", f"{key}{label}", "--overwrite")
+
+    async def repaired() -> bool:
+        found = [await world.get("Deployment"), await world.get("Service")]
+        found.append(await world.get("PersistentVolumeClaim", "sentiment-artifacts"))
+        return all(live and live["metadata"]["labels"].get(key) == "modelpress" for live in found)
+
+    await until(repaired, "the label is back")
+    await world.until("Ready", "True", "Serving")
+    await settled(world, operator)
+    mark, looks = audit.here(), operator.reconciles()
+    await world.apply(SPEC, {"example.com/note": "a reason to look"})
+    await until(lambda: _more(operator, looks), "the model was looked at again")
+    await settled(world, operator)
+    asked = [one for one in audit.requests_by(operator.user, mark) if one.namespace == world.namespace]
+    assert [str(one) for one in asked if one.verb != "watch"] == []
 
 
 async def test_hot_settings_reach_the_pods_without_a_restart(world: World, messages: dict[str, bytes]) -> None:

@@ -15,7 +15,7 @@ from modelpress.kube import kinds
 from modelpress.kube.kinds import Manifest
 
 BURIED = 10_000
-"""How many removed uids are remembered, so that a late answer to a write does not bring one back."""
+"""How many removed uids are remembered, so that a late answer to an earlier write does not bring one back."""
 
 _POD_SPEC = ("nodeName",)
 _POD_STATUS = (
@@ -48,7 +48,7 @@ class Cache:
         self._objects: dict[tuple[str, str, str], Manifest] = {}
         self._by_owner: dict[str, set[tuple[str, str, str]]] = {}
         self._by_model: dict[tuple[str, str], set[tuple[str, str, str]]] = {}
-        self._buried: OrderedDict[str, None] = OrderedDict()
+        self._buried: OrderedDict[str, int] = OrderedDict()
 
     def seen(self, kind: str, namespace: str, name: str) -> Manifest | None:
         """The live object as last seen, or None."""
@@ -67,10 +67,12 @@ class Cache:
         return (live for key, live in list(self._objects.items()) if key[0] == kind)
 
     def put(self, live: Manifest) -> bool:
-        """Remember an object as it is now; False when what is known is as new, or the object is known to be gone."""
+        """Remember an object as it is now; False when what is known, its removal too, is as new."""
         metadata = live["metadata"]
-        if metadata.get("uid") in self._buried:
+        uid = metadata.get("uid") or ""
+        if _version(metadata) <= self._buried.get(uid, -1):
             return False
+        self._buried.pop(uid, None)
         key = _key(live)
         known = self._objects.get(key)
         if known is not None and not _newer(metadata, known["metadata"]):
@@ -84,10 +86,13 @@ class Cache:
         return True
 
     def remove(self, live: Manifest) -> None:
-        """Forget an object that was deleted; a newer one under the same name stays."""
+        """Forget an object that was deleted or lost our label; a newer one under the same name stays.
+
+        A selector's watch reports both alike, so what is newer than `live` shows that the object lives.
+        """
         uid = live["metadata"].get("uid")
         if uid:
-            self._buried[uid] = None
+            self._buried[uid] = max(_version(live["metadata"]), self._buried.pop(uid, -1))
             while len(self._buried) > BURIED:
                 self._buried.popitem(last=False)
         key = _key(live)
@@ -121,7 +126,11 @@ def _key(live: Manifest) -> tuple[str, str, str]:
 def _newer(metadata: Manifest, known: Manifest) -> bool:
     if metadata.get("uid") != known.get("uid"):
         return True
-    return int(metadata.get("resourceVersion") or 0) > int(known.get("resourceVersion") or 0)
+    return _version(metadata) > _version(known)
+
+
+def _version(metadata: Manifest) -> int:
+    return int(metadata.get("resourceVersion") or 0)
 
 
 def _places(live: Manifest) -> Iterator[tuple[str, Any]]:

@@ -48,6 +48,14 @@ def test_the_late_answer_to_a_write_does_not_bring_back_what_was_deleted(cache):
     assert cache.seen("Service", "vision", "bert") is None
 
 
+def test_an_object_that_only_lost_our_label_is_known_again_when_something_newer_shows_it(cache):
+    cache.put(live(version=10, owner="o1"))
+    cache.remove(live(version=12))
+    assert not cache.put(live(version=12, owner="o1"))
+    assert cache.put(live(version=13, owner="o1"))
+    assert [child["metadata"]["resourceVersion"] for child in cache.children("o1")] == ["13"]
+
+
 def test_the_late_deletion_of_an_old_object_leaves_the_new_one(cache):
     cache.put(live(version=11, uid="u2"))
     cache.remove(live(version=10, uid="u1"))
