@@ -51,8 +51,12 @@ def deployment(
 
 
 def rollout_key(model: CompressedModel, served: Served) -> str:
-    """Names a rollout by what its success depends on; whether answers may be kept is no part of that."""
-    spec = _spec(model, served._replace(deterministic=True))
+    """Names a rollout by what the user can change of what its success depends on.
+
+    Whether answers may be kept is no part of that, nor are images of the installation: an upgrade tries nothing again.
+    """
+    image = model.spec.serving.image or ""
+    spec = _spec(model, served._replace(deterministic=True, image=image, sidecar_image=""))
     return identity.key({**spec, "replicas": model.spec.serving.replicas})[:ROLLOUT_KEY_LENGTH]
 
 

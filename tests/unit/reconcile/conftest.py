@@ -26,6 +26,7 @@ from modelpress.status.gate import Finding
 NOW = dt.datetime(2026, 11, 22, 10, 0, 0, tzinfo=dt.UTC)
 MANAGER = "modelpress"
 INSTALLATION = Installation("reg/compressor:1", "reg/sidecar:1", "reg/serving:1")
+UPGRADED = Installation("reg/compressor:2", "reg/sidecar:2", "reg/serving:2", "pvc://elsewhere/store")
 SPEC: dict[str, Any] = {
     "source": {"uri": "pvc://models/bert"},
     "recipe": {"steps": [{"quantize": {"scheme": "DynamicInt8"}}]},
@@ -88,6 +89,11 @@ class Model:
     refused: tuple[Any, ...] = ()
     now: dt.datetime = NOW
     obstacle: Finding | None = None
+    installation: Installation = INSTALLATION
+
+    def upgrade(self) -> None:
+        """The operator starts again with other images and another store."""
+        self.installation = UPGRADED
 
     def change(self, **spec: Any) -> None:
         """An edit of the spec by the user."""
@@ -108,7 +114,7 @@ class Model:
         return Facts(
             model=model,
             now=self.now,
-            installation=INSTALLATION,
+            installation=self.installation,
             manager=MANAGER,
             refused=self.refused,
             jobs=self.jobs,

@@ -96,6 +96,20 @@ def test_an_edit_that_is_none_of_its_business_does_not_make_a_failed_job_again(c
     assert model.progress.stage == "Failed"
 
 
+@pytest.mark.parametrize("component", ["compress", "evaluate"])
+def test_an_upgrade_of_the_operator_does_not_make_a_failed_job_again(component: str, model: Model) -> None:
+    failed(component, model)
+    model.upgrade()
+    assert (model.progress.stage, model.plan.obsolete) == ("Failed", ())
+
+
+def test_a_failed_job_that_does_not_say_what_was_asked_for_is_taken_as_it_is(model: Model) -> None:
+    name = failed("compress", model)
+    del model.jobs[name].live["metadata"]["annotations"]["modelpress.dev/asked-for"]
+    model.change(jobs=MORE_MEMORY)
+    assert model.progress.stage == "Failed"
+
+
 def test_a_failed_evaluation_of_the_same_bytes_is_made_again_when_it_is_asked_for(model: Model) -> None:
     name = failed("evaluate", model)
     model.annotations = {"modelpress.dev/reconcile-requested-at": "2026-11-22T10:00:00Z"}

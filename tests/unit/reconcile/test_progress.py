@@ -373,6 +373,20 @@ def test_a_rollout_that_failed_is_judged_anew_in_another_form(
     assert [(past.revision, past.outcome) for past in status.revisions] == [(1, "Superseded")]
 
 
+@pytest.mark.parametrize("jobs_are_gone", [False, True])
+def test_a_rollout_that_failed_is_not_tried_again_by_an_upgrade_of_the_operator(
+    jobs_are_gone: bool, model: Model
+) -> None:
+    late(model)
+    if jobs_are_gone:
+        model.jobs = {}
+        model.look()
+    model.upgrade()
+    before = model.wanted("Deployment")
+    model.look()
+    assert (model.progress.reason, model.wanted("Deployment")) == ("RolloutFailed", before)
+
+
 def test_another_image_is_measured_and_then_judged_anew(model: Model) -> None:
     late(model)
     model.change(serving={"image": "me/serving:2"})
