@@ -9,7 +9,7 @@ export MODELPRESS_CACHE
 export UV_CACHE_DIR := $(MODELPRESS_CACHE)/uv
 # Like pip, trust what the machine trusts: behind a proxy with its own authority the bundled certificates do not do.
 export UV_SYSTEM_CERTS ?= $(if $(wildcard /etc/ssl/certs/ca-certificates.crt),1,0)
-export TF_CPP_MIN_LOG_LEVEL ?= 2
+export TF_CPP_MIN_LOG_LEVEL ?= 3
 PYTHON ?= python3.11
 BIN := .venv/bin
 READY := .venv/ready-$(shell cat pyproject.toml constraints.txt | sha256sum | cut -c1-16)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from enum import IntEnum
-from urllib.parse import quote
+from urllib.parse import quote, quote_from_bytes
 
 from modelpress.sidecar.answer import HOP_BY_HOP, Answer
 from modelpress.sidecar.frames import Code
@@ -88,7 +88,8 @@ def failure(code: GrpcCode, message: str, *more: tuple[bytes, bytes]) -> Answer:
     """An error of our own."""
     trailers = [(b"grpc-status", str(int(code)).encode())]
     if message:
-        trailers.append((b"grpc-message", quote(message, safe=" !\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~").encode()))
+        told = quote(message, safe=" !\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~").encode()
+        trailers.append(_inside_field((b"grpc-message", told)))
     return Answer(200, _HEADERS, b"", (*trailers, *more))
 
 
@@ -117,10 +118,22 @@ def answer(response: UpstreamResponse) -> Answer:
         return failure(
             code, f"The model server answered without a gRPC status (HTTP {status.decode(errors='replace')})"
         )
-    headers = tuple(pair for pair in response.headers if _passed(pair[0])) or _HEADERS
-    trailers = tuple(pair for pair in response.trailers if _passed(pair[0]) and pair[0] != b"content-type")
+    headers = tuple(_inside_field(pair) for pair in response.headers if _passed(pair[0])) or _HEADERS
+    trailers = tuple(
+        _inside_field(pair) for pair in response.trailers if _passed(pair[0]) and pair[0] != b"content-type"
+    )
     trailers = tuple(sorted(trailers, key=lambda pair: pair[0] != b"grpc-status"))
     return Answer(200, headers, response.body, trailers)
+
+
+def _inside_field(pair: tuple[bytes, bytes]) -> tuple[bytes, bytes]:
+    """No white space at the ends of a field's value (RFC 9113, 8.2.1); gRPC leaves that of a message as it is."""
+    name, value = pair
+    bare = value.strip(b" \t")
+    if bare == value or name != b"grpc-message":
+        return name, bare
+    start, _, end = value.partition(bare) if bare else (value, b"", b"")
+    return name, quote_from_bytes(start, safe="").encode() + bare + quote_from_bytes(end, safe="").encode()
 
 
 def _passed(name: bytes) -> bool:

@@ -85,6 +85,13 @@ async def test_errors_pass_through_with_code_text_and_metadata_and_are_not_kept(
     assert upstream.calls["Predict"] == 2
 
 
+@pytest.mark.parametrize("text", ["or default input alias set: ", "  both ends ", " "])
+async def test_an_error_text_keeps_the_spaces_at_its_ends(text, sidecar, upstream, calling, a_request):
+    upstream.error = (grpc.StatusCode.INVALID_ARGUMENT, text)
+    error = await error_of(calling(sidecar)(a_request(1)))
+    assert (error.code(), error.details()) == upstream.error
+
+
 @pytest.mark.parametrize(
     "method",
     [

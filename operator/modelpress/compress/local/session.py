@@ -44,7 +44,7 @@ def session(options: Options, progress: Progress) -> Iterator[Report]:
     processes.ports(options.grpc_port, options.rest_port)
     resource, reported = anchoring.load(options.file)
     for problem in reported:
-        progress.say(f"Not used by a local run: {problem}")
+        progress.say(f"Note: {problem}")
     request = requests.of_resource(resource, store=_store(options, resource))
     compressed = engine.compress(request, progress=progress, now=int(time.time()))
     # TensorFlow and matplotlib, which nobody with bad input should wait for.
