@@ -211,8 +211,7 @@ def _facts(bench: Bench, build: Build, new: Path) -> dict[str, Any]:
         except graph.NotFreezable as error:
             finding, repeatable = Finding("NotFreezable", str(error)), True
     if finding is not None:
-        for left in new.iterdir():
-            left.unlink()
+        _emptied(new)
         bench.progress.say(f"Refused {build.form}, {build.recipe}: {finding.reason}, {finding.message}")
     return {
         "stage": stage,
@@ -221,6 +220,14 @@ def _facts(bench: Bench, build: Build, new: Path) -> dict[str, Any]:
         "notes": list(notes),
         "repeatable": repeatable,
     }
+
+
+def _emptied(directory: Path) -> None:
+    for left in directory.iterdir():
+        if left.is_dir():
+            shutil.rmtree(left)
+        else:
+            left.unlink()
 
 
 def _write(bench: Bench, build: Build, new: Path) -> tuple[str, ...]:

@@ -14,6 +14,8 @@ from modelpress.api.recipe import Recipe
 from modelpress.compress import check, model, plan, tflite
 from modelpress.storage import listing
 
+SAVED_MODEL_FILES = {"saved_model.pb", "variables/variables.index", "variables/variables.data-00000-of-00001"}
+
 
 def callers(done):
     """(form, recipe) -> call, for the source and every candidate."""
@@ -46,7 +48,7 @@ def test_without_a_recipe_three_cheap_candidates_are_smaller_than_the_source_and
         assert one.servable.size_bytes < done.manifest.source.servable.size_bytes
         assert listing.content_digest(done.directory / one.servable.path) == one.servable.digest
         files = {file.path for file in one.servable.files}
-        assert files == ({"model.tflite"} if one.servable.form == "TFLite" else {"saved_model.pb"})
+        assert files == ({"model.tflite"} if one.servable.form == "TFLite" else SAVED_MODEL_FILES)
     calls = callers(done)
     for rows in (1, 7):
         image = some((rows, 8, 8, 1))
@@ -130,6 +132,30 @@ def test_batch_and_length_stay_dynamic_and_warm_up_requests_come_from_the_data(m
     ]
     assert len(records) == warmup.records == 12
     assert tf.make_ndarray(records[3].predict_log.request.inputs["ids"]).tolist() == ids[3:4].tolist()
+
+
+def test_float16_weights_are_cast_when_a_server_loads_them_and_never_at_a_request(models, compress, store):
+    done = compress(models["two_outputs"], store=store)
+    servable = next(one.servable for one in done.manifest.candidates if one.servable.form == "SavedModel")
+    definition = model.meta_graph(done.directory / servable.path)
+    nodes = {node.name: node for node in definition.graph_def.node}
+    waiting = [info.name for one in definition.signature_def.values() for info in one.outputs.values()]
+    at_requests = set()
+    while waiting:
+        name = waiting.pop().split(":")[0].removeprefix("^")
+        if name not in at_requests:
+            at_requests.add(name)
+            waiting.extend(nodes[name].input)
+    assert {"VarHandleOp", "ReadVariableOp"} <= {nodes[name].op for name in at_requests}
+    assert not at_requests & {name for name, node in nodes.items() if node.op == "RestoreV2"}
+    assert not [name for name in at_requests if nodes[name].attr["SrcT"].type == tf.float16.as_datatype_enum]
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        loaded = tf.compat.v1.saved_model.load(session, ["serve"], str(done.directory / servable.path))
+        signature = loaded.signature_def["serving_default"]
+        rows = some((3, 16))
+        found = session.run(signature.outputs["logits"].name, {signature.inputs["x"].name: rows})
+    expected = callers(done)["source", ""]("serving_default", {"x": rows})["logits"]
+    np.testing.assert_allclose(found, expected, rtol=1e-2, atol=0.05)
 
 
 def test_a_candidate_with_nan_or_infinite_outputs_is_refused_and_named(models, compress, store):

@@ -1,0 +1,142 @@
+"""Weights kept as float16 in a checkpoint, and cast once, when a server loads the model, to float32 variables.
+
+A float16 constant with a Cast would be cast at every request: TensorFlow folds no constant that becomes larger.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from tensorflow.core.framework import graph_pb2, variable_pb2
+from tensorflow.core.protobuf import saver_pb2
+
+FROM_VALUES = 256
+"""Smaller constants stay float32: they save nothing, and an epsilon would become zero."""
+PREFIX = "variables/variables"
+"""Where loaders look for a SavedModel's checkpoint."""
+_FLOAT, _HALF, _STRING = (dtype.as_datatype_enum for dtype in (tf.float32, tf.float16, tf.string))
+
+
+class Halved:
+    """A graph whose larger float32 constants are variables, with the operations that restore them."""
+
+    def __init__(self, graph: Any) -> None:
+        self.graph = graph_pb2.GraphDef(versions=graph.versions, library=graph.library)
+        self.kept: list[str] = []
+        """Weights that float16 cannot hold."""
+        self._weights: dict[str, Any] = {}
+        self._names = {node.name.lower() for node in graph.node}
+        self._root = self._free("restore")
+        for node in graph.node:
+            self._take(node)
+        if self._weights:
+            self._restore()
+
+    def describe(self, meta: Any) -> None:
+        """Tells loaders how to restore, and which variables there are."""
+        if not self._weights:
+            return
+        path = f"{self._root}/path:0"
+        meta.saver_def.CopyFrom(
+            saver_pb2.SaverDef(
+                filename_tensor_name=path,
+                save_tensor_name=path,
+                restore_op_name=f"{self._root}/all",
+                version=saver_pb2.SaverDef.V2,
+            )
+        )
+        for name in self._weights:
+            definition = variable_pb2.VariableDef(
+                variable_name=f"{name}/variable:0",
+                initializer_name=f"{self._root}/{name}/assign",
+                snapshot_name=f"{name}:0",
+                is_resource=True,
+            )
+            meta.collection_def["variables"].bytes_list.value.append(definition.SerializeToString(deterministic=True))
+
+    def write(self, directory: Path) -> None:
+        """Writes the checkpoint of the SavedModel in `directory`."""
+        if not self._weights:
+            return
+        prefix = directory / PREFIX
+        prefix.parent.mkdir()
+        names = sorted(self._weights)
+        tf.raw_ops.SaveV2(
+            prefix=str(prefix),
+            tensor_names=names,
+            shape_and_slices=[""] * len(names),
+            tensors=[tf.constant(self._weights[name]) for name in names],
+        )
+
+    def _free(self, wanted: str) -> str:
+        candidate, number = wanted, 1
+        while any(name == candidate or name.startswith(f"{candidate}/") for name in self._names):
+            candidate, number = f"{wanted}_{number}", number + 1
+        return candidate
+
+    def _take(self, node: Any) -> None:
+        weights = _weights(node)
+        half = None if weights is None else _as_half(weights)
+        if half is None:
+            if weights is not None:
+                self.kept.append(node.name)
+            self.graph.node.append(node)
+            return
+        self._weights[node.name] = half
+        handle = self.graph.node.add(name=f"{node.name}/variable", op="VarHandleOp")
+        handle.attr["dtype"].type = _FLOAT
+        handle.attr["shape"].shape.CopyFrom(node.attr["value"].tensor.tensor_shape)
+        handle.attr["shared_name"].s = handle.name.encode()
+        read = self.graph.node.add(name=node.name, op="ReadVariableOp", input=[handle.name])
+        read.attr["dtype"].type = _FLOAT
+
+    def _restore(self) -> None:
+        """One weight after the other, so that loading needs memory for one float16 weight, not for all of them."""
+        default = self._string("default", np.array("", dtype=object))
+        path = self._add("path", "PlaceholderWithDefault", [default])
+        path.attr["dtype"].type = _STRING
+        path.attr["shape"].shape.SetInParent()
+        slices = self._string("slices", np.array([""], dtype=object))
+        before: list[str] = []
+        for name in self._weights:
+            key = self._string(f"{name}/key", np.array([name], dtype=object))
+            restored = self._add(f"{name}/half", "RestoreV2", [path.name, key, slices, *before])
+            restored.attr["dtypes"].list.type.append(_HALF)
+            cast = self._add(f"{name}/cast", "Cast", [restored.name])
+            cast.attr["SrcT"].type, cast.attr["DstT"].type, cast.attr["Truncate"].b = _HALF, _FLOAT, False
+            assigned = self._add(f"{name}/assign", "AssignVariableOp", [f"{name}/variable", cast.name])
+            assigned.attr["dtype"].type = _FLOAT
+            before = [f"^{assigned.name}"]
+        self._add("all", "NoOp", before)
+
+    def _string(self, name: str, value: Any) -> str:
+        node = self._add(name, "Const", [])
+        node.attr["dtype"].type = _STRING
+        node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(value, tf.string))
+        return str(node.name)
+
+    def _add(self, name: str, op: str, inputs: list[str]) -> Any:
+        return self.graph.node.add(name=f"{self._root}/{name}", op=op, input=inputs)
+
+
+def _as_half(weights: Any) -> Any:
+    """The values as float16; None where they overflow, or are all so small that little of them would be left."""
+    with np.errstate(over="ignore"):
+        half = weights.astype(np.float16)
+    overflows = not np.array_equal(np.isfinite(half), np.isfinite(weights))
+    vanishes = 0 < np.abs(weights).max() < np.finfo(np.float16).smallest_normal
+    return None if overflows or vanishes else half
+
+
+def _weights(node: Any) -> Any:
+    """The values of a constant that is worth halving, else None."""
+    if node.op != "Const" or node.attr["dtype"].type != _FLOAT:
+        return None
+    proto = node.attr["value"].tensor
+    values = 1
+    for size in proto.tensor_shape.dim:
+        values *= size.size
+    return tf.make_ndarray(proto) if values >= FROM_VALUES and proto.tensor_content else None
