@@ -17,7 +17,7 @@ def register(app: typer.Typer) -> None:
 def operator(
     namespace: Annotated[list[str] | None, typer.Option(help="Watch this namespace; repeatable; absent: all.")] = None,
     lease_namespace: Annotated[
-        str, typer.Option(envvar="POD_NAMESPACE", help="The operator's own: where its Lease lies.")
+        str, typer.Option(envvar="POD_NAMESPACE", help="Where the Lease lies by which one operator leads.")
     ] = "default",
     lease_name: Annotated[str, typer.Option(help="Name of the Lease.")] = "modelpress",
     metrics_port: Annotated[int, typer.Option(min=0, max=65535, help="/metrics; 0 switches it off.")] = 8080,
@@ -41,6 +41,7 @@ def operator(
     """Reconcile CompressedModels in a cluster (KUBECONFIG, or the pod's ServiceAccount)."""
     import asyncio
     import logging
+    import os
 
     from modelpress.handlers import process
     from modelpress.manifests.installation import Installation
@@ -49,7 +50,8 @@ def operator(
     from modelpress.telemetry import logs
 
     logs.configure(log_format, logging.getLevelNamesMapping()[log_level.upper()])
-    installation = Installation(compressor_image, sidecar_image, server_image, default_store, lease_namespace)
+    here = os.environ.get("POD_NAMESPACE") or lease_namespace
+    installation = Installation(compressor_image, sidecar_image, server_image, default_store, here)
     options = process.Options(
         namespaces=tuple(namespace or ()),
         lease_namespace=lease_namespace,

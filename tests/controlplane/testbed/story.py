@@ -25,6 +25,8 @@ from modelpress.kube.kinds import CHILDREN, Manifest
 
 KIND = "CompressedModel"
 START_SECONDS = 60
+NAMESPACE = "modelpress-system-of-tests"
+"""Where the operators say that they run."""
 IMAGES = ("--compressor-image=test/compressor:1", "--sidecar-image=test/sidecar:1", "--server-image=test/serving:1")
 
 
@@ -52,7 +54,10 @@ class Operator:
 
 @contextlib.contextmanager
 def operator(plane: ControlPlane, kubectl: Any, folder: Path, *arguments: str) -> Iterator[Operator]:
-    """An operator for the whole cluster, in a namespace of its own; ended by SIGTERM, killed if it does not end."""
+    """An operator for the whole cluster, with a Lease of its own; ended by SIGTERM, killed if it does not end.
+
+    All of them take themselves to be in one namespace, as an operator's next pod is where its last one was.
+    """
     name = f"operator-{secrets.token_hex(4)}"
     kubectl("apply", "-f", "-", stdin=yaml.safe_dump_all(_account(name)))
     token = kubectl("create", "token", name, f"--namespace={name}", "--duration=2h").strip()
@@ -69,7 +74,7 @@ def operator(plane: ControlPlane, kubectl: Any, folder: Path, *arguments: str) -
                 "--health-port=0",
                 *(arguments or IMAGES),
             ],
-            env=os.environ | {"KUBECONFIG": str(plane.kubeconfig_for(name, token))},
+            env=os.environ | {"KUBECONFIG": str(plane.kubeconfig_for(name, token)), "POD_NAMESPACE": NAMESPACE},
             stdout=out,
             stderr=out,
             preexec_fn=dies_with(os.getpid()),
