@@ -85,7 +85,7 @@ def save(path: Path, arrays: Mapping[str, Array]) -> None:
         for name, array in arrays.items():
             with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as opened:
                 npy: Any = np.lib.format
-                npy.write_array(opened, np.ascontiguousarray(array), allow_pickle=False)
+                npy.write_array(opened, np.asarray(array, order="C"), allow_pickle=False)
 
 
 def bound(rows: Rows, signature: Signature, *, role: str) -> Rows:
