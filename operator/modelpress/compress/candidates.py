@@ -96,14 +96,11 @@ class Bench:
             found = self.examples.feeding(signature) or examples.recorded(self.source_piece.directory, signature)
             if found is not None:
                 rows[name] = found
-        if not rows or self.request.warmup == 0:
+        if not rows:
             return None
-        limit = self.request.warmup
         return self.area.piece(
             "warmup",
-            lambda new: {
-                "records": warmup.write(new / warmup.FILE_NAME, rows, self.opened.signatures, per_signature=limit)
-            },
+            lambda new: {"records": warmup.write(new / warmup.FILE_NAME, rows, self.opened.signatures)},
         )
 
     def discard(self) -> None:
@@ -166,7 +163,10 @@ class Bench:
 
 
 def build_all(bench: Bench) -> list[Built]:
-    """Every form of the plan. Raises Invalid `StepCannotApply` where steps were named and no form can be built."""
+    """Every form of the plan.
+
+    Raises Invalid where steps or a form were named and nothing can be built: `StepCannotApply`, `FormNotPossible`.
+    """
     built = [_build(bench, build) for build in bench.plan.builds]
     impossible = [one.finding for one in built if one.finding is not None and one.piece.facts["stage"] == "build"]
     if bench.plan.named and len(impossible) == len(built):
@@ -178,7 +178,7 @@ def build_all(bench: Bench) -> list[Built]:
             else "export the model again without these parts"
         )
         raise Invalid(
-            "StepCannotApply",
+            "StepCannotApply" if bench.plan.quantize_field else "FormNotPossible",
             f"{built[0].build.recipe} cannot be built for this model. {tries}; {cure}",
             field=f"{bench.plan.quantize_field}.scheme" if bench.plan.quantize_field else "spec.recipe.format",
         )

@@ -66,7 +66,7 @@ def _load(path: Path) -> Any:
             ) from error
         if "Could not locate" in text or "register_keras_serializable" in text:
             raise Invalid(
-                "UnknownLayers",
+                "CustomLayers",
                 f"{path.name} needs layers that are not part of Keras ({text[:200]}); export the model as SavedModel",
                 field=URI_FIELD,
             ) from error

@@ -62,7 +62,7 @@ def find(source: Source, *, progress: Progress | None = None) -> Found:
 def write_float32(found: Found, directory: Path, *, progress: Progress) -> None:
     """Writes the model as float32 SavedModel into the empty `directory`; a SavedModel is copied as it is.
 
-    Raises Invalid `NotAModel`, `CodeNotTrusted`, `UnknownLayers`, `DigestMismatch`.
+    Raises Invalid `NotAModel`, `CodeNotTrusted`, `CustomLayers`, `DigestMismatch`.
     """
     if found.format == "SavedModel":
         transfer.copy_into(found.path, found.files, directory, what="the source", progress=progress)

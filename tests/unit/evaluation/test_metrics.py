@@ -181,11 +181,11 @@ def test_one_value_that_is_no_number_leaves_no_metric(classifiers, kind, broken)
 @pytest.mark.parametrize(
     ("kind", "target", "reason", "said"),
     [
-        ("Accuracy", np.array([5, 0]), "LabelOutOfRange", "from 0 to 2"),
+        ("Accuracy", np.array([5, 0]), "LabelsOutOfRange", "from 0 to 2"),
         ("Accuracy", np.zeros((2, 7)), "TargetMismatch", "a row: class numbers, or one-hot rows are needed"),
         ("F1", np.zeros((2, 7)), "TargetMismatch", "class numbers"),
         ("MeanAbsoluteError", np.zeros((2, 7)), "TargetMismatch", "a number for each value"),
-        ("Accuracy", None, "TargetsMissing", "needs targets"),
+        ("Accuracy", None, "LabelsRequired", "needs targets"),
     ],
 )
 def test_targets_that_do_not_fit_are_refused_with_the_cure(kind, target, reason, said):

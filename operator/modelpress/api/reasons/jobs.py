@@ -29,7 +29,7 @@ _SOURCE = (
         "Replace it by layers of Keras, or export the model as SavedModel.",
     ),
     Reason(
-        "UnknownLayers",
+        "CustomLayers",
         _COMPRESS,
         "A Keras file needs custom layers or objects that are not part of Keras.",
         "Export the model as SavedModel.",
@@ -111,10 +111,10 @@ _DATA = (
         "Set `output` of that metric.",
     ),
     Reason(
-        "TargetsMissing",
-        _EVALUATE,
-        "A metric needs labels, and the evaluation data has none for that output.",
-        "Map the label column with `columns.targets`, or use `Fidelity` or `Agreement`.",
+        "LabelsRequired",
+        _BOTH,
+        "A metric needs labels that the evaluation data lacks for its output, or `fineTune` has rows without labels.",
+        "Map the label column with `columns.targets`; or use `Fidelity` or `Agreement`, which need none.",
     ),
     Reason(
         "TargetMismatch",
@@ -123,9 +123,9 @@ _DATA = (
         "Save them as the message says.",
     ),
     Reason(
-        "LabelOutOfRange",
-        _EVALUATE,
-        "Evaluation labels are no column numbers of the output.",
+        "LabelsOutOfRange",
+        _BOTH,
+        "Labels of the evaluation or training data are no classes of the output.",
         "Number the classes from 0, as the output does.",
     ),
     Reason(
@@ -143,19 +143,13 @@ _RECIPE = (
         "A step cannot be done with this model or form: it is frozen, or the scheme cannot be served so.",
         "Leave the step out, or take the scheme or form that the message names.",
     ),
+    Reason(
+        "FormNotPossible",
+        _COMPRESS,
+        "No form that `spec.recipe.format` allows can be built of the model, whatever the scheme.",
+        "Leave `format` out, or export the model without the parts that the message names.",
+    ),
     Reason("UnknownLayer", _COMPRESS, "A pattern in `excludeLayers` matches no layer.", "Correct or remove it."),
-    Reason(
-        "LabelsRequired",
-        _COMPRESS,
-        "`fineTune` has training rows without labels.",
-        "Map label columns with `spec.data.training.columns.targets`.",
-    ),
-    Reason(
-        "LabelsOutOfRange",
-        _COMPRESS,
-        "Training labels are no classes of the output.",
-        "Number the classes from 0, as the output does.",
-    ),
     Reason(
         "LossUnclear",
         _COMPRESS,

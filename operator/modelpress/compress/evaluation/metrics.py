@@ -104,7 +104,7 @@ class Labelled:
     def update(self, source: Array, candidate: Array, target: Array | None) -> None:
         if target is None:
             raise Invalid(
-                "TargetsMissing",
+                "LabelsRequired",
                 f"{self._metric.type} of output {self._output} needs targets: map the output to its label column in "
                 "spec.data.evaluation.columns.targets, or choose a metric against the source (Fidelity, Agreement)",
                 field="spec.gate.metrics",

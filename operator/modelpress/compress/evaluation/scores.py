@@ -66,7 +66,7 @@ def labels(target: Array, output: Array) -> Array:
     numbers = target.astype(np.int64)
     if not np.array_equal(numbers, target) or numbers.min() < 0 or numbers.max() >= output.shape[-1]:
         raise Invalid(
-            "LabelOutOfRange",
+            "LabelsOutOfRange",
             f"class numbers from 0 to {output.shape[-1] - 1} are needed, found {target.min()} to {target.max()}; "
             "map the labels to column numbers of the output",
             field=TARGETS_FIELD,
