@@ -53,8 +53,6 @@ class Request(Model):
     store: str
     """URI or path of the artifact store."""
     requested_at: str | None = None
-    warmup: int = 100
-    """Warm-up records to keep for each signature."""
     profile: bool = False
 
 
@@ -71,7 +69,6 @@ def of_resource(resource: CompressedModel, *, store: str) -> Request:
         target=target(resource),
         store=store,
         requested_at=(resource.metadata.annotations or {}).get(REQUESTED_AT),
-        warmup=spec.serving.warmup.requests,
         profile=spec.jobs.profile,
     )
 
@@ -123,7 +120,6 @@ def _recipe_inputs(request: Request) -> dict[str, Any]:
         "target": _serving_target(request),
         "requestedAt": request.requested_at,
         "gate": request.gate.plain() if searching else None,
-        "warmup": request.warmup,
     }
 
 

@@ -47,7 +47,7 @@ class Batching(Model):
 class Warmup(Model):
     """Requests replayed before a pod is ready."""
 
-    requests: int = Field(default=100, ge=0, le=1000, description="How many, from calibration data; 0: none.")
+    requests: int = Field(default=100, ge=0, le=1000, description="How many at most, from the data; 0: none.")
 
 
 class DisruptionBudget(Model):

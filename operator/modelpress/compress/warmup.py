@@ -17,19 +17,30 @@ from modelpress.compress.signature import Signature
 FILE_NAME = "tf_serving_warmup_requests"
 RECORDS_LIMIT = 1000
 """A server refuses to load a model with more."""
+BYTES_LIMIT = 64 * 2**20
+"""A pod copies and replays them before it is ready: more would cost it more than it is worth."""
 
 
-def write(path: Path, rows: Mapping[str, Rows], signatures: Mapping[str, Signature], *, per_signature: int) -> int:
-    """Writes at most `per_signature` requests for each signature that has rows, in turns, and returns their number."""
-    limit = min(per_signature, RECORDS_LIMIT // max(1, len(rows)))
+def write(
+    path: Path, rows: Mapping[str, Rows], signatures: Mapping[str, Signature], *, bytes_limit: int = BYTES_LIMIT
+) -> int:
+    """Writes requests of each signature that has rows, in turns, and returns their number.
+
+    How many of them a server replays is decided when a pod fetches it: all that may be asked for are kept.
+    """
+    limit = RECORDS_LIMIT // max(1, len(rows))
     requests = [_requests(signatures[name], found, limit) for name, found in rows.items()]
     turns = itertools.chain.from_iterable(itertools.zip_longest(*requests))
-    count = 0
+    count = size = 0
     with tf.io.TFRecordWriter(str(path)) as writer:
         for log in turns:
-            if log is not None:
-                writer.write(log)
-                count += 1
+            if log is None:
+                continue
+            size += len(log)
+            if count and size > bytes_limit:
+                break
+            writer.write(log)
+            count += 1
     return count
 
 

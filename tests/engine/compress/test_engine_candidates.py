@@ -113,7 +113,7 @@ def test_tensorflow_serving_finds_the_signatures_in_the_metadata(models, compres
 def test_batch_and_length_stay_dynamic_and_warm_up_requests_come_from_the_data(models, compress, tmp_path):
     ids = np.random.default_rng(1).integers(1, 100, (40, 9))
     np.savez(tmp_path / "d.npz", ids=ids)
-    done = compress(models["tokens"], data=Data(evaluation=DataSet(uri=str(tmp_path / "d.npz"))), warmup=12)
+    done = compress(models["tokens"], data=Data(evaluation=DataSet(uri=str(tmp_path / "d.npz"))))
     assert len(done.manifest.candidates) == 3
     calls = callers(done)
     expected = calls.pop(("source", ""))
@@ -130,7 +130,7 @@ def test_batch_and_length_stay_dynamic_and_warm_up_requests_come_from_the_data(m
         prediction_log_pb2.PredictionLog.FromString(record)
         for record in tf.data.TFRecordDataset([str(path)]).as_numpy_iterator()
     ]
-    assert len(records) == warmup.records == 12
+    assert len(records) == warmup.records == 40
     assert tf.make_ndarray(records[3].predict_log.request.inputs["ids"]).tolist() == ids[3:4].tolist()
 
 

@@ -90,7 +90,7 @@ class Stages:
             digest=servable.digest,
             model=self._model,
             into=self._work / "models",
-            warmup=self._request.warmup,
+            warmup=self._resource.spec.serving.warmup.requests,
         )
         base = fetch.fetch(order, progress=self._progress).parent
         with contextlib.ExitStack() as stack:

@@ -1,0 +1,39 @@
+"""What asks for a new compression, and what does not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from modelpress.api import request
+from modelpress.api.resource import CompressedModel
+
+
+def keys(spec: dict[str, Any]) -> tuple[str, str]:
+    """R and K."""
+    resource = CompressedModel.model_validate(
+        {"metadata": {"name": "bert"}, "spec": {"source": {"uri": "pvc://models/bert"}, **spec}}
+    )
+    asked = request.of_resource(resource, store="pvc://models/artifacts")
+    return request.request_key(asked), request.artifact_key(asked, source_digest="sha256:ab", data_digests={})
+
+
+@pytest.mark.parametrize("spec", [
+    {"serving": {"warmup": {"requests": 7}}},
+    {"serving": {"image": "me/serving:1"}},
+    {"concurrency": {"limit": 9}},
+    {"gate": {"size": {"maxRatio": 0.5}}, "recipe": {"steps": [{"quantize": {"scheme": "DynamicInt8"}}]}},
+])  # fmt: skip
+def test_how_a_model_is_served_and_judged_does_not_compress_it_again(spec: dict[str, Any]) -> None:
+    base = {"recipe": spec["recipe"]} if "recipe" in spec else {}
+    assert keys(spec) == keys(base)
+
+
+@pytest.mark.parametrize("spec", [
+    {"recipe": {"format": "TFLite"}},
+    {"source": {"uri": "pvc://models/bert", "signatures": ["serving_default"]}},
+    {"serving": {"resources": {"limits": {"cpu": "7"}}}},
+])  # fmt: skip
+def test_what_decides_the_result_compresses_it_again(spec: dict[str, Any]) -> None:
+    assert all(new != old for new, old in zip(keys(spec), keys({}), strict=True))
