@@ -565,6 +565,26 @@ async def test_a_job_whose_message_is_lost_is_made_again(world: World, messages:
     await world.until("Compressed", "True")
 
 
+async def test_an_evaluation_goes_on_when_the_compress_job_is_lost(world: World, messages: dict[str, bytes]) -> None:
+    await world.apply({**SPEC, "jobs": {"ttlAfterFinished": "1s"}})
+    first = await world.finish("compress", messages["compress"])
+    evaluate = await world.job("evaluate")
+    await world.kubelet.start(evaluate["metadata"]["name"])
+    await world.cluster.delete(first)
+    again = await world.finish("compress", messages["compress"], known={first["metadata"]["uid"]})
+    assert [job["spec"].get("ttlSecondsAfterFinished") for job in (again, evaluate)] == [None, None]
+    await world.until("Ready", "False", "Evaluating")
+    assert [job["metadata"]["uid"] for job in await world.jobs("evaluate")] == [evaluate["metadata"]["uid"]]
+    await world.finish("evaluate", messages["evaluate-1"])
+    await world.ready()
+
+    async def may_go() -> bool:
+        jobs = [*await world.jobs("compress"), *await world.jobs("evaluate")]
+        return all(job["spec"].get("ttlSecondsAfterFinished") == 60 for job in jobs)
+
+    await until(may_go, "the time to live of the finished Jobs has begun")
+
+
 async def test_finished_jobs_may_go_without_a_new_compression(
     world: World, messages: dict[str, bytes], operator: Operator
 ) -> None:

@@ -72,6 +72,18 @@ class Children:
         await self._cluster.delete(live)
         log.info("Deleted %s", live["kind"], extra={"child": live["metadata"]["name"]})
 
+    async def limit_life(self, job: Manifest, seconds: int) -> None:
+        """Let this finished Job go so many seconds after its end; gone already is as good."""
+        metadata = {name: job["metadata"][name] for name in ("name", "namespace")}
+        spec = {"ttlSecondsAfterFinished": seconds}
+        try:
+            answer = await self._cluster.merge({**_type(job), "metadata": metadata, "spec": spec})
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            return
+        self._cache.put(answer)
+
     def _seen(self, wanted: Manifest) -> Manifest | None:
         metadata = wanted["metadata"]
         return self._cache.seen(wanted["kind"], metadata["namespace"], metadata["name"])
@@ -153,6 +165,10 @@ def owner_of(live: Manifest) -> str:
         return f"{controller['kind']} {controller['name']}"
     manager = (live["metadata"].get("labels") or {}).get(kinds.MANAGED_BY_LABEL)
     return manager if manager and manager != kinds.MANAGED_BY else "somebody else"
+
+
+def _type(live: Manifest) -> Manifest:
+    return {name: live[name] for name in ("apiVersion", "kind")}
 
 
 def _controller(manifest: Manifest) -> Manifest | None:

@@ -42,6 +42,10 @@ class Plan:
     """Kinds of which other children of the model are deleted."""
     obsolete: tuple[Manifest, ...] = ()
     """Jobs to delete."""
+    needless: tuple[Manifest, ...] = ()
+    """Finished Jobs whose messages are not needed once the status is written: their time to live begins."""
+    time_to_live: int = 0
+    """Seconds, of those Jobs."""
     hand_over: Manifest | None = None
     """To be given to another field manager before the children are applied, so that replicas do not fall to 1."""
     recheck: float = RECHECK_SECONDS
@@ -53,12 +57,15 @@ def of(facts: Facts, progress: Progress) -> Plan:
     foundations = children.foundations(facts.model, facts.installation)
     job = _job(facts, progress)
     new = [job] if job and progress.job is None else []
+    needless = _needless(facts, progress)
     replicas, hand_over = _replicas(facts)
     servers = _servers(facts, progress, replicas)
     return Plan(
         children=(*foundations, *new, *servers),
         prunable=PRUNABLE if servers else (),
         obsolete=tuple(one.live for one in _obsolete(facts, progress, job)),
+        needless=needless,
+        time_to_live=wanted.time_to_live(facts) if needless else 0,
         hand_over=hand_over if servers else None,
         recheck=SOON_SECONDS if progress.job and _is_passing(progress.job) else RECHECK_SECONDS,
     )
@@ -82,14 +89,25 @@ def _job(facts: Facts, progress: Progress) -> Manifest | None:
 
 
 def _obsolete(facts: Facts, progress: Progress, new: Manifest | None) -> list[JobSeen]:
-    """Jobs under way for what is no longer wanted, and this stage's Job where another is wanted in its place."""
+    """Jobs under way for what is no longer wanted, and this stage's Job where another is wanted in its place.
+
+    While the compress Job is made again, because it was lost, nobody can tell yet which evaluations are wanted.
+    """
     if progress.stage in ("Refused", "Suspended"):
         return []
-    found = [job for job in facts.jobs.values() if job.state == "UnderWay" and job is not progress.job]
+    running = [job for job in facts.jobs.values() if job.state == "UnderWay" and job is not progress.job]
+    is_open = progress.stage == "Compressing"
+    found = [job for job in running if not (is_open and wanted.works_for(job, facts.key))]
     job = progress.job
     if job and new and (_is_lost(job, facts.now) or _was_made_for_something_else(job, new)):
         found.append(job)
     return found
+
+
+def _needless(facts: Facts, progress: Progress) -> tuple[Manifest, ...]:
+    if progress.stage not in ("Passed", "Failed", "GivenUp", "Concluded"):
+        return ()
+    return tuple(job.live for job in facts.jobs.values() if job.state in ("Complete", "Failed") and wanted.is_kept(job))
 
 
 def _is_lost(job: JobSeen, now: dt.datetime) -> bool:

@@ -80,6 +80,8 @@ class Reconciler:
         await self._tell_ignored(model, primary, now)
         if refusal is not None:
             raise refusal
+        for job in wanted.needless:
+            await self._children.limit_life(job, wanted.time_to_live)
         return Done(recheck=wanted.recheck)
 
     async def _apply(self, wanted: Plan, primary: _Primary) -> Finding | None:

@@ -18,18 +18,36 @@ from modelpress.reconcile.jobs import JobSeen
 
 ASKED_FOR = f"{GROUP}/asked-for"
 """On a Job: names what the user asked for; images and the store of the installation are no part of it."""
+REQUEST = f"{GROUP}/request"
+"""On a Job: the request key R that it works for."""
+_TIME_TO_LIVE = "ttlSecondsAfterFinished"
 _ANY_INSTALLATION = Installation("any", "any", "any")
 
 
 def compression(facts: Facts) -> Manifest:
     """The compress Job."""
-    return _noted(_compression(facts), asked=_compression(_anywhere(facts)))
+    return _noted(_compression(facts), facts, asked=_compression(_anywhere(facts)))
 
 
 def evaluation(facts: Facts, compress: Message, candidate: CandidateReported, key: str) -> Manifest:
     """The evaluate Job of a candidate; `key` is its evaluation key E."""
     asked = _evaluation(_anywhere(facts), compress, candidate, key)
-    return _noted(_evaluation(facts, compress, candidate, key), asked=asked)
+    return _noted(_evaluation(facts, compress, candidate, key), facts, asked=asked)
+
+
+def time_to_live(facts: Facts) -> int:
+    """Seconds that a finished Job is kept for."""
+    return int(_compression(facts)["spec"][_TIME_TO_LIVE])
+
+
+def is_kept(job: JobSeen) -> bool:
+    """Whether it stays for as long as its message may be needed: no time to live has been set yet."""
+    return _TIME_TO_LIVE not in (job.live.get("spec") or {})
+
+
+def works_for(job: JobSeen, key: str) -> bool:
+    """Whether the Job was made for this request key R."""
+    return _annotation(job.live, REQUEST) == key
 
 
 def _compression(facts: Facts) -> Manifest:
@@ -65,10 +83,15 @@ def _anywhere(facts: Facts) -> Facts:
     return dataclasses.replace(facts, installation=_ANY_INSTALLATION)
 
 
-def _noted(job: Manifest, *, asked: Manifest) -> Manifest:
-    metadata = job["metadata"]
-    annotations = {**(metadata.get("annotations") or {}), ASKED_FOR: drift.intent(asked)}
-    return {**job, "metadata": {**metadata, "annotations": annotations}}
+def _noted(job: Manifest, facts: Facts, *, asked: Manifest) -> Manifest:
+    metadata, kept = job["metadata"], _without_time_to_live(job)
+    notes = {ASKED_FOR: drift.intent(_without_time_to_live(asked)), REQUEST: facts.key}
+    return {**kept, "metadata": {**metadata, "annotations": {**(metadata.get("annotations") or {}), **notes}}}
+
+
+def _without_time_to_live(job: Manifest) -> Manifest:
+    """Its message is needed until the model is concluded, however long the Jobs after it take."""
+    return {**job, "spec": {name: value for name, value in job["spec"].items() if name != _TIME_TO_LIVE}}
 
 
 def was_made_for(job: JobSeen, wanted: Manifest) -> bool:

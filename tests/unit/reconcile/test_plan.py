@@ -41,6 +41,56 @@ def test_finished_jobs_are_left_to_their_time_to_live(model: Model) -> None:
     assert model.plan.obsolete == ()
 
 
+def test_an_evaluation_under_way_outlives_the_compress_job_that_it_follows(model: Model) -> None:
+    model.compressed("first")
+    compress, evaluate = next(iter(model.jobs)), model.has_job("evaluate", has_started=True)
+    del model.jobs[compress]
+    assert model.job("compress") == compress
+    assert model.plan.obsolete == ()
+    model.compressed("first")
+    assert (model.progress.job.name, model.plan.obsolete) == (evaluate, ())
+
+
+def test_an_evaluation_of_another_candidate_goes_when_the_compress_job_was_made_again(model: Model) -> None:
+    model.compressed("first")
+    compress, evaluate = next(iter(model.jobs)), model.has_job("evaluate", has_started=True)
+    del model.jobs[compress]
+    model.compressed("second")
+    assert [job["metadata"]["name"] for job in model.plan.obsolete] == [evaluate]
+
+
+def test_an_evaluation_for_other_inputs_goes_at_once(model: Model) -> None:
+    model.compressed("first")
+    evaluate = model.has_job("evaluate", has_started=True)
+    model.change(source={"uri": "pvc://models/other"})
+    assert [job["metadata"]["name"] for job in model.plan.obsolete] == [evaluate]
+
+
+def test_a_job_is_made_without_a_time_to_live(model: Model) -> None:
+    assert "ttlSecondsAfterFinished" not in model.wanted("Job")["spec"]
+    model.compressed("first")
+    assert "ttlSecondsAfterFinished" not in model.wanted("Job")["spec"]
+    assert model.plan.needless == ()
+
+
+@pytest.mark.parametrize("drop", [0.001, 0.5])
+def test_the_time_to_live_of_finished_jobs_begins_with_the_conclusion(drop: float, model: Model) -> None:
+    model.change(jobs={"ttlAfterFinished": "10m"})
+    model.compressed("first")
+    model.evaluated(drop)
+    assert {job["metadata"]["name"] for job in model.plan.needless} == set(model.jobs)
+    assert model.plan.time_to_live == 600
+    for job in model.jobs.values():
+        job.live["spec"]["ttlSecondsAfterFinished"] = 600
+    assert model.plan.needless == ()
+
+
+def test_another_time_to_live_does_not_make_a_failed_job_again(model: Model) -> None:
+    failed("compress", model)
+    model.change(jobs={"ttlAfterFinished": "10m"})
+    assert model.progress.stage == "Failed"
+
+
 def test_a_changed_jobs_block_makes_a_job_anew_only_if_no_pod_has_started(model: Model) -> None:
     name = model.has_job("compress")
     model.change(jobs={"resources": {"limits": {"memory": "32Gi"}}})
