@@ -13,7 +13,9 @@ MANAGED_BY = "modelpress"
 MODEL_LABEL = f"{base.GROUP}/compressedmodel"
 """On every child and pod: the name of the CompressedModel that it belongs to."""
 
-CHILD_VERBS = ("create", "delete", "list", "patch", "watch")
+KEPT_VERBS = ("create", "list", "patch", "watch")
+"""On children that hold results: only the garbage collector deletes them, with their model."""
+CHILD_VERBS = (*KEPT_VERBS, "delete")
 
 
 class Kind(NamedTuple):
@@ -51,10 +53,9 @@ MODEL = Kind(
 DEPLOYMENT = Kind("apps", "v1", "deployments", "Deployment", CHILD_VERBS)
 JOB = Kind("batch", "v1", "jobs", "Job", CHILD_VERBS)
 SERVICE = Kind("", "v1", "services", "Service", CHILD_VERBS)
-CONFIG_MAP = Kind("", "v1", "configmaps", "ConfigMap", (*CHILD_VERBS, "get"))
-"""`get` reads the namespace's ConfigMap `modelpress-defaults`, which is not labelled as ours."""
+CONFIG_MAP = Kind("", "v1", "configmaps", "ConfigMap", CHILD_VERBS)
 SERVICE_ACCOUNT = Kind("", "v1", "serviceaccounts", "ServiceAccount", CHILD_VERBS)
-VOLUME_CLAIM = Kind("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim", CHILD_VERBS)
+VOLUME_CLAIM = Kind("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim", KEPT_VERBS)
 AUTOSCALER = Kind("autoscaling", "v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler", CHILD_VERBS)
 DISRUPTION_BUDGET = Kind("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget", CHILD_VERBS)
 NETWORK_POLICY = Kind("networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy", CHILD_VERBS)

@@ -8,9 +8,6 @@ from collections.abc import Iterable
 from modelpress.kube import kinds
 from modelpress.kube.kinds import Kind, Manifest
 
-DEFAULTS_NAME = "modelpress-defaults"
-"""The only ConfigMap that is read though it is not ours."""
-
 
 def rules() -> list[Manifest]:
     """Rules for where the models are: the same for a Role in each namespace and for one ClusterRole."""
@@ -22,10 +19,10 @@ def lease_rules() -> list[Manifest]:
     return _rules((kinds.LEASE,))
 
 
-def permissions(entries: Iterable[Kind] = kinds.WORKING) -> list[tuple[str, str, str, str]]:
-    """(group, resource, verb, name) of everything needed; name is empty where every object is meant."""
+def permissions(entries: Iterable[Kind] = kinds.WORKING) -> list[tuple[str, str, str]]:
+    """(group, resource, verb) of everything needed."""
     return [
-        (rule["apiGroups"][0], resource, verb, (rule.get("resourceNames") or [""])[0])
+        (rule["apiGroups"][0], resource, verb)
         for rule in _rules(entries)
         for resource in rule["resources"]
         for verb in rule["verbs"]
@@ -35,17 +32,11 @@ def permissions(entries: Iterable[Kind] = kinds.WORKING) -> list[tuple[str, str,
 def _rules(entries: Iterable[Kind]) -> list[Manifest]:
     """One rule per group and set of verbs, in a stable order."""
     together: dict[tuple[str, tuple[str, ...]], list[str]] = defaultdict(list)
-    named: list[Manifest] = []
     for entry in entries:
-        verbs = entry.verbs
-        if entry is kinds.CONFIG_MAP:
-            verbs = tuple(verb for verb in verbs if verb != "get")
-            named.append(_rule("", [entry.plural], ("get",)) | {"resourceNames": [DEFAULTS_NAME]})
-        together[entry.group, tuple(sorted(verbs))].append(entry.plural)
+        together[entry.group, tuple(sorted(entry.verbs))].append(entry.plural)
         for subresource, sub_verbs in entry.subresources:
             together[entry.group, tuple(sorted(sub_verbs))].append(f"{entry.plural}/{subresource}")
-    grouped = [_rule(group, sorted(resources), verbs) for (group, verbs), resources in sorted(together.items())]
-    return grouped + named
+    return [_rule(group, sorted(resources), verbs) for (group, verbs), resources in sorted(together.items())]
 
 
 def _rule(group: str, resources: list[str], verbs: tuple[str, ...]) -> Manifest:

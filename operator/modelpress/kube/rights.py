@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 SCHEMA_PATH = f"/openapi/v3/apis/{base.GROUP}/{base.VERSION}"
 AT_ONCE = 8
 
-Permission = tuple[str, str, str, str]
+Permission = tuple[str, str, str]
 
 
 async def served_schema(cluster: Cluster) -> Manifest | None:
@@ -73,7 +73,7 @@ async def missing_permissions(cluster: Cluster, namespaces: Sequence[str], lease
 
 
 async def _may(cluster: Cluster, permission: Permission, namespace: str) -> bool:
-    group, resource, verb, name = permission
+    group, resource, verb = permission
     plural, _, subresource = resource.partition("/")
     attributes = {
         "namespace": namespace,
@@ -81,7 +81,6 @@ async def _may(cluster: Cluster, permission: Permission, namespace: str) -> bool
         "resource": plural,
         "subresource": subresource,
         "verb": verb,
-        "name": name,
     }
     review = {
         "apiVersion": "authorization.k8s.io/v1",
@@ -93,6 +92,6 @@ async def _may(cluster: Cluster, permission: Permission, namespace: str) -> bool
 
 
 def _sentence(permission: Permission, namespace: str) -> str:
-    group, resource, verb, _ = permission
+    group, resource, verb = permission
     where = f"in namespace {namespace}" if namespace else "in the whole cluster"
     return f"{verb} {resource}{'.' + group if group else ''} {where}"

@@ -30,12 +30,16 @@ def test_a_users_spec_is_never_written():
 def test_children_are_created_by_apply_and_never_read_one_by_one():
     for child in kinds.CHILDREN:
         verbs = {verb for group, resource, verb in ALLOWED if (group, resource) == (child.group, child.plural)}
-        assert verbs - {"get"} == {"list", "watch", "create", "patch", "delete"}
+        assert verbs - {"delete"} == {"list", "watch", "create", "patch"}
 
 
-def test_only_the_namespaces_defaults_are_read_among_config_maps():
-    reads = [rule for rule in rbac.rules() if "get" in rule["verbs"] and "configmaps" in rule["resources"]]
-    assert [rule["resourceNames"] for rule in reads] == [["modelpress-defaults"]]
+def test_a_claim_with_results_cannot_be_deleted():
+    kept = {child.plural for child in kinds.CHILDREN if (child.group, child.plural, "delete") not in ALLOWED}
+    assert kept == {"persistentvolumeclaims"}
+
+
+def test_nothing_that_is_not_watched_is_read():
+    assert {resource for _, resource, verb in ALLOWED if verb == "get"} == {"compressedmodels"}
 
 
 def test_the_lease_is_the_operators_own_affair():
