@@ -39,12 +39,13 @@ class Volume(Model):
     size: Quantity = Field(default="10Gi", description="Bytes; may only grow.")
     storage_class_name: ObjectName | None = Field(default=None, description="Absent: the cluster's default. Immutable.")
     access_mode: Literal["ReadWriteOnce", "ReadWriteMany"] = Field(
-        default="ReadWriteOnce", description="ReadWriteOnce keeps Jobs and the one pod on one node. Immutable."
+        default="ReadWriteOnce",
+        description="ReadWriteOnce is for one serving pod, and for pods on one node. Immutable.",
     )
 
 
 class Artifacts(Model):
-    """Where results are kept; never deleted by the operator."""
+    """Where results are kept; the operator deletes none, but a claim of the model's own goes with the model."""
 
     model_config = checked(
         *uri(optional=True),
@@ -58,14 +59,13 @@ class Artifacts(Model):
 
     uri: Uri | None = Field(
         default=None,
-        description="Prefix in a store; models may share it, because names are digests. Absent: the namespace's or the"
-        " operator's store.",
+        description="Prefix in a store; models may share it, because names are digests. Absent: the operator's store.",
     )
     secret_ref: SecretRef | None = Field(
         default=None, description="Secret for uri. Absent: the service account of jobs.pod and serving.pod."
     )
     volume: Volume | None = Field(
         default=None,
-        description="A claim of this model's own. Absent: none, except where no store is known at all (then with its"
-        " defaults).",
+        description="A claim of this model's own, deleted with it. Absent: none, except where no store is known at all"
+        " (then with its defaults, for one pod).",
     )

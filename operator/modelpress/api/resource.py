@@ -66,8 +66,7 @@ class Spec(Model):
     )
     artifacts: Artifacts | None = Field(
         default=None,
-        description="Where results are kept. Absent: the namespace's or the operator's store; where none is known, a"
-        " volume.",
+        description="Where results are kept. Absent: the operator's store; where none is known, a volume.",
     )
     common_metadata: CommonMetadata = Field(
         default_factory=CommonMetadata,
