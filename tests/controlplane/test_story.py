@@ -554,6 +554,49 @@ async def test_a_name_that_belongs_to_somebody_else_is_not_taken(world: World, m
     )
     service = await world.get("Service")
     assert service is not None and service["spec"]["ports"][0]["port"] == 80
+    assert "address" not in await world.status()
+    await world.kubelet.make_ready(world.name)
+    await world.cluster.delete(service)
+    await world.until("Ready", "True", "Serving")
+    assert (await world.status())["address"]["grpc"] == f"sentiment.{world.namespace}.svc:8500"
+
+
+THEIR_CLAIM = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "body"),
+    [
+        ("PersistentVolumeClaim", "sentiment-artifacts", {"spec": THEIR_CLAIM}),
+        ("ServiceAccount", "sentiment-modelpress", {}),
+    ],
+)
+async def test_nothing_is_built_on_what_belongs_to_somebody_else(
+    kind: str, name: str, body: dict[str, Any], world: World
+) -> None:
+    metadata = {"name": name, "namespace": world.namespace}
+    theirs = await world.cluster.create({"apiVersion": "v1", "kind": kind, "metadata": metadata, **body})
+    await world.apply(SPEC)
+    await world.until("Stalled", "True", "NameTaken")
+    assert await world.jobs("compress") == []
+    if kind == "PersistentVolumeClaim":  # unprotected, as no pod uses it
+        await world.cluster.merge({**theirs, "metadata": {**metadata, "finalizers": []}})
+    await world.cluster.delete(theirs)
+    await world.job("compress")
+    await world.until("Ready", "False", "Compressing")
+
+
+async def test_no_pods_are_made_beside_somebody_elses_configmap(world: World, messages: dict[str, bytes]) -> None:
+    metadata = {"name": "sentiment-sidecar", "namespace": world.namespace}
+    theirs = await world.cluster.create({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata})
+    await world.apply(SPEC)
+    await world.finish("compress", messages["compress"])
+    await world.finish("evaluate", messages["evaluate-1"])
+    await world.until("Stalled", "True", "NameTaken")
+    assert (await world.get("Deployment"), await world.get("Service")) == (None, None)
+    assert "address" not in await world.status()
+    await world.cluster.delete(theirs)
+    await world.ready()
 
 
 async def test_a_job_whose_message_is_lost_is_made_again(world: World, messages: dict[str, bytes]) -> None:

@@ -14,6 +14,7 @@ from modelpress.kube.kinds import (
     NETWORK_POLICY,
     SERVICE,
     SERVICE_ACCOUNT,
+    VOLUME_CLAIM,
     Manifest,
 )
 from modelpress.manifests import children, names, scaling
@@ -27,9 +28,13 @@ PRUNABLE = tuple(
     for kind in (SERVICE_ACCOUNT, CONFIG_MAP, NETWORK_POLICY, DEPLOYMENT, SERVICE, DISRUPTION_BUDGET, AUTOSCALER)
 )
 """Not Jobs, which end by themselves, and never a claim, which holds results."""
+BASES = frozenset(kind.kind for kind in (SERVICE_ACCOUNT, VOLUME_CLAIM, CONFIG_MAP))
+"""What pods use by its name: where that is somebody else's, nothing that comes after it is written."""
 LOST_AFTER = dt.timedelta(seconds=10)
 """A Job's message comes by its pod's watch, which may lag behind the Job's."""
 RECHECK_SECONDS = 600.0
+OBSTACLE_SECONDS = 30.0
+"""What is in the way is not watched, so it is looked for whether it has gone."""
 SOON_SECONDS = 2.0
 
 

@@ -13,7 +13,8 @@ from modelpress.kube.cache import Cache
 from modelpress.kube.children import Children, NameTaken
 from modelpress.kube.client import ApiError, Cluster
 from modelpress.kube.events import Recorder
-from modelpress.kube.kinds import Manifest
+from modelpress.kube.kinds import SERVICE, Manifest
+from modelpress.manifests import names
 from modelpress.manifests.installation import Installation
 from modelpress.reconcile import gather, plan, progress, report, rollout
 from modelpress.reconcile.controller import Done, Terminal
@@ -82,10 +83,10 @@ class Reconciler:
             raise refusal
         for job in wanted.needless:
             await self._children.limit_life(job, wanted.time_to_live)
-        return Done(recheck=wanted.recheck)
+        return Done(recheck=min(wanted.recheck, plan.OBSTACLE_SECONDS) if obstacle else wanted.recheck)
 
     async def _apply(self, wanted: Plan, primary: _Primary) -> Finding | None:
-        """What differs; returns the first child whose name is somebody else's, after the others were applied."""
+        """What differs; returns the first child whose name is somebody else's, after what does not build on it."""
         taken: Finding | None = None
         before = f"{KIND} {primary.live['metadata']['name']}"
         for job in wanted.obsolete:
@@ -102,6 +103,8 @@ class Reconciler:
             except NameTaken as error:
                 if error.owner != before:  # else of a model of this name that was deleted: the collector is on its way
                     taken = taken or Finding("NameTaken", str(error))
+                if child["kind"] in plan.BASES:
+                    return taken
         if _has_more(self._cache, wanted, primary.uid):
             await primary.confirm()
             await self._children.prune(primary.uid, wanted.children, wanted.prunable)
@@ -112,7 +115,9 @@ class Reconciler:
         after = gather.gather(
             facts.model, self._cache, self._installation, manager=self._cluster.manager, now=facts.now
         )
-        return World(rollout.of(after.deployment, after.pods), after.autoscaler, obstacle)
+        services = self._cache.children(facts.model.metadata.uid or "", SERVICE.kind)
+        is_addressable = any(live["metadata"]["name"] == names.server(facts.model) for live in services)
+        return World(rollout.of(after.deployment, after.pods), after.autoscaler, obstacle, is_addressable)
 
     async def _report(self, status: Status, old: Status, primary: _Primary, now: dt.datetime) -> None:
         """Writes the status if it differs, and tells of a turn."""

@@ -51,7 +51,7 @@ def of(facts: Facts, progress: Progress, world: World) -> Status:
         candidate=places.candidate,
         revisions=places.past[: facts.model.spec.revision_history_limit],
         trials=_trials(progress) or old.trials,
-        address=_address(facts) if progress.served else None,
+        address=_address(facts) if progress.served and world.is_addressable else None,
         replicas=rolled.replicas,
         ready_replicas=rolled.ready,
         selector=labels.as_text(labels.current_selector(facts.model)),

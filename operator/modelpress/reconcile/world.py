@@ -16,3 +16,5 @@ class World(NamedTuple):
     autoscaler: Manifest | None = None
     obstacle: Finding | None = None
     """A child that could not be written: its name is taken, or the API server refuses it."""
+    is_addressable: bool = True
+    """Whether there is a Service, and it is ours."""

@@ -9,7 +9,8 @@ import pytest
 
 from modelpress.api.errors import Problem
 from modelpress.api.message import Message, Trial
-from modelpress.reconcile import report
+from modelpress.reconcile import report, rollout
+from modelpress.reconcile.world import World
 from modelpress.status.gate import Finding
 
 Model = Any
@@ -276,3 +277,9 @@ def test_an_object_that_cannot_be_read_keeps_its_status_but_for_the_summary(mode
     assert conditions["Stalled"]["message"].startswith("spec.gate: is not an object")
     assert conditions["GatePassed"] == next(one for one in kept["conditions"] if one["type"] == "GatePassed")
     assert report.unreadable({**live, "status": status}, Problem("spec.gate", "is not an object"), model.now) == status
+
+
+def test_there_is_no_address_without_a_service_of_ours(model: Model) -> None:
+    model.serves("first")
+    world = World(rollout.of(model.deployment, model.pods), is_addressable=False)
+    assert report.of(model.facts, model.progress, world).address is None
