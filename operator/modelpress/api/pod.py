@@ -37,6 +37,23 @@ Annotations = Annotated[
 ]
 
 
+OWN_PLACES = (
+    *("/models", "/artifacts", "/cache", "/tmp", "/etc/modelpress", "/opt/modelpress"),  # noqa: S108 - no file is made
+    *("/run/modelpress", "/run/secrets", "/var/run/modelpress", "/var/run/secrets"),
+)
+"""Mounted or written by the operator's own containers; nothing may be mounted there or below."""
+SYSTEM_PLACES = ("/dev", "/proc", "/sys", "/bin", "/sbin", "/lib", "/lib64", "/usr")
+"""What programs run on; but for CA bundles nothing of the user's belongs there, and those can lie anywhere."""
+PARENTS = ("/", "/etc", "/opt", "/run", "/var", "/var/run")
+"""A mount here would hide all of it; below, only what is named above is reserved."""
+RESERVED_VARIABLES = ("PATH", "HOME", "LD_PRELOAD", "LD_LIBRARY_PATH", "PYTHONPATH", "PYTHONHOME")
+
+
+def _quoted(words: tuple[str, ...]) -> str:
+    """A list of CEL strings."""
+    return ", ".join(f"'{word}'" for word in words)
+
+
 class LocalRef(Model):
     """An object of this namespace, by name."""
 
@@ -82,7 +99,13 @@ class EnvVar(Model):
             "variables that begin with MODELPRESS_ are the operator's: take another name",
             field=".name",
             says="self.name + ': variables that begin with MODELPRESS_ are the operator\\'s: take another name'",
-        )
+        ),
+        Rule(
+            f"!(self.name in [{_quoted(RESERVED_VARIABLES)}])",
+            f"{', '.join(RESERVED_VARIABLES)} decide what a container runs: leave them out",
+            field=".name",
+            says="self.name + ' decides what a container runs: leave it out'",
+        ),
     )
 
     name: Annotated[str, Field(max_length=128, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] = Field(description="Name.")
@@ -95,14 +118,24 @@ class MountedVolume(Model):
     model_config = checked(
         Rule("has(self.configMap) != has(self.secret)", "set exactly one of configMap and secret"),
         Rule(
-            "!['/models', '/artifacts', '/cache', '/tmp', '/var/run/secrets', '/var/run/modelpress', '/etc/modelpress']"
-            ".exists(p, self.mountPath == p || self.mountPath.startsWith(p + '/'))",
-            "mountPath is a place of the operator's (/models, /artifacts, /cache, /tmp, /etc/modelpress,"
-            " /var/run/modelpress, /var/run/secrets): take another one",
+            f"![{_quoted(OWN_PLACES)}].exists(p, self.mountPath == p || self.mountPath.startsWith(p + '/'))",
+            f"mountPath is a place of the operator's ({', '.join(OWN_PLACES)}): take another one",
             field=".mountPath",
-            says="self.mountPath + ' is a place of the operator\\'s (/models, /artifacts, /cache, /tmp,"
-            " /etc/modelpress,"
-            " /var/run/modelpress, /var/run/secrets): take another one'",
+            says=f"self.mountPath + ' is a place of the operator\\'s ({', '.join(OWN_PLACES)}): take another one'",
+        ),
+        Rule(
+            f"![{_quoted(SYSTEM_PLACES)}].exists(p, self.mountPath == p || self.mountPath.startsWith(p + '/'))"
+            f" && !(self.mountPath in [{_quoted(PARENTS)}])",
+            "mountPath hides what a container runs on: take another one, e.g. below /etc or /mnt",
+            field=".mountPath",
+            says="self.mountPath + ' hides what a container runs on: take another one, e.g. below /etc or /mnt'",
+        ),
+        Rule(
+            "!self.mountPath.contains('//') && !self.mountPath.matches('/[.][.]?(/|$)')"
+            " && (self.mountPath == '/' || !self.mountPath.endsWith('/'))",
+            "mountPath must be written plainly: without //, /./, /../ and a slash at its end",
+            field=".mountPath",
+            says="self.mountPath + ' must be written plainly: without //, /./, /../ and a slash at its end'",
         ),
     )
 
