@@ -491,6 +491,21 @@ async def test_a_child_that_lost_our_label_is_repaired_and_known_again(
     assert [str(one) for one in asked if one.verb != "watch"] == []
 
 
+async def test_a_job_that_lost_our_label_goes_on(world: World, messages: dict[str, bytes], kubectl: Kubectl) -> None:
+    await world.apply(SPEC)
+    job = await world.job("compress")
+    key = "app.kubernetes.io/managed-by"
+    kubectl("label", f"job/{job['metadata']['name']}", f"--namespace={world.namespace}", f"{key}-")
+
+    async def repaired() -> bool:
+        return [one["metadata"]["labels"].get(key) for one in await world.jobs("compress")] == ["modelpress"]
+
+    await until(repaired, "the label is back")
+    finished = await world.finish("compress", messages["compress"])
+    assert finished["metadata"]["uid"] == job["metadata"]["uid"]
+    await world.job("evaluate")
+
+
 async def test_hot_settings_reach_the_pods_without_a_restart(world: World, messages: dict[str, bytes]) -> None:
     await world.apply(SPEC)
     await world.serve(messages)
