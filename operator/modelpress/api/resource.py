@@ -93,7 +93,8 @@ class Spec(Model):
     )
     autoscaling: Autoscaling | None = Field(
         default=None,
-        description="Absent: off. The scale subresource takes an autoscaler of your own instead.",
+        description="Absent: off, with serving.replicas pods. The scale subresource takes an autoscaler of your own"
+        " instead.",
     )
     rollout: Rollout = Field(
         default_factory=Rollout,
