@@ -703,6 +703,21 @@ async def test_a_restarted_operator_writes_nothing(
     assert await world.children() == before
 
 
+async def test_an_upgraded_operator_does_not_do_again_what_failed(
+    world: World, control_plane: Any, kubectl: Kubectl, tmp_path: Any
+) -> None:
+    await world.apply(SPEC)
+    message = story.invalid("NotFound", "nothing there", "spec.source.uri")
+    failed = await world.finish("compress", message, exit_code=64)
+    await world.until("Stalled", "True", "NotFound")
+    images = [f"--{name}-image=new/{name}:2" for name in ("compressor", "sidecar", "server")]
+    with story.operator(control_plane, kubectl, tmp_path, *images, "--default-store=pvc://new/store") as upgraded:
+        await until(lambda: _more(upgraded, 0), "the upgraded operator has looked at the model")
+        await settled(world, upgraded)
+        assert [job["metadata"]["uid"] for job in await world.jobs("compress")] == [failed["metadata"]["uid"]]
+        await world.until("Stalled", "True", "NotFound")
+
+
 async def _more(operator: Operator, than: float) -> bool:
     return operator.reconciles() > than
 
