@@ -69,6 +69,10 @@ async def test_a_new_template_rolls_out(deployment, kubelet, cluster):
 
 
 async def test_a_pod_can_wait_for_its_image(deployment, kubelet):
+    async def both():
+        return len(await kubelet.pods("words")) == 2
+
+    await until(both, "both pods are there")
     await kubelet.fail_waiting("words", reason="ImagePullBackOff", message="not found")
     states = [pod["status"]["containerStatuses"][0]["state"] for pod in await kubelet.pods("words")]
     assert {state["waiting"]["reason"] for state in states} == {"ImagePullBackOff"}

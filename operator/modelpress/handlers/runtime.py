@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -83,7 +84,13 @@ async def watch(
         clusterwide=not namespaces,
         namespaces=list(namespaces),
     )
-    on_signals(end)  # in place of kopf's, which would let it fail half-started, or end in five seconds only
+
+    def quietly() -> None:
+        """Kopf closes its session under requests on their way, and tells of each at length."""
+        logging.getLogger("kopf").setLevel(logging.CRITICAL)
+        end()
+
+    on_signals(quietly)  # in place of kopf's, which would let it fail half-started, or end in five seconds only
     await kopf.run_tasks(spawned, ignored=ours)
 
 
