@@ -253,16 +253,25 @@ def _batching_flags(batching: Batching, threads: int, log_path: Path) -> Sequenc
     return ["--enable_batching=true", f"--batching_parameters_file={path}"]
 
 
+_kept: list[socket.socket] = []
+
+
 def free_ports() -> tuple[int, int]:
-    """Two ports nobody listens on now."""
+    """Two ports nobody listens on now, and nobody else is given from now on.
+
+    A server takes seconds to listen; until this process ends, a UDP socket of the same number keeps the port for it.
+    """
     found: list[int] = []
     while len(found) < 2:
         port = random.choice(_PORTS)  # noqa: S311 - not a secret
+        kept = socket.socket(type=socket.SOCK_DGRAM)
         with socket.socket() as probe:
             try:
                 probe.bind((_HOST, port))
+                kept.bind((_HOST, port))
             except OSError:
+                kept.close()
                 continue
-        if port not in found:
-            found.append(port)
+        _kept.append(kept)
+        found.append(port)
     return found[0], found[1]

@@ -245,16 +245,27 @@ def running(folder: Path, programs: Mapping[str, Path]) -> Iterator[ControlPlane
         plane.stop()
 
 
+_taken: list[socket.socket] = []
+
+
 def free_port() -> int:
-    """A free loopback port below those that the system gives to outgoing connections."""
+    """A free loopback port below those that the system gives to outgoing connections, and nobody else's from now on.
+
+    What listens there may be slow to start, so the port is kept by a UDP socket of its number, which does not hinder
+    it and which other test processes see.
+    """
     while True:
         port = 20_000 + secrets.randbelow(12_000)
+        kept = socket.socket(type=socket.SOCK_DGRAM)
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
+                kept.bind(("127.0.0.1", port))
             except OSError:
+                kept.close()
                 continue
-            return port
+        _taken.append(kept)
+        return port
 
 
 def dies_with(parent: int) -> Callable[[], None] | None:
