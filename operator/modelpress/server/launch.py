@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import http.client
 import json
@@ -253,9 +254,6 @@ def _batching_flags(batching: Batching, threads: int, log_path: Path) -> Sequenc
     return ["--enable_batching=true", f"--batching_parameters_file={path}"]
 
 
-_kept: list[socket.socket] = []
-
-
 def free_ports() -> tuple[int, int]:
     """Two ports nobody listens on now, and nobody else is given from now on.
 
@@ -272,6 +270,6 @@ def free_ports() -> tuple[int, int]:
             except OSError:
                 kept.close()
                 continue
-        _kept.append(kept)
+        atexit.register(kept.close)
         found.append(port)
     return found[0], found[1]

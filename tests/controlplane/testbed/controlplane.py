@@ -5,6 +5,7 @@ No node joins it, so pods stay Pending until `kubelet.Kubelet` plays the kubelet
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import ctypes
 import json
@@ -245,9 +246,6 @@ def running(folder: Path, programs: Mapping[str, Path]) -> Iterator[ControlPlane
         plane.stop()
 
 
-_taken: list[socket.socket] = []
-
-
 def free_port() -> int:
     """A free loopback port below those that the system gives to outgoing connections, and nobody else's from now on.
 
@@ -264,7 +262,7 @@ def free_port() -> int:
             except OSError:
                 kept.close()
                 continue
-        _taken.append(kept)
+        atexit.register(kept.close)
         return port
 
 
