@@ -47,14 +47,13 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 class Listener:
-    """One port. `recycle` makes clients come again on new connections, of which the port never stops accepting some."""
+    """One port."""
 
     def __init__(self, application: Application, sock: socket.socket, *, graceful: float) -> None:
         self._application = application
         self._socket = sock
         self._graceful = graceful
         self._running: dict[h2corn.Server, asyncio.Task[None]] = {}
-        self._current: h2corn.Server | None = None
 
     @property
     def port(self) -> int:
@@ -69,14 +68,6 @@ class Listener:
         self._running[server] = task
         task.add_done_callback(lambda _: self._running.pop(server, None))
         await server.wait_started()
-        self._current = server
-
-    async def recycle(self) -> None:
-        """New connections go to a new server; the old one says GOAWAY, finishes what it has and ends."""
-        old = self._current
-        await self.start()
-        if old is not None:
-            old.shutdown()
 
     async def stop(self) -> None:
         """Accepts nothing more, finishes what there is within the graceful time, and closes the port."""

@@ -101,8 +101,9 @@ class Sidecar:
         log.info("Answering for %s: gRPC on port %d, REST on %d, administration on %d", settings.identity.model, *ports)
 
     async def drain(self, bound: float | None = None, quiet: float | None = None) -> bool:
-        """Stops being ready, moves clients away, and waits until nothing has come for `quiet` seconds.
+        """Stops being ready, and waits until nothing has come for `quiet` seconds.
 
+        Connections stay: the server's GOAWAY can meet a request that is on its way, which would be lost.
         False where that did not happen within `bound` seconds. Requests that still come are answered as ever.
         """
         loop = asyncio.get_running_loop()
@@ -110,7 +111,6 @@ class Sidecar:
         self.draining = self._rest.draining = True
         if first:
             log.info("Draining")
-            await self.grpc.recycle()
         quiet = QUIET if quiet is None else quiet
         bound = self.pipeline.tunables.request_timeout_seconds + DRAIN_MARGIN if bound is None else bound
         started = loop.time()
