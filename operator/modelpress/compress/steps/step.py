@@ -1,0 +1,45 @@
+"""What a step of a recipe is given, and what it gives back: one shape for all that change weights or structure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from modelpress.api.recipe import Training
+from modelpress.compress.dataset import Array
+from modelpress.compress.examples import Examples
+from modelpress.telemetry.progress import Progress
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a step may use beside the model."""
+
+    examples: Examples
+    """The data sets, bound to the signatures they feed; `training` is in `examples.sets` where there is one."""
+    training: Training
+    """`spec.recipe.training`."""
+    field: str
+    """Path of the step in the resource, for errors, e.g. `spec.recipe.steps[1].prune`."""
+    checkpoints: Path
+    """Directory of this step alone that a killed run leaves and its next try finds."""
+    logs: Path
+    """Directory of this step alone for TensorBoard's event files."""
+    replacement: Path
+    """Where a step that changes the structure writes the SavedModel that takes the model's place; not there yet."""
+    progress: Progress
+    masks: Mapping[int, Array] = field(default_factory=dict)
+    """Position among the variables -> True where a weight stays; what earlier steps made zero has to stay zero."""
+
+
+@dataclass(frozen=True)
+class Changed:
+    """What a step did, the model's variables changed in place, or the whole model replaced."""
+
+    note: str
+    """For people."""
+    masks: Mapping[int, Array] = field(default_factory=dict)
+    """As in `Setting`, of this step."""
+    replaced: bool = False
+    """Whether a SavedModel with the same signatures is at `Setting.replacement`; masks then start anew."""
