@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from modelpress.api.recipe import Training
@@ -12,7 +12,7 @@ from modelpress.compress.examples import Examples
 from modelpress.telemetry.progress import Progress
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Setting:
     """What a step may use beside the model."""
 
@@ -29,17 +29,17 @@ class Setting:
     replacement: Path
     """Where a step that changes the structure writes the SavedModel that takes the model's place; not there yet."""
     progress: Progress
-    masks: Mapping[int, Array] = field(default_factory=dict)
+    masks: Mapping[int, Array] = dataclasses.field(default_factory=dict)
     """Position among the variables -> True where a weight stays; what earlier steps made zero has to stay zero."""
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Changed:
     """What a step did, the model's variables changed in place, or the whole model replaced."""
 
     note: str
     """For people."""
-    masks: Mapping[int, Array] = field(default_factory=dict)
+    masks: Mapping[int, Array] = dataclasses.field(default_factory=dict)
     """As in `Setting`, of this step."""
     replaced: bool = False
     """Whether a SavedModel with the same signatures is at `Setting.replacement`; masks then start anew."""
