@@ -16,11 +16,12 @@ from pathlib import Path
 import pytest
 import yaml
 from testbed import controlplane, story
-from testbed.controlplane import dies_with, free_port
+from testbed.controlplane import dies_with
 from testbed.kubelet import Kubelet, until
 from testbed.story import World
 
 from modelpress.kube import client, kinds
+from modelpress.server import ports
 
 pytestmark = pytest.mark.xdist_group("install")  # one more control plane, not one in each process
 
@@ -93,7 +94,7 @@ async def installed_operator(cluster, plane, tmp_path):
         )
     )["status"]["token"]
     arguments = [argument.replace("$(POD_NAMESPACE)", SYSTEM) for argument in pod["containers"][0]["args"]]
-    ports = [f"--metrics-port={free_port()}", f"--health-port={free_port()}"]
+    listening = [f"--metrics-port={ports.unused()}", f"--health-port={ports.unused()}"]
     log = tmp_path / "operator.log"
     with log.open("wb") as out:
         process = await asyncio.create_subprocess_exec(
@@ -101,7 +102,7 @@ async def installed_operator(cluster, plane, tmp_path):
             "-c",
             "from modelpress.cli import main; main()",
             *arguments,
-            *ports,
+            *listening,
             env=os.environ | {"KUBECONFIG": str(plane.kubeconfig_for("installed", token)), "POD_NAME": "operator-0"},
             stdout=out,
             stderr=out,

@@ -11,10 +11,11 @@ import time
 import urllib.request
 
 import pytest
-from testbed.controlplane import dies_with, free_port
+from testbed.controlplane import dies_with
 from testbed.kubelet import until
 
 from modelpress.kube import rbac
+from modelpress.server import ports
 
 EXIT_SECONDS = 5
 """Far below terminationGracePeriodSeconds; kopf alone would wait that long for what it takes to hang."""
@@ -62,7 +63,7 @@ def start(namespace, tmp_path, crd):
 
     @contextlib.asynccontextmanager
     async def run(kubeconfig):
-        health_port, metrics_port = free_port(), free_port()
+        health_port, metrics_port = ports.unused(), ports.unused()
         log = tmp_path / f"operator-{health_port}.log"
         with log.open("wb") as out:
             process = await asyncio.create_subprocess_exec(

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import http.client
 import json
 import os
-import random
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -23,14 +20,13 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 from modelpress import __version__
+from modelpress.server import ports
+from modelpress.server.ports import HOST
 
 BINARY = "tensorflow_model_server"
 STOP_SECONDS = 10.0
 _POLL_SECONDS = 0.05
-_HOST = "127.0.0.1"
 _HOST_VARIABLE = "MODELPRESS_SERVE_HOST"
-# Below the ephemeral range: no outgoing connection takes a port between its choice and its use.
-_PORTS = range(20000, 32000)
 _LOG_LINES = 12
 # The most telling first.
 _REASONS = ("Failed to start server", "cannot be loaded", "Could not find base path", "No versions of servable")
@@ -70,8 +66,8 @@ class ServerProcess:
         self._model_name = model_name
         self._log_path = log_path
         self.pid = process.pid
-        self.grpc_address = f"{_HOST}:{ports[0]}"
-        self.rest_address = f"{_HOST}:{ports[1]}"
+        self.grpc_address = f"{HOST}:{ports[0]}"
+        self.rest_address = f"{HOST}:{ports[1]}"
         self.description = description
         """Such as `modelpress serve 0.1.0`."""
 
@@ -178,11 +174,11 @@ def start_server(
     `cpus` None leaves it on all of this process' CPUs. `log_path` is overwritten; batching parameters go beside it.
     """
     command, description = _program()
-    ports = free_ports()
+    listening = ports.unused(), ports.unused()
     log_path.parent.mkdir(parents=True, exist_ok=True)
     flags = [
-        f"--port={ports[0]}",
-        f"--rest_api_port={ports[1]}",
+        f"--port={listening[0]}",
+        f"--rest_api_port={listening[1]}",
         f"--model_name={model_name}",
         f"--model_base_path={Path(base_path).resolve()}",
         f"--tensorflow_intra_op_parallelism={threads}",
@@ -196,7 +192,7 @@ def start_server(
         *extra_flags,
     ]
     process = _spawner.submit(_spawn, [*_tied(), *command, *flags], frozenset(cpus or ()), log_path).result()
-    return ServerProcess(process, model_name=model_name, ports=ports, log_path=log_path, description=description)
+    return ServerProcess(process, model_name=model_name, ports=listening, log_path=log_path, description=description)
 
 
 def description() -> str:
@@ -220,7 +216,7 @@ def _tied() -> Sequence[str]:
 
 
 def _spawn(command: Sequence[str], cpus: frozenset[int], log_path: Path) -> subprocess.Popen[bytes]:
-    environment = {**os.environ, _HOST_VARIABLE: _HOST}
+    environment = {**os.environ, _HOST_VARIABLE: HOST}
     before = os.sched_getaffinity(0) if cpus and hasattr(os, "sched_setaffinity") else None
     with log_path.open("wb") as log:
         try:
@@ -252,24 +248,3 @@ def _batching_flags(batching: Batching, threads: int, log_path: Path) -> Sequenc
         f"pad_variable_length_inputs: {str(batching.pad_variable_length).lower()}\n"
     )
     return ["--enable_batching=true", f"--batching_parameters_file={path}"]
-
-
-def free_ports() -> tuple[int, int]:
-    """Two ports nobody listens on now, and nobody else is given from now on.
-
-    A server takes seconds to listen; until this process ends, a UDP socket of the same number keeps the port for it.
-    """
-    found: list[int] = []
-    while len(found) < 2:
-        port = random.choice(_PORTS)  # noqa: S311 - not a secret
-        kept = socket.socket(type=socket.SOCK_DGRAM)
-        with socket.socket() as probe:
-            try:
-                probe.bind((_HOST, port))
-                kept.bind((_HOST, port))
-            except OSError:
-                kept.close()
-                continue
-        atexit.register(kept.close)
-        found.append(port)
-    return found[0], found[1]

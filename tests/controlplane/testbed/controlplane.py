@@ -5,14 +5,12 @@ No node joins it, so pods stay Pending until `kubelet.Kubelet` plays the kubelet
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import ctypes
 import json
 import os
 import secrets
 import signal
-import socket
 import ssl
 import subprocess
 import sys
@@ -22,6 +20,8 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+from modelpress.server import ports
 
 READY_SECONDS = 120
 STOP_SECONDS = 5
@@ -86,7 +86,7 @@ class ControlPlane:
         self._keys()
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                self._start_all(*(free_port() for _ in range(5)))
+                self._start_all(*(ports.unused() for _ in range(5)))
                 return
             except NotStarted:
                 self.stop()
@@ -244,26 +244,6 @@ def running(folder: Path, programs: Mapping[str, Path]) -> Iterator[ControlPlane
         yield plane
     finally:
         plane.stop()
-
-
-def free_port() -> int:
-    """A free loopback port below those that the system gives to outgoing connections, and nobody else's from now on.
-
-    What listens there may be slow to start, so the port is kept by a UDP socket of its number, which does not hinder
-    it and which other test processes see.
-    """
-    while True:
-        port = 20_000 + secrets.randbelow(12_000)
-        kept = socket.socket(type=socket.SOCK_DGRAM)
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-                kept.bind(("127.0.0.1", port))
-            except OSError:
-                kept.close()
-                continue
-        atexit.register(kept.close)
-        return port
 
 
 def dies_with(parent: int) -> Callable[[], None] | None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from testbed.controlplane import ControlPlane, dies_with, free_port
+from testbed.controlplane import ControlPlane, dies_with
 from testbed.kubelet import Kubelet, until
 
 from modelpress.api.measurement import Compared, LatencyMeasured, Measurements, MetricMeasured
@@ -22,6 +22,7 @@ from modelpress.api.message import CandidateReported, Message, Trial
 from modelpress.kube import rbac
 from modelpress.kube.client import Cluster
 from modelpress.kube.kinds import CHILDREN, Manifest
+from modelpress.server import ports
 
 KIND = "CompressedModel"
 START_SECONDS = 60
@@ -61,7 +62,7 @@ def operator(plane: ControlPlane, kubectl: Any, folder: Path, *arguments: str) -
     name = f"operator-{secrets.token_hex(4)}"
     kubectl("apply", "-f", "-", stdin=yaml.safe_dump_all(_account(name)))
     token = kubectl("create", "token", name, f"--namespace={name}", "--duration=2h").strip()
-    log, metrics_port = folder / f"{name}.log", free_port()
+    log, metrics_port = folder / f"{name}.log", ports.unused()
     with log.open("wb") as out:
         process = subprocess.Popen(
             [

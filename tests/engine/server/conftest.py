@@ -25,7 +25,7 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
-from modelpress.server import assembly, flags, launch
+from modelpress.server import assembly, flags, ports
 
 PREDICT = "tensorflow/serving/predict"
 
@@ -293,11 +293,11 @@ def server(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
     folder = tmp_path_factory.mktemp("server")
     (folder / "models.config").write_text(CONFIG.format(root=models))
     (folder / "monitoring.config").write_text("prometheus_config { enable: true }")
-    ports = launch.free_ports()
+    listening = ports.unused(), ports.unused()
     values = flags.parse(
         [
-            f"--port={ports[0]}",
-            f"--rest_api_port={ports[1]}",
+            f"--port={listening[0]}",
+            f"--rest_api_port={listening[1]}",
             f"--grpc_socket_path={folder}/grpc.sock",
             f"--model_config_file={folder}/models.config",
             f"--monitoring_config_file={folder}/monitoring.config",
@@ -312,12 +312,12 @@ def server(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
     )
     assembled = assembly.assemble(values)
     rpc_server, rest_server = assembly.listen(assembled, values, host="127.0.0.1")
-    address = f"127.0.0.1:{ports[0]}"
+    address = f"127.0.0.1:{listening[0]}"
     with grpc.insecure_channel(address) as channel:
         yield Server(
             grpc_address=address,
             grpc_socket=f"unix:{folder}/grpc.sock",
-            rest_address=f"127.0.0.1:{ports[1]}",
+            rest_address=f"127.0.0.1:{listening[1]}",
             prediction=prediction_service_pb2_grpc.PredictionServiceStub(channel),
             models=model_service_pb2_grpc.ModelServiceStub(channel),
         )

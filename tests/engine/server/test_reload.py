@@ -9,14 +9,14 @@ import grpc
 import pytest
 from tensorflow_serving.apis import model_management_pb2, model_service_pb2_grpc
 
-from modelpress.server import assembly, flags, launch
+from modelpress.server import assembly, flags, ports
 
 pytestmark = pytest.mark.xdist_group("server")
 
 
 @contextlib.contextmanager
 def serving(*arguments):
-    port = launch.free_ports()[0]
+    port = ports.unused()
     values = flags.parse([f"--port={port}", "--xla_cpu_compilation_enabled=true", *arguments])
     assembled = assembly.assemble(values)
     server, _ = assembly.listen(assembled, values, host="127.0.0.1")

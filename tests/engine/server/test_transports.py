@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from tensorflow_serving.apis import predict_pb2
 
-from modelpress.server import assembly, failure, flags, inference, launch, rest, rpc
+from modelpress.server import assembly, failure, flags, inference, ports, rest, rpc
 from modelpress.server.failure import HTTP_STATUS, Code, Failure
 
 
@@ -32,7 +32,7 @@ class Gate:
 
 @contextlib.contextmanager
 def serving(handler, **options):
-    port = launch.free_ports()[0]
+    port = ports.unused()
     server = rest.Server(handler, host="127.0.0.1", port=port, threads=2, **{"timeout_seconds": 20.0, **options})
     try:
         yield server, f"127.0.0.1:{port}"
@@ -150,7 +150,7 @@ def test_where_grpc_listens(arguments, addresses):
 
 def test_grpc_on_a_port_in_use_is_a_failure():
     versions, metrics = SimpleNamespace(), SimpleNamespace()
-    address = f"127.0.0.1:{launch.free_ports()[0]}"
+    address = f"127.0.0.1:{ports.unused()}"
     server = rpc.start(versions, metrics, addresses=[address], threads=1)
     try:
         with pytest.raises(Failure, match="Cannot listen for gRPC"):
@@ -173,7 +173,7 @@ def test_more_calls_than_threads_are_turned_away():
             yield
 
     counter = SimpleNamespace(add=lambda *_: None)
-    address = f"127.0.0.1:{launch.free_ports()[0]}"
+    address = f"127.0.0.1:{ports.unused()}"
     server = rpc.start(Slow(), SimpleNamespace(request_count=counter), addresses=[address], threads=1)
     request = predict_pb2.PredictRequest()
     request.model_spec.name = "m"

@@ -6,13 +6,13 @@ import asyncio
 import contextlib
 import json
 import signal
-import socket
 import sys
 from collections import Counter
 
 import grpc
 import pytest
 
+from modelpress.server import ports
 from modelpress.sidecar.process import Sidecar
 
 
@@ -102,12 +102,8 @@ async def test_stopping_answers_what_was_accepted(start, upstream, calling, a_re
 
 @pytest.fixture
 def free_ports() -> list[int]:
-    """Three ports that nobody listened on a moment ago."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
-    ports = [sock.getsockname()[1] for sock in sockets]
-    for sock in sockets:
-        sock.close()
-    return ports
+    """Three ports that nobody else is given."""
+    return [ports.unused() for _ in range(3)]
 
 
 @contextlib.asynccontextmanager

@@ -7,7 +7,6 @@ import http.client
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -21,9 +20,9 @@ from modelpress.api.request import Target
 from modelpress.api.resource import CompressedModel
 from modelpress.compress.evaluation import endpoint
 from modelpress.compress.evaluation.endpoint import Endpoint
-from modelpress.server import launch
+from modelpress.server import launch, ports
+from modelpress.server.ports import HOST
 
-HOST = "127.0.0.1"
 DEFAULT_PORTS = (8500, 8501)
 LOAD_SECONDS = 300.0
 READY_SECONDS = 30.0
@@ -101,14 +100,14 @@ def sidecar(
     *,
     digest: str,
     deterministic: bool,
-    ports: tuple[int, int],
+    listening: tuple[int, int],
     directory: Path,
 ) -> Iterator[Sidecar]:
     """The sidecar with the resource's tunables before a server; drained and stopped at the end."""
     config = directory / "sidecar"
     config.mkdir(exist_ok=True)
     (config / tunables.FILE_NAME).write_text(tunables.of_resource(resource).json_line())
-    addresses = Sidecar(*(f"{HOST}:{port}" for port in (*ports, free_port())))
+    addresses = Sidecar(*(f"{HOST}:{port}" for port in (*listening, ports.unused())))
     command = [
         *_tied(),
         *(sys.executable, "-c", "from modelpress.cli import main; main()", "sidecar"),
@@ -118,8 +117,8 @@ def sidecar(
         f"--upstream-rest={upstream.rest}",
         f"--config-dir={config}",
         f"--host={HOST}",
-        f"--grpc-port={ports[0]}",
-        f"--rest-port={ports[1]}",
+        f"--grpc-port={listening[0]}",
+        f"--rest-port={listening[1]}",
         f"--admin-port={addresses.admin.rpartition(':')[2]}",
         "--deterministic" if deterministic else "--no-deterministic",
     ]
@@ -135,37 +134,19 @@ def sidecar(
         _stop(process)
 
 
-def ports(grpc: int | None, rest: int | None) -> tuple[int, int]:
-    """The ports to listen on: those asked for, else 8500 and 8501 where they are free, else any two.
+def chosen(grpc: int | None, rest: int | None) -> tuple[int, int]:
+    """The ports to listen on, kept from now on: those asked for, else 8500 and 8501 where they are free, else any two.
 
     Raises Invalid `PortInUse` for one that was asked for and is taken.
     """
     for name, port in (("--grpc-port", grpc), ("--rest-port", rest)):
-        if port is not None and not is_free(port):
+        if port is not None and not ports.keep(port):
             raise Invalid("PortInUse", f"port {port} is taken; stop what listens there, or choose another", field=name)
-    usual = all(is_free(port) for port in DEFAULT_PORTS)
+    usual = all(ports.keep(port) for port in DEFAULT_PORTS)
     return (
-        grpc if grpc is not None else DEFAULT_PORTS[0] if usual else free_port(),
-        rest if rest is not None else DEFAULT_PORTS[1] if usual else free_port(),
+        grpc if grpc is not None else DEFAULT_PORTS[0] if usual else ports.unused(),
+        rest if rest is not None else DEFAULT_PORTS[1] if usual else ports.unused(),
     )
-
-
-def is_free(port: int) -> bool:
-    """Whether nobody listens on a port of this machine."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError:
-            return False
-        return True
-
-
-def free_port() -> int:
-    """Any port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
 
 
 def is_ready(admin: str) -> bool:

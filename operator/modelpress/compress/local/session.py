@@ -40,8 +40,8 @@ def session(options: Options, progress: Progress) -> Iterator[Report]:
     Raises Invalid for bad input; finished parts stay in the store and are reused by the next run.
     """
     began = time.monotonic()
-    # A taken port is refused now, before minutes of work, and looked for again then: others may have started meanwhile.
-    processes.ports(options.grpc_port, options.rest_port)
+    # A taken port is refused now, before minutes of work, and looked at again then: not all programs ask first.
+    processes.chosen(options.grpc_port, options.rest_port)
     resource, reported = anchoring.load(options.file)
     for problem in reported:
         progress.say(f"Note: {problem}")
@@ -56,7 +56,7 @@ def session(options: Options, progress: Progress) -> Iterator[Report]:
         stages = Stages(resource, request, compressed, work, options.file.resolve().parent, progress)
         report = stages.judged(tuple(str(problem) for problem in reported))
         if report.decision.serves != "Nothing":
-            ports = processes.ports(options.grpc_port, options.rest_port)
+            ports = processes.chosen(options.grpc_port, options.rest_port)
             report = stack.enter_context(stages.served(report, ports))
         report = report.model_copy(update={"seconds": round(time.monotonic() - began, 1)})
         page.write(report, compressed.directory)

@@ -112,7 +112,7 @@ class Stages:
                         self._resource,
                         digest=servable.digest,
                         deterministic=self._manifest.deterministic,
-                        ports=ports,
+                        listening=ports,
                         directory=self._work,
                     )
                 )
