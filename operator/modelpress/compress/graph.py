@@ -46,8 +46,11 @@ class FrozenGraph:
     """SignatureDefs by name."""
 
 
-def freeze(opened: OpenedModel) -> FrozenGraph:
-    """The signatures of the model over constants. Raises NotFreezable."""
+def freeze(opened: OpenedModel, *, merge_weights: bool = True) -> FrozenGraph:
+    """The signatures of the model over constants. Raises NotFreezable.
+
+    Without `merge_weights`, weights of equal values stay apart, each under its variable's name.
+    """
     joined = _Joined.of(opened)
     with model.quiet():
         function = tf.function(joined.call).get_concrete_function(*joined.specifications)
@@ -55,7 +58,8 @@ def freeze(opened: OpenedModel) -> FrozenGraph:
         definition = _with_constants(function)
     inputs = function.inputs[: len(joined.specifications)]
     outputs = [_Canonical.output_name(key) for key in joined.outputs]
-    graph = _Canonical(definition, _weight_names(opened, function)).built(
+    names = _weight_names(opened, function)
+    graph = _Canonical(definition, names, frozenset() if merge_weights else frozenset(names)).built(
         [tensor.op.name for tensor in inputs],
         {node: tensor.name.split(":") for node, tensor in zip(outputs, function.outputs, strict=True)},
     )
@@ -187,7 +191,8 @@ def _first_line(error: Exception) -> str:
 class _Canonical:
     """Rewrites a frozen GraphDef: only what outputs need, without control edges, identities and chance names."""
 
-    def __init__(self, graph: Any, weight_names: dict[str, str]) -> None:
+    def __init__(self, graph: Any, weight_names: dict[str, str], apart: frozenset[str]) -> None:
+        self._apart = apart
         self._nodes = {node.name: node for node in graph.node}
         self._library = {function.signature.name: function for function in graph.library.function}
         self._versions = graph.versions
@@ -250,7 +255,8 @@ class _Canonical:
         node = type(original)(op=self._function(original.op), device="")
         node.input.extend(self._renamed(one) for one in self._inputs(name))
         self._copy_attributes(original, node)
-        mergeable = original.op != "Placeholder" and original.op not in self._library and not _is_stateful(original.op)
+        unique = name in self._apart or original.op == "Placeholder" or original.op in self._library
+        mergeable = not unique and not _is_stateful(original.op)
         identity = hashlib.sha256(node.SerializeToString(deterministic=True)).digest() if mergeable else name
         if identity in self._kept:
             self._names[name] = self._kept[identity]
