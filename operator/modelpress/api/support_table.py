@@ -182,13 +182,7 @@ _CACHE = (
     row.refused("spec.cache.prefetch", "this release fills the cache by requests only", "leave it out"),
 )
 
-_CONCURRENCY = (
-    *row.honoured("spec.concurrency.mode", "spec.concurrency.limit", "spec.concurrency.queue"),
-    row.refused(
-        "spec.concurrency.mode", "the limit of this release is fixed", "use mode: Fixed and set limit", "Elastic"
-    ),
-    row.refused("spec.concurrency.min", "the limit of this release is fixed", "leave it out"),
-)
+_CONCURRENCY = (*row.honoured(*(f"spec.concurrency.{name}" for name in ("mode", "limit", "min", "queue"))),)
 
 _AUTOSCALING = (
     *row.cluster_only("spec.autoscaling"),

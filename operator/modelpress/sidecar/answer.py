@@ -15,6 +15,11 @@ class Answer(NamedTuple):
     body: bytes
     trailers: Headers = ()
 
+    @property
+    def succeeded(self) -> bool:
+        """HTTP 200 and, for gRPC, status 0."""
+        return self.status == 200 and (not self.trailers or (b"grpc-status", b"0") in self.trailers)
+
 
 HOP_BY_HOP = frozenset(
     {

@@ -1,15 +1,22 @@
-"""At most `limit` requests in the model at once; a bounded number wait in line, first come first served."""
+"""A limited number of requests in the model at once; a bounded number wait in line, first come first served.
+
+Who would wait in vain is sent away at once: where the line is full, or where it is so long that the request's deadline
+or the longest wait will have passed before its turn (its length x the mean service time / the limit).
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from typing import Any, NamedTuple
 
+from modelpress.sidecar.elastic import Elastic
 from modelpress.sidecar.reason import Refusal, Refused
+from modelpress.sidecar.service_time import ServiceTime
 
 LONGEST_RETRY_AFTER = 30.0
-_SMOOTHING = 0.1
+SOONEST_RETRY_AFTER = 0.05
 
 
 def never_gone() -> bool:
@@ -17,36 +24,72 @@ def never_gone() -> bool:
     return False
 
 
-class _Waiter:
-    __slots__ = ("deadline", "future", "gone", "timer")
+class Rules(NamedTuple):
+    """What a limiter goes by. All of it may change at any moment."""
 
-    def __init__(self, future: asyncio.Future[None], deadline: float, gone: Callable[[], bool]) -> None:
+    limit: int
+    """Requests in the model at once; elastic: at most."""
+    depth: int
+    """Requests in the line."""
+    timeout: float
+    """The longest wait in the line, in seconds."""
+    least: int | None = None
+    """The lowest limit of an elastic one, None where the limit is fixed."""
+
+
+class _Waiter:
+    __slots__ = ("deadline", "future", "gone", "since", "timer")
+
+    def __init__(self, future: asyncio.Future[None], since: float, deadline: float, gone: Callable[[], bool]) -> None:
         self.future = future
+        self.since = since
         self.deadline = deadline
         self.gone = gone
         self.timer: asyncio.TimerHandle | None = None
 
 
 class Limiter:
-    """Slots and a queue. Times are on the running loop's clock, in seconds; every limit may change at any moment."""
+    """Slots and a queue. Times are on the running loop's clock, in seconds."""
 
-    def __init__(self, *, limit: int, depth: int, timeout: float) -> None:
-        self.limit = limit
-        self.depth = depth
-        self.timeout = timeout
+    def __init__(self, rules: Rules, *, now: float) -> None:
+        self.rules = rules
+        self.limit = rules.limit
+        """Places in the model now."""
         self.in_flight = 0
+        self._elastic: Elastic | None = None
         self._waiting: deque[_Waiter] = deque()
-        self._service_time = 0.0
+        self._service = ServiceTime()
+        self.configure(rules, now=now)
 
     @property
     def queued(self) -> int:
         """Requests in the line now."""
         return len(self._waiting)
 
-    def configure(self, *, limit: int, depth: int, timeout: float) -> None:
-        """New limits, for those who come now and, where there is more room, for those who wait."""
-        self.limit, self.depth, self.timeout = limit, depth, timeout
-        self._admit()
+    @property
+    def elastic(self) -> Elastic | None:
+        """What moves the limit, None where it is fixed."""
+        return self._elastic
+
+    @property
+    def service_seconds(self) -> float:
+        """Mean time that the model takes, of late; 0 until it has answered."""
+        return self._service.mean
+
+    def configure(self, rules: Rules, *, now: float) -> None:
+        """New rules: for those who come now, and for those who wait, where there is more room or less patience."""
+        self.rules = rules
+        if rules.least is None:
+            self._elastic = None
+        elif self._elastic is None:
+            self._elastic = Elastic(least=rules.least, most=rules.limit, now=now)
+        else:
+            self._elastic.bound(least=rules.least, most=rules.limit)
+        self.limit = rules.limit if self._elastic is None else self._elastic.limit
+        for waiter in self._waiting:
+            self._set_timer(waiter)
+        if self._waiting:
+            self._admit()
 
     def take(self) -> bool:
         """A slot at once, where one is free and nobody is before us."""
@@ -62,15 +105,11 @@ class Limiter:
         """
         if self.take():
             return
-        if len(self._waiting) >= self.depth:
-            raise Refused(
-                Refusal.QUEUE_FULL,
-                f"{self.in_flight} requests are in the model and {len(self._waiting)} wait; no more may wait",
-                retry_after=self.retry_after(),
-            )
         loop = asyncio.get_running_loop()
-        waiter = _Waiter(loop.create_future(), deadline, gone)
-        waiter.timer = loop.call_at(min(deadline, loop.time() + self.timeout), self._expire, waiter)
+        now = loop.time()
+        self._check_line(deadline - now)
+        waiter = _Waiter(loop.create_future(), now, deadline, gone)
+        self._set_timer(waiter)
         self._waiting.append(waiter)
         try:
             await waiter.future
@@ -78,31 +117,84 @@ class Limiter:
             self._leave(waiter)
             raise
         finally:
-            waiter.timer.cancel()
+            if waiter.timer is not None:
+                waiter.timer.cancel()
 
-    def release(self, service_time: float) -> None:
+    def release(self, service_time: float, *, failed: bool = False) -> None:
         """Gives a slot back; `service_time` is how long the model took, in seconds."""
+        if not failed or service_time > self._service.mean:
+            self._service.observe(service_time)
+        if self._elastic is not None:
+            now = asyncio.get_running_loop().time()
+            self._elastic.observe(now, service_time, self.in_flight, failed=failed)
+            self.limit = self._elastic.limit
         self.in_flight -= 1
-        self._service_time += _SMOOTHING * (service_time - self._service_time)
-        self._admit()
+        if self._waiting:
+            self._admit()
+
+    def expected_wait(self) -> float:
+        """Seconds that the line as it is now takes to be served, by the mean service time; 0 where nobody waits."""
+        return len(self._waiting) * self._service.mean / self.limit
 
     def retry_after(self) -> float:
-        """Seconds until the line as it is now will have been served."""
-        estimate = (len(self._waiting) + 1) * self._service_time / self.limit
-        return min(max(estimate, 0.05), LONGEST_RETRY_AFTER)
+        """Seconds until the line as it is now will have been served, with one request more."""
+        estimate = self.expected_wait() + self._service.mean / self.limit
+        return min(max(estimate, SOONEST_RETRY_AFTER), LONGEST_RETRY_AFTER)
+
+    def state(self) -> dict[str, Any]:
+        """As `/state` shows it; times in seconds, rounded."""
+        seen: dict[str, Any] = {
+            "effectiveMode": "Fixed" if self._elastic is None else "Elastic",
+            "limit": self.limit,
+            "ceiling": self.rules.limit,
+            "inFlight": self.in_flight,
+            "queued": self.queued,
+            "serviceSeconds": round(self._service.mean, 6),
+            "expectedWaitSeconds": round(self.expected_wait(), 6),
+        }
+        if self._elastic is not None:
+            seen["floor"], baseline = self._elastic.least, self._elastic.baseline
+            seen["baselineSeconds"] = None if baseline is None else round(baseline, 6)
+        return seen
+
+    def _check_line(self, patience: float) -> None:
+        """Raises Refused where there is no use in waiting; `patience` is until the request's deadline."""
+        if patience <= 0:
+            raise _too_late()
+        if len(self._waiting) >= self.rules.depth:
+            raise Refused(
+                Refusal.QUEUE_FULL,
+                f"{self.in_flight} requests are in the model and {len(self._waiting)} wait; no more may wait",
+                retry_after=self.retry_after(),
+            )
+        wait, bound = self.expected_wait(), min(patience, self.rules.timeout)
+        if wait > bound:
+            whose = "its deadline" if patience < self.rules.timeout else "the longest wait allowed"
+            raise Refused(
+                Refusal.WAIT_TOO_LONG,
+                f"The request would wait for {wait:.3g} s behind {len(self._waiting)} others; {whose} is {bound:.3g} s",
+                retry_after=self.retry_after(),
+            )
 
     def _admit(self) -> None:
+        now = asyncio.get_running_loop().time()
         while self._waiting and self.in_flight < self.limit:
             waiter = self._waiting.popleft()
             if waiter.future.done():
                 continue
-            if asyncio.get_running_loop().time() >= waiter.deadline:
+            if now + self._service.shortest >= waiter.deadline:
                 waiter.future.set_exception(_too_late())
             elif waiter.gone():
                 waiter.future.set_exception(Refused(Refusal.CLIENT_GONE, "The client has gone"))
             else:
                 self.in_flight += 1
                 waiter.future.set_result(None)
+
+    def _set_timer(self, waiter: _Waiter) -> None:
+        if waiter.timer is not None:
+            waiter.timer.cancel()
+        ends = min(waiter.deadline, waiter.since + self.rules.timeout)
+        waiter.timer = asyncio.get_running_loop().call_at(ends, self._expire, waiter)
 
     def _expire(self, waiter: _Waiter) -> None:
         if waiter.future.done():
@@ -114,7 +206,7 @@ class Limiter:
         waiter.future.set_exception(
             Refused(
                 Refusal.QUEUE_TIMEOUT,
-                f"Waited {self.timeout:g} s for one of the {self.limit} places in the model",
+                f"Waited {self.rules.timeout:g} s for one of the {self.limit} places in the model",
                 retry_after=self.retry_after(),
             )
         )

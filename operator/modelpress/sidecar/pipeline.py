@@ -17,7 +17,7 @@ from modelpress.api.tunables import Tunables
 from modelpress.sidecar.answer import Answer
 from modelpress.sidecar.availability import Availability
 from modelpress.sidecar.key import Identity, Level1
-from modelpress.sidecar.limiter import Limiter, never_gone
+from modelpress.sidecar.limiter import Limiter, Rules, never_gone
 from modelpress.sidecar.measures import Measures, Protocol
 from modelpress.sidecar.memory import Memory
 from modelpress.sidecar.reason import Bypass, Refusal, Refused, Uncacheable
@@ -79,8 +79,7 @@ class Pipeline:
             size=size - size // _MEMO_SHARE, ttl=cache.ttl_seconds, policy=cache.policy, clock=time.monotonic
         )
         self._memo = _memo(size)
-        queue = tunables.concurrency
-        self.limiter = Limiter(limit=queue.limit, depth=queue.queue_depth, timeout=queue.queue_timeout_seconds)
+        self.limiter = Limiter(_rules(tunables), now=asyncio.get_running_loop().time())
         self.tunables = tunables
         self._flights: dict[bytes, asyncio.Future[Answer | None]] = {}
         self._calls: set[asyncio.Task[Answer]] = set()
@@ -88,7 +87,7 @@ class Pipeline:
 
     def configure(self, tunables: Tunables) -> None:
         """New tunables, for those who wait in line as well."""
-        cache, queue = tunables.cache, tunables.concurrency
+        cache = tunables.cache
         size = cache.memory_bytes
         if size != self.tunables.cache.memory_bytes:
             self._memo = _memo(size)
@@ -96,7 +95,7 @@ class Pipeline:
         self.memory.reconfigure(size=size - size // _MEMO_SHARE, ttl=cache.ttl_seconds, policy=cache.policy)
         if cache.mode == "Disabled":
             self.memory.clear()
-        self.limiter.configure(limit=queue.limit, depth=queue.queue_depth, timeout=queue.queue_timeout_seconds)
+        self.limiter.configure(_rules(tunables), now=asyncio.get_running_loop().time())
 
     @property
     def pending(self) -> int:
@@ -177,6 +176,8 @@ class Pipeline:
 
     async def _enter(self, question: Question, counts: Protocol) -> None:
         """A place in the model, perhaps after waiting in line."""
+        if question.deadline <= asyncio.get_running_loop().time():
+            raise Refused(Refusal.DEADLINE, "Deadline Exceeded before the request reached the model")
         if self.limiter.take():
             self.measures.queue_seconds.observe(0.0)
             return
@@ -201,6 +202,7 @@ class Pipeline:
         self, question: Question, key: bytes | None, version: int | None, flight: asyncio.Future[Answer | None] | None
     ) -> Answer:
         started = time.perf_counter()
+        answer: Answer | None = None
         kept: Answer | None = None
         try:
             answer, kept = await question.ask(version)
@@ -208,7 +210,7 @@ class Pipeline:
             took = time.perf_counter() - started
             self.measures.upstream_seconds.observe(took)
             if question.runs_model:
-                self.limiter.release(took)
+                self.limiter.release(took, failed=answer is None or not answer.succeeded)
             if key is not None:
                 self._keep(key, version, kept)
                 self._land(key, flight, kept)
@@ -246,3 +248,9 @@ async def _share(flight: asyncio.Future[Answer | None], deadline: float, counts:
 
 def _memo(size: int) -> cachebox.LRUCache[bytes, bytes | Bypass]:
     return cachebox.LRUCache(max(size // _MEMO_SHARE // _MEMO_ENTRY, 16))
+
+
+def _rules(tunables: Tunables) -> Rules:
+    queue = tunables.concurrency
+    least = (queue.min or 1) if queue.mode == "Elastic" else None
+    return Rules(queue.limit, queue.queue_depth, queue.queue_timeout_seconds, least)

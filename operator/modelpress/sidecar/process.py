@@ -188,10 +188,7 @@ class Sidecar:
             },
             "concurrency": {
                 "mode": queue.mode,
-                "effectiveMode": "Fixed",
-                "limit": pipeline.limiter.limit,
-                "inFlight": pipeline.limiter.in_flight,
-                "queued": pipeline.limiter.queued,
+                **pipeline.limiter.state(),
             },
             "requests": {
                 label: {

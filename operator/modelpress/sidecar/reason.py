@@ -30,6 +30,8 @@ class Refusal(StrEnum):
 
     QUEUE_FULL = "QueueFull"
     QUEUE_TIMEOUT = "QueueTimeout"
+    WAIT_TOO_LONG = "WaitTooLong"
+    """Refused at once: the line is so long that waiting would be in vain."""
     DEADLINE = "DeadlineExceeded"
     CLIENT_GONE = "ClientGone"
     TOO_LARGE = "TooLarge"

@@ -203,12 +203,6 @@ REFUSED_EVERYWHERE = [
         NOT,
         "spec.cache.prefetch: this field is not supported: this release fills the cache by requests only; leave it out",
     ),
-    (
-        {"concurrency": {"mode": "Elastic"}},
-        NOT,
-        'spec.concurrency.mode: "Elastic" is not supported: the limit of this release is fixed; use mode: Fixed and set'
-        " limit",
-    ),
 ]
 
 REFUSED_IN_A_CLUSTER = [
@@ -320,16 +314,13 @@ def test_every_refusing_row_is_shown_to_refuse():
     shown = {problem.field for spec, *_ in REFUSED_EVERYWHERE for problem in support.refusals(resource(spec))}
     shown |= {problem.field for spec, *_ in REFUSED_IN_A_CLUSTER for problem in support.refusals(resource(spec))}
     shown |= {f"spec.data.{role}.uri" for role in ("evaluation", "calibration", "training")}
-    shown |= {"spec.source.uri", "spec.artifacts.uri", "spec.concurrency.min"}
+    shown |= {"spec.source.uri", "spec.artifacts.uri"}
     refusing = {row.path.replace("[]", "[0]") for row in support_table.ROWS if "Refused" in (row.cluster, row.local)}
     assert refusing - {field.replace("[1]", "[0]") for field in shown} == set()
 
 
-def test_a_minimum_of_concurrency_is_refused_beside_its_mode():
-    problems = support.refusals(resource({"concurrency": {"mode": "Elastic", "min": 2}}))
-    assert "spec.concurrency.min: 2 is not supported: the limit of this release is fixed; leave it out" in map(
-        str, problems
-    )
+def test_an_elastic_limit_and_its_floor_are_honoured():
+    assert support.refusals(resource({"concurrency": {"mode": "Elastic", "min": 2}})) == ()
 
 
 def test_the_cache_mode_auto_is_reported():

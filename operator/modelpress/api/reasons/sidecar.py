@@ -96,6 +96,13 @@ REFUSED = Section(
             "Scale out, or raise the timeout; clients try again after `Retry-After`.",
         ),
         Reason(
+            "WaitTooLong",
+            _EXHAUSTED,
+            "By its length and the mean time of an answer, the line takes longer than the client's deadline or "
+            "`spec.concurrency.queue.timeout`; the request is refused at once instead of in vain later.",
+            "Scale out, or raise the timeout or the client's deadline; clients try again after `Retry-After`.",
+        ),
+        Reason(
             "DeadlineExceeded",
             f"{_REFUSED}; 504, `DEADLINE_EXCEEDED`",
             "The client's deadline or `spec.serving.requestTimeout` passed before there was an answer to give.",
