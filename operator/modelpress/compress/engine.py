@@ -22,7 +22,8 @@ from modelpress.storage.layout import Store
 from modelpress.telemetry.progress import Progress
 
 if TYPE_CHECKING:
-    from modelpress.compress.candidates import Bench, Built
+    from modelpress.compress.bench import Bench
+    from modelpress.compress.candidates import Built
 
 CANDIDATES_LIMIT = 3
 _PACKAGES = ("tensorflow", "keras", "numpy", "tensorflow-serving-api")
@@ -60,11 +61,12 @@ def compress(request: Request, *, progress: Progress, now: int) -> Compressed:
         kept = _kept(store, request, found.digest, data_digests)
         if kept is not None:
             return kept
+        from modelpress.compress import bench as benches
         from modelpress.compress import candidates  # imports TensorFlow, which what is complete does not need
 
         durable.sweep(work)
         area = WorkArea(work)
-        bench = candidates.Bench.prepared(request, wanted, found, data_digests, area, progress)
+        bench = benches.prepared(request, wanted, found, data_digests, area, progress)
         built = candidates.build_all(bench)
         warmup = bench.warmup()
         manifest = _assemble(store, request, key, bench, built, warmup, now)
@@ -104,6 +106,7 @@ def _assemble(
                 index=index,
                 recipe=one.build.recipe,
                 servable=_place(one.piece, directory, f"candidates/{index}/{now}", one.build.form, bench.names),
+                iteration=one.iteration,
                 notes=one.notes,
             )
             for index, one in enumerate(offered, start=1)
@@ -120,6 +123,8 @@ def _assemble(
         deterministic=bench.deterministic and all(one.repeatable for one in offered),
         versions={"modelpress": __version__} | {name: importlib.metadata.version(name) for name in _PACKAGES},
     )
+    if bench.area.all_logs.is_dir():
+        shutil.copytree(bench.area.all_logs, directory / "tensorboard", dirs_exist_ok=True)
     written = durable.create(directory / layout.MANIFEST, manifest.json_line().encode())
     bench.discard()
     adopted = ArtifactManifest.from_json(written)

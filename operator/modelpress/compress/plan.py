@@ -2,75 +2,111 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NoReturn
+from typing import Literal, NamedTuple, NoReturn
 
+from modelpress.api import identity
 from modelpress.api.artifact import Form
 from modelpress.api.errors import Invalid
-from modelpress.api.recipe import FineTune, Prune, Quantize, Recipe, Step
+from modelpress.api.recipe import Cluster, Distill, FineTune, Prune, Quantize, Recipe, Step
 
 Weights = Literal["Float32", "Float16", "DynamicInt8", "StaticInt8"]
+Device = Literal["CPU", "GPU"]
 STEPS_FIELD = "spec.recipe.steps"
 _SCHEMES: dict[str, Weights] = {"Float16": "Float16", "DynamicInt8": "DynamicInt8", "StaticInt8": "StaticInt8"}
 _SAVED_MODEL_WEIGHTS = ("Float32", "Float16")
+_FORMS: tuple[Form, ...] = ("TFLite", "SavedModel")
+
+
+class Change(NamedTuple):
+    """A step that changes weights or structure."""
+
+    field: str
+    """Its path in the resource, for errors, e.g. `spec.recipe.steps[0].prune`."""
+    kind: str
+    """Its key, e.g. `fineTune`."""
+    step: Distill | Prune | Cluster | FineTune
+
+    @property
+    def trains(self) -> bool:
+        """Whether it needs training data."""
+        return getattr(self.step, "epochs", 0) > 0
 
 
 @dataclass(frozen=True)
 class Build:
-    """One servable form to make."""
+    """One servable form to make of a model as its steps left it."""
 
     form: Form
-    weights: Weights
+    quantize: Quantize | None
+    """None leaves float32."""
     recipe: str
     """One line for people."""
-    per_channel: bool = True
+    field: str | None = None
+    """Path of the quantize step in the resource, for errors; None where the engine chose it."""
+
+    @property
+    def weights(self) -> Weights:
+        """What weights are stored as."""
+        return "Float32" if self.quantize is None else _SCHEMES[self.quantize.scheme]
+
+    @property
+    def per_channel(self) -> bool:
+        """One scale a channel rather than a tensor."""
+        return self.quantize is None or self.quantize.granularity != "PerTensor"
 
     @property
     def name(self) -> str:
-        """Unique within a plan; a file name."""
-        return f"{self.form}-{self.weights}".lower()
+        """Unique among the builds of one version; a file name."""
+        plain = f"{self.form}-{self.quantize.scheme if self.quantize else 'Float32'}".lower()
+        more = {} if self.quantize is None else {k: v for k, v in self.quantize.plain().items() if v}
+        usual = {} if self.quantize is None else {k: v for k, v in _usual(self.quantize).items() if v}
+        return plain if more == usual else f"{plain}-{identity.key(more)[:10]}"
+
+
+def _usual(quantize: Quantize) -> dict[str, object]:
+    return Quantize(scheme=quantize.scheme).plain()
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Steps in order with their place in the recipe, then builds by rank."""
+    """Steps in order, then builds by rank, to be made after each iteration of the steps."""
 
-    steps: tuple[tuple[int, Prune | FineTune], ...]
+    changes: tuple[Change, ...]
     builds: tuple[Build, ...]
     named: bool
     """Whether the user named the steps: what cannot be built is then an error, not a finding of a search."""
     quantize_field: str | None = None
     """Path of the quantize step, for errors."""
+    iterations: int = 1
 
 
-def of_recipe(recipe: Recipe, *, device: Literal["CPU", "GPU"]) -> Plan:
+def of_recipe(recipe: Recipe, *, device: Device) -> Plan:
     """What to do for a recipe. Raises Invalid `FieldNotSupported` or `StepCannotApply`."""
     if recipe.search is not None:
         _refuse("spec.recipe.search", "this release tries a fixed ladder of recipes; leave out search and steps")
     if recipe.iterations > 1:
         _refuse("spec.recipe.iterations", f"{recipe.iterations}: this release runs the steps once; leave it out")
     if recipe.steps is None:
-        return Plan((), _forms(_ladder(), recipe, device, ""), named=False)
-    changing: list[tuple[int, Prune | FineTune]] = []
-    quantize: tuple[int, Quantize] | None = None
-    for index, step in enumerate(recipe.steps):
-        kind = _known(step, index)
-        if isinstance(kind, Quantize):
-            quantize = (index, kind)
+        return Plan((), _possible(_ladder(), recipe, device), named=False)
+    return _of_steps(recipe.steps, recipe, device)
+
+
+def _of_steps(steps: Sequence[Step], recipe: Recipe, device: Device) -> Plan:
+    changes, quantize, field = [], None, None
+    for index, step in enumerate(steps):
+        kind = next(iter(step.plain()), "")
+        at = f"{STEPS_FIELD}[{index}].{kind}"
+        _require_known(step, at)
+        if step.quantize is not None:
+            quantize, field = step.quantize, at
         else:
-            changing.append((index, kind))
-    recipe_line = "; ".join(describe(step) for step in recipe.steps)
-    if quantize is None:
-        wanted: list[tuple[Form, Weights, str]] = [
-            ("TFLite", "Float32", recipe_line),
-            ("SavedModel", "Float32", recipe_line),
-        ]
-        return Plan(tuple(changing), _forms(wanted, recipe, device, "spec.recipe.format"), named=True)
-    field = f"{STEPS_FIELD}[{quantize[0]}].quantize"
-    weights = _SCHEMES[quantize[1].scheme]
-    wanted = [("TFLite", weights, recipe_line), ("SavedModel", weights, recipe_line)]
-    builds = _forms(wanted, recipe, device, f"{field}.scheme", quantize[1].granularity != "PerTensor")
-    return Plan(tuple(changing), builds, named=True, quantize_field=field)
+            changes.append(Change(at, kind, _of(step)))
+    line = "; ".join(describe(step) for step in steps)
+    wanted = [Build(form, quantize, line, field) for form in _FORMS]
+    builds = _possible(wanted, recipe, device)
+    return Plan(tuple(changes), builds, named=True, quantize_field=field, iterations=recipe.iterations)
 
 
 def needs_calibration(plan: Plan) -> bool:
@@ -84,39 +120,47 @@ def describe(step: Step) -> str:
         prune = step.prune
         amount = f"{prune.sparsity * 100:g} %" if prune.sparsity is not None else f"<{prune.threshold or 0:g}"
         limit = f" max {prune.max_sparsity * 100:g} %" if prune.max_sparsity is not None else ""
-        return f"prune {prune.criterion} {amount}{limit}"
+        structure = "" if prune.structure == "Unstructured" else f" {prune.structure}"
+        return f"prune{structure} {prune.criterion} {amount}{limit}"
     if step.fine_tune is not None:
-        return f"fineTune {step.fine_tune.epochs} epoch{'s' if step.fine_tune.epochs > 1 else ''}"
+        return f"fineTune {_epochs(step.fine_tune.epochs)}"
     if step.quantize is not None:
-        return f"quantize {step.quantize.scheme}"
-    return next(iter(step.plain()), "nothing")
+        trained = f" {_epochs(step.quantize.epochs)}" if step.quantize.epochs else ""
+        return f"quantize {step.quantize.scheme}{trained}"
+    if step.cluster is not None:
+        return f"cluster {step.cluster.clusters}"
+    return _distill(step.distill) if step.distill is not None else "nothing"
 
 
-def _ladder() -> list[tuple[Form, Weights, str]]:
+def _distill(distill: Distill) -> str:
+    student = distill.student
+    size = [f"{name} {share:g}" for name, share in (("width", student.width), ("depth", student.depth)) if share]
+    return f"distill {' '.join(size) or student.uri} {_epochs(distill.epochs)}"
+
+
+def _epochs(count: int) -> str:
+    return f"{count} epoch{'s' if count > 1 else ''}"
+
+
+def _ladder() -> list[Build]:
     """Cheap recipes that need no data, the most promising first."""
-    return [
-        ("TFLite", "DynamicInt8", "quantize DynamicInt8"),
-        ("TFLite", "Float16", "quantize Float16"),
-        ("SavedModel", "Float16", "quantize Float16"),
-    ]
+    dynamic, half = Quantize(scheme="DynamicInt8"), Quantize(scheme="Float16")
+    wanted: list[tuple[Form, Quantize]] = [("TFLite", dynamic), ("TFLite", half), ("SavedModel", half)]
+    return [Build(form, quantize, f"quantize {quantize.scheme}") for form, quantize in wanted]
 
 
-def _forms(
-    wanted: list[tuple[Form, Weights, str]], recipe: Recipe, device: str, field: str, per_channel: bool = True
-) -> tuple[Build, ...]:
-    possible = [
-        Build(form, weights, line, per_channel)
-        for form, weights, line in wanted
-        if (form == "TFLite" or weights in _SAVED_MODEL_WEIGHTS)
-        and (form == "SavedModel" or device == "CPU")
-        and recipe.format in ("Auto", form)
-    ]
+def is_servable(build: Build, device: Device) -> bool:
+    """Whether TensorFlow Serving on that device has a use for the form."""
+    return device == "CPU" if build.form == "TFLite" else build.weights in _SAVED_MODEL_WEIGHTS
+
+
+def _possible(wanted: Sequence[Build], recipe: Recipe, device: Device) -> tuple[Build, ...]:
+    possible = tuple(one for one in wanted if is_servable(one, device) and recipe.format in ("Auto", one.form))
     if not possible:
         form = "SavedModel" if device == "GPU" else recipe.format
-        scheme = wanted[0][1]
         raise Invalid(
             "StepCannotApply",
-            f"{scheme} cannot be served as {form}: "
+            f"{wanted[0].weights} cannot be served as {form}: "
             + (
                 "a GPU server runs no TFLite"
                 if device == "GPU"
@@ -124,24 +168,30 @@ def _forms(
             )
             + "; use scheme: Float16"
             + ("" if device == "GPU" else ", or format: TFLite"),
-            field=field or "spec.recipe.format",
+            field=f"{wanted[0].field}.scheme" if wanted[0].field else "spec.recipe.format",
         )
-    return tuple(possible)
+    return possible
 
 
-def _known(step: Step, index: int) -> Prune | FineTune | Quantize:
-    at = f"{STEPS_FIELD}[{index}]"
+def _of(step: Step) -> Distill | Prune | Cluster | FineTune:
+    found = step.distill or step.prune or step.cluster or step.fine_tune
+    if found is None:
+        raise Invalid("Invalid", "a step has exactly one key", field=STEPS_FIELD)
+    return found
+
+
+def _require_known(step: Step, at: str) -> None:
+    """What no part of this release does is refused here; each line goes when its step works."""
+    if step.distill is not None or step.cluster is not None:
+        name = at.rpartition(".")[2]
+        _refuse(at, f"this release has no step {name}; use prune, fineTune or quantize")
     if step.prune is not None:
-        return _known_prune(step.prune, f"{at}.prune")
-    if step.fine_tune is not None:
-        return step.fine_tune
+        _require_known_prune(step.prune, at)
     if step.quantize is not None:
-        return _known_quantize(step.quantize, f"{at}.quantize")
-    name = next(iter(step.plain()), None)
-    _refuse(f"{at}.{name}" if name else at, f"this release has no step {name}; use prune, fineTune or quantize")
+        _require_known_quantize(step.quantize, at)
 
 
-def _known_prune(prune: Prune, at: str) -> Prune:
+def _require_known_prune(prune: Prune, at: str) -> None:
     if prune.criterion != "Magnitude":
         _refuse(f"{at}.criterion", f"{prune.criterion}: this release knows Magnitude; use it, or leave it out")
     if prune.structure != "Unstructured":
@@ -150,10 +200,9 @@ def _known_prune(prune: Prune, at: str) -> Prune:
         _refuse(f"{at}.epochs", f"{prune.epochs}: this release prunes at once; add a fineTune step after it instead")
     if (prune.threshold is None) == (prune.sparsity is None):
         raise Invalid("Invalid", "set either threshold or sparsity", field=at)
-    return prune
 
 
-def _known_quantize(quantize: Quantize, at: str) -> Quantize:
+def _require_known_quantize(quantize: Quantize, at: str) -> None:
     if quantize.scheme not in _SCHEMES:
         _refuse(f"{at}.scheme", f"{quantize.scheme}: this release knows {', '.join(_SCHEMES)}; use one of them")
     if quantize.weights == "Asymmetric":
@@ -164,7 +213,6 @@ def _known_quantize(quantize: Quantize, at: str) -> Quantize:
         _refuse(f"{at}.epochs", f"{quantize.epochs}: this release quantizes after training; leave it out")
     if quantize.exclude_layers:
         _refuse(f"{at}.excludeLayers", "this release quantizes all layers alike; leave it out")
-    return quantize
 
 
 def _refuse(field: str, message: str) -> NoReturn:

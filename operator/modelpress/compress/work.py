@@ -36,6 +36,24 @@ class WorkArea:
         self.reused = 0
         """Pieces that were found finished."""
 
+    def scratch(self, name: str) -> Path:
+        """Directory for what the unfinished piece `name` wants to find again after a kill; may not be there yet."""
+        return self._directory / "scratch" / name
+
+    def logs(self, name: str) -> Path:
+        """Directory of one step for TensorBoard; may not be there yet."""
+        return self.all_logs / name
+
+    @property
+    def all_logs(self) -> Path:
+        """Directory of all logs for TensorBoard; only there where a step wrote some."""
+        return self._directory / "tensorboard"
+
+    @property
+    def directory(self) -> Path:
+        """Where all pieces are."""
+        return self._directory
+
     def piece(self, name: str, build: Callable[[Path], dict[str, Any]]) -> Piece:
         """The piece `name`, built by filling a new directory unless it is there whole; `build` returns its facts."""
         directory, marker = self._directory / name, self._directory / f"{name}.json"

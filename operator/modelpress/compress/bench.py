@@ -1,0 +1,118 @@
+"""Everything that making candidates of one artifact needs: the source opened, its data, and what it answers."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from modelpress.api.errors import Invalid
+from modelpress.api.request import Request
+from modelpress.compress import check, examples, graph, source, warmup
+from modelpress.compress.check import Reference
+from modelpress.compress.dataset import Array
+from modelpress.compress.examples import Examples
+from modelpress.compress.model import OpenedModel
+from modelpress.compress.plan import Plan, needs_calibration
+from modelpress.compress.source import Found
+from modelpress.compress.versions import Versions
+from modelpress.compress.work import Piece, WorkArea
+from modelpress.telemetry.progress import Progress
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Made by `prepared`."""
+
+    request: Request
+    plan: Plan
+    found: Found
+    area: WorkArea
+    progress: Progress
+    source_piece: Piece
+    """The float32 SavedModel of the source."""
+    opened: OpenedModel
+    """The source; no step changes it."""
+    examples: Examples
+    reference: Reference
+    random: tuple[str, ...]
+    """Random operations of the source's graph."""
+    versions: Versions
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Signatures that are kept."""
+        return tuple(self.opened.signatures)
+
+    @property
+    def deterministic(self) -> bool:
+        """Whether the source answers one input always alike."""
+        return self.reference.repeatable and not self.random
+
+    def calibration(self) -> list[dict[str, Array]]:
+        """Batches of as few rows as the signature takes."""
+        found = self.examples.calibration()
+        if found is None:
+            return []
+        size = examples.batch_size(self.opened.signatures[found.signature], 1)
+        count = len(found.rows) // size * size
+        return [found.rows.part(start, start + size).inputs for start in range(0, count, size)]
+
+    def warmup(self) -> Piece | None:
+        """Warm-up requests from the data, else those that came with the model; None without either."""
+        rows = {}
+        for name, signature in self.opened.signatures.items():
+            found = self.examples.feeding(signature) or examples.recorded(self.source_piece.directory, signature)
+            if found is not None:
+                rows[name] = found
+        if not rows:
+            return None
+        return self.area.piece(
+            "warmup",
+            lambda new: {"records": warmup.write(new / warmup.FILE_NAME, rows, self.opened.signatures)},
+        )
+
+    def discard(self) -> None:
+        """Removes the work area, whose pieces are now parts of the artifact."""
+        shutil.rmtree(self.area.directory, ignore_errors=True)
+
+
+def prepared(
+    request: Request, plan: Plan, found: Found, data_digests: dict[str, str], area: WorkArea, progress: Progress
+) -> Bench:
+    """Reads source and data, and refuses what cannot work before anything long begins."""
+    piece = area.piece("source", lambda new: _float32(found, new, progress))
+    with progress.step("Loading the model"):
+        opened = OpenedModel(piece.directory, source.signatures(piece.directory, request.source.signatures))
+    sets = examples.load(request.data, data_digests, opened.signatures)
+    require_data(plan, sets)
+    rows = examples.for_check(sets, opened.signatures, piece.directory)
+    with progress.step("Running the source on a few rows"):
+        reference = check.reference(opened, rows)
+    random = tuple(graph.random_operations(graph.joined(opened)))
+    versions = Versions(piece, opened, area, examples=sets, training=request.recipe.training, progress=progress)
+    return Bench(request, plan, found, area, progress, piece, opened, sets, reference, random, versions)
+
+
+def require_data(plan: Plan, sets: Examples) -> None:
+    """Raises Invalid `DataRequired` where a step or a scheme has no data to work with."""
+    if needs_calibration(plan) and plan.named and sets.calibration() is None:
+        raise Invalid(
+            "DataRequired",
+            "StaticInt8 measures the range of activations on examples; set spec.data.calibration (or training, "
+            "evaluation), or use scheme: DynamicInt8, which needs none",
+            field=f"{plan.quantize_field}.scheme",
+        )
+    for change in plan.changes:
+        if change.trains and "training" not in sets.sets:
+            raise Invalid(
+                "DataRequired",
+                f"{change.kind} trains on examples with labels; set spec.data.training, or leave the step out",
+                field=change.field,
+            )
+
+
+def _float32(found: Found, new: Path, progress: Progress) -> dict[str, Any]:
+    source.write_float32(found, new, progress=progress)
+    return {}

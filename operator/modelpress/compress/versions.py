@@ -1,0 +1,155 @@
+"""The source changed by steps: each step's result is a piece, so that a killed run goes on with the step it was in."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from modelpress.api import identity
+from modelpress.api.recipe import Training
+from modelpress.compress import dataset
+from modelpress.compress.dataset import Array
+from modelpress.compress.examples import Examples
+from modelpress.compress.model import OpenedModel
+from modelpress.compress.plan import Change
+from modelpress.compress.steps import fine_tune, prune
+from modelpress.compress.steps.step import Changed, Setting
+from modelpress.compress.work import Piece, WorkArea
+from modelpress.telemetry.progress import Progress
+
+VARIABLES, MASKS, MODEL = "variables.npz", "masks.npz", "model"
+"""What a piece holds: the variables and masks after a step, or the SavedModel that took the model's place."""
+
+
+@dataclass(frozen=True)
+class Version:
+    """A model as its steps left it."""
+
+    opened: OpenedModel
+    notes: tuple[str, ...] = ()
+    """For people, one a step."""
+    key: str = ""
+    """Names the steps that led here; empty for the source."""
+
+
+class Versions:
+    """Versions of one source, made on demand; the last one is kept open, as neighbours share their first steps."""
+
+    def __init__(
+        self,
+        source: Piece,
+        opened: OpenedModel,
+        area: WorkArea,
+        *,
+        examples: Examples,
+        training: Training,
+        progress: Progress,
+    ) -> None:
+        self._source, self._opened, self._area = source, opened, area
+        self._names = tuple(opened.signatures)
+        self._examples, self._training, self._progress = examples, training, progress
+        self._last: tuple[tuple[Change, ...], Version, dict[int, Array]] | None = None
+
+    def after(self, changes: Sequence[Change]) -> Version:
+        """The source after these steps. A version that was given before may be changed by it: use it up first.
+
+        Raises Invalid for whatever a step refuses.
+        """
+        wanted = tuple(changes)
+        if not wanted:
+            return Version(self._opened)
+        done, version, masks = self._nearest(wanted)
+        for count in range(len(done), len(wanted)):
+            version, masks = self._next(version, masks, wanted[: count + 1])
+            self._last = (wanted[: count + 1], version, masks)
+        return version
+
+    def _nearest(self, wanted: tuple[Change, ...]) -> tuple[tuple[Change, ...], Version, dict[int, Array]]:
+        if self._last is not None and self._last[0] == wanted[: len(self._last[0])]:
+            return self._last
+        self._last = None
+        return (), Version(OpenedModel(self._source.directory, self._names)), {}
+
+    def _next(
+        self, version: Version, masks: dict[int, Array], chain: tuple[Change, ...]
+    ) -> tuple[Version, dict[int, Array]]:
+        key = identity.key([[change.kind, change.step.plain()] for change in chain])[:10]
+        name, fresh = f"step-{len(chain)}-{key}", []
+
+        def build(new: Path) -> dict[str, Any]:
+            fresh.append(new)
+            return self._changed(version.opened, masks, chain, name, new)
+
+        piece = self._area.piece(name, build)
+        opened, found = self._restored(version.opened, piece, is_fresh=bool(fresh))
+        shutil.rmtree(self._area.scratch(name), ignore_errors=True)
+        return Version(opened, (*version.notes, piece.facts["note"]), key), found
+
+    def _changed(
+        self, opened: OpenedModel, masks: dict[int, Array], chain: tuple[Change, ...], name: str, new: Path
+    ) -> dict[str, Any]:
+        change = chain[-1]
+        setting = Setting(
+            examples=self._examples,
+            training=self._training,
+            field=change.field,
+            checkpoints=self._area.scratch(name),
+            logs=self._area.logs(f"{len(chain)}-{change.kind}-{name[-10:]}"),
+            replacement=new / MODEL,
+            progress=self._progress,
+            masks=masks,
+        )
+        changed = APPLY[change.kind](opened, change.step, setting)
+        if changed.replaced:
+            found = dict(changed.masks)
+        else:
+            found = masks | {place: mask & masks.get(place, True) for place, mask in changed.masks.items()}
+            dataset.save(new / VARIABLES, _numbered(variable.numpy() for variable in opened.variables()))
+        dataset.save(new / MASKS, {str(place): mask for place, mask in sorted(found.items())})
+        return {"note": changed.note, "replaced": changed.replaced}
+
+    def _restored(self, opened: OpenedModel, piece: Piece, *, is_fresh: bool) -> tuple[OpenedModel, dict[int, Array]]:
+        """The model after a step, and the masks that hold from then on."""
+        with np.load(piece.directory / MASKS, allow_pickle=False) as stored:
+            masks = {int(place): stored[place] for place in stored.files}
+        if piece.facts["replaced"]:
+            return OpenedModel(piece.directory / MODEL, self._names), masks
+        if not is_fresh:
+            with np.load(piece.directory / VARIABLES, allow_pickle=False) as stored:
+                for place, variable in enumerate(opened.variables()):
+                    variable.assign(stored[str(place)])
+        return opened, masks
+
+
+def _numbered(values: Any) -> dict[str, Array]:
+    return {str(place): value for place, value in enumerate(values)}
+
+
+def _prune(opened: OpenedModel, step: Any, setting: Setting) -> Changed:
+    with setting.progress.step("Pruning"):
+        pruned = prune.apply(opened.variables(), step, field=setting.field)
+    return Changed(pruned.note, pruned.masks)
+
+
+def _fine_tune(opened: OpenedModel, step: Any, setting: Setting) -> Changed:
+    training = setting.examples.sets["training"]
+    note = fine_tune.apply(
+        opened,
+        training.rows,
+        step,
+        setting.training,
+        signature=training.signature,
+        masks=setting.masks,
+        field=setting.field,
+        progress=setting.progress,
+    )
+    return Changed(note)
+
+
+APPLY: dict[str, Callable[[OpenedModel, Any, Setting], Changed]] = {"prune": _prune, "fineTune": _fine_tune}
+"""Key of a step in the resource -> what does it."""
