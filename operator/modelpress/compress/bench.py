@@ -91,7 +91,16 @@ def prepared(
     with progress.step("Running the source on a few rows"):
         reference = check.reference(opened, rows)
     random = tuple(graph.random_operations(graph.joined(opened)))
-    versions = Versions(piece, opened, area, examples=sets, training=request.recipe.training, progress=progress)
+    versions = Versions(
+        piece,
+        opened,
+        area,
+        examples=sets,
+        training=request.recipe.training,
+        progress=progress,
+        profile=request.profile,
+        user_source=request.source,
+    )
     return Bench(request, plan, found, area, progress, piece, opened, sets, reference, random, versions)
 
 

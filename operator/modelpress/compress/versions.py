@@ -12,18 +12,20 @@ import numpy as np
 
 from modelpress.api import identity
 from modelpress.api.recipe import Training
+from modelpress.api.source import Source
 from modelpress.compress import dataset
 from modelpress.compress.dataset import Array
 from modelpress.compress.examples import Examples
 from modelpress.compress.model import OpenedModel
 from modelpress.compress.plan import Change
 from modelpress.compress.steps import fine_tune, prune
+from modelpress.compress.steps.held import Held
 from modelpress.compress.steps.step import Changed, Setting
 from modelpress.compress.work import Piece, WorkArea
 from modelpress.telemetry.progress import Progress
 
-VARIABLES, MASKS, MODEL = "variables.npz", "masks.npz", "model"
-"""What a piece holds: the variables and masks after a step, or the SavedModel that took the model's place."""
+VARIABLES, MODEL = "variables.npz", "model"
+"""What a piece holds: the variables after a step, or the SavedModel that took the model's place; and what holds."""
 
 
 @dataclass(frozen=True)
@@ -49,11 +51,15 @@ class Versions:
         examples: Examples,
         training: Training,
         progress: Progress,
+        profile: bool = False,
+        user_source: Source | None = None,
     ) -> None:
+        """`user_source` is `spec.source`, for steps that read other models of the user."""
         self._source, self._opened, self._area = source, opened, area
         self._names = tuple(opened.signatures)
         self._examples, self._training, self._progress = examples, training, progress
-        self._last: tuple[tuple[Change, ...], Version, dict[int, Array]] | None = None
+        self._profile, self._user_source = profile, user_source
+        self._last: tuple[tuple[Change, ...], Version, Held] | None = None
 
     def after(self, changes: Sequence[Change]) -> Version:
         """The source after these steps. A version that was given before may be changed by it: use it up first.
@@ -63,27 +69,25 @@ class Versions:
         wanted = tuple(changes)
         if not wanted:
             return Version(self._opened)
-        done, version, masks = self._nearest(wanted)
+        done, version, held = self._nearest(wanted)
         for count in range(len(done), len(wanted)):
-            version, masks = self._next(version, masks, wanted[: count + 1])
-            self._last = (wanted[: count + 1], version, masks)
+            version, held = self._next(version, held, wanted[: count + 1])
+            self._last = (wanted[: count + 1], version, held)
         return version
 
-    def _nearest(self, wanted: tuple[Change, ...]) -> tuple[tuple[Change, ...], Version, dict[int, Array]]:
+    def _nearest(self, wanted: tuple[Change, ...]) -> tuple[tuple[Change, ...], Version, Held]:
         if self._last is not None and self._last[0] == wanted[: len(self._last[0])]:
             return self._last
         self._last = None
-        return (), Version(OpenedModel(self._source.directory, self._names)), {}
+        return (), Version(OpenedModel(self._source.directory, self._names)), Held()
 
-    def _next(
-        self, version: Version, masks: dict[int, Array], chain: tuple[Change, ...]
-    ) -> tuple[Version, dict[int, Array]]:
+    def _next(self, version: Version, held: Held, chain: tuple[Change, ...]) -> tuple[Version, Held]:
         key = identity.key([[change.kind, change.step.plain()] for change in chain])[:10]
         name, fresh = f"step-{len(chain)}-{key}", []
 
         def build(new: Path) -> dict[str, Any]:
             fresh.append(new)
-            return self._changed(version.opened, masks, chain, name, new)
+            return self._changed(version.opened, held, chain, name, new)
 
         piece = self._area.piece(name, build)
         opened, found = self._restored(version.opened, piece, is_fresh=bool(fresh))
@@ -91,7 +95,7 @@ class Versions:
         return Version(opened, (*version.notes, piece.facts["note"]), key), found
 
     def _changed(
-        self, opened: OpenedModel, masks: dict[int, Array], chain: tuple[Change, ...], name: str, new: Path
+        self, opened: OpenedModel, held: Held, chain: tuple[Change, ...], name: str, new: Path
     ) -> dict[str, Any]:
         change = chain[-1]
         setting = Setting(
@@ -102,54 +106,35 @@ class Versions:
             logs=self._area.logs(f"{len(chain)}-{change.kind}-{name[-10:]}"),
             replacement=new / MODEL,
             progress=self._progress,
-            masks=masks,
+            masks=held.masks,
+            clusters=held.clusters,
+            profile=self._profile,
+            source=self._user_source,
         )
         changed = APPLY[change.kind](opened, change.step, setting)
-        if changed.replaced:
-            found = dict(changed.masks)
-        else:
-            found = masks | {place: mask & masks.get(place, True) for place, mask in changed.masks.items()}
+        if not changed.replaced:
             dataset.save(new / VARIABLES, _numbered(variable.numpy() for variable in opened.variables()))
-        dataset.save(new / MASKS, {str(place): mask for place, mask in sorted(found.items())})
+        (Held(changed.masks, changed.clusters) if changed.replaced else held.joined(changed)).write(new)
         return {"note": changed.note, "replaced": changed.replaced}
 
-    def _restored(self, opened: OpenedModel, piece: Piece, *, is_fresh: bool) -> tuple[OpenedModel, dict[int, Array]]:
-        """The model after a step, and the masks that hold from then on."""
-        with np.load(piece.directory / MASKS, allow_pickle=False) as stored:
-            masks = {int(place): stored[place] for place in stored.files}
+    def _restored(self, opened: OpenedModel, piece: Piece, *, is_fresh: bool) -> tuple[OpenedModel, Held]:
+        """The model after a step, and what holds from then on."""
+        held = Held.read(piece.directory)
         if piece.facts["replaced"]:
-            return OpenedModel(piece.directory / MODEL, self._names), masks
+            return OpenedModel(piece.directory / MODEL, self._names), held
         if not is_fresh:
             with np.load(piece.directory / VARIABLES, allow_pickle=False) as stored:
                 for place, variable in enumerate(opened.variables()):
                     variable.assign(stored[str(place)])
-        return opened, masks
+        return opened, held
 
 
 def _numbered(values: Any) -> dict[str, Array]:
     return {str(place): value for place, value in enumerate(values)}
 
 
-def _prune(opened: OpenedModel, step: Any, setting: Setting) -> Changed:
-    with setting.progress.step("Pruning"):
-        pruned = prune.apply(opened.variables(), step, field=setting.field)
-    return Changed(pruned.note, pruned.masks)
-
-
-def _fine_tune(opened: OpenedModel, step: Any, setting: Setting) -> Changed:
-    training = setting.examples.sets["training"]
-    note = fine_tune.apply(
-        opened,
-        training.rows,
-        step,
-        setting.training,
-        signature=training.signature,
-        masks=setting.masks,
-        field=setting.field,
-        progress=setting.progress,
-    )
-    return Changed(note)
-
-
-APPLY: dict[str, Callable[[OpenedModel, Any, Setting], Changed]] = {"prune": _prune, "fineTune": _fine_tune}
+APPLY: dict[str, Callable[[OpenedModel, Any, Setting], Changed]] = {
+    "prune": prune.apply,
+    "fineTune": fine_tune.apply,
+}
 """Key of a step in the resource -> what does it."""

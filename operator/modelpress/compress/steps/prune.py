@@ -1,110 +1,194 @@
-"""Magnitude pruning: the smallest weights become zero."""
+"""Pruning of single weights: the least important become zero, at once or step by step while training goes on."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from modelpress.api.errors import Invalid
 from modelpress.api.recipe import Prune
 from modelpress.compress.dataset import Array
+from modelpress.compress.examples import Bound
+from modelpress.compress.model import OpenedModel
+from modelpress.compress.steps import fine_tune, importance
+from modelpress.compress.steps.step import Changed, Setting
+from modelpress.compress.training import loop, objective, schedule, weights
+from modelpress.compress.training.batches import Batches
+from modelpress.compress.training.constraints import Constraints
+from modelpress.compress.training.course import Course
+
+GRADIENT_BATCHES = 32
+"""Batches over which |w * dL/dw| is averaged."""
 
 
-@dataclass(frozen=True)
-class Pruned:
-    """What pruning did."""
-
-    masks: dict[int, Array]
-    """Position among the variables -> True where a weight stays."""
-    removed: int
-    considered: int
-
-    @property
-    def note(self) -> str:
-        """For people."""
-        share = self.removed / self.considered if self.considered else 0
-        return f"prune: {self.removed:,} of {self.considered:,} weights ({share:.2%}) became 0"
-
-
-def apply(variables: list[Any], step: Prune, *, field: str) -> Pruned:
+def apply(opened: OpenedModel, step: Prune, setting: Setting) -> Changed:
     """Sets weights to zero in place. Biases, norms and other vectors are left alone.
 
     With `threshold`, weights below it go, the smallest of the whole model first, until `maxSparsity` of all prunable
-    weights are zero. With `sparsity`, that share of every tensor goes.
+    weights are zero. With `sparsity`, that share goes, of every tensor or of the model (see `importance`).
 
-    Raises Invalid `StepCannotApply`, `UnknownLayer`.
+    Raises Invalid `StepCannotApply`, `UnknownLayer`, `DataRequired`, and what `fine_tune` raises.
     """
-    chosen = _prunable(variables, step, field)
-    values = {position: np.abs(variables[position].numpy()) for position in chosen}
-    if step.sparsity is not None:
-        masks = {position: _without_smallest(value, step.sparsity) for position, value in values.items()}
-    else:
-        masks = _below(values, step.threshold or 0, 1 if step.max_sparsity is None else step.max_sparsity)
-    for position, mask in masks.items():
-        variable = variables[position]
-        variable.assign(np.where(mask, variable.numpy(), variable.numpy().dtype.type(0)))
-    considered = sum(mask.size for mask in masks.values())
-    return Pruned(masks, considered - sum(int(mask.sum()) for mask in masks.values()), considered)
+    pruning = _Pruning(opened, step, setting)
+    if step.epochs == 0:
+        with setting.progress.step("Pruning"):
+            masks = pruning.final_masks()
+        pruning.assign(masks)
+        return Changed(pruning.note(masks), masks)
+    return pruning.trained()
 
 
-def layer_names(variable_name: str) -> tuple[str, ...]:
-    """Names that an expression may match: the variable's path, with and without the model's own name in front."""
-    path = variable_name.split(":")[0]
-    return path, path.partition("/")[2]
+class _Pruning:
+    def __init__(self, opened: OpenedModel, step: Prune, setting: Setting) -> None:
+        self._opened, self._step, self._setting = opened, step, setting
+        self._variables = opened.variables()
+        self._chosen = weights.chosen(self._variables, step.exclude_layers, field=setting.field)
+        self._taylor = _Taylor(opened, self._chosen, setting) if step.criterion == "Gradient" else None
+        if step.structure == "TwoOfFour":
+            self._require_fours()
 
+    def final_masks(self) -> dict[int, Array]:
+        """What stays when all is done, judged by the weights as they are."""
+        values = self._values()
+        if self._step.structure == "TwoOfFour":
+            found = self._scores(values)
+            return {place: importance.two_of_four(found[place], self._axis(place)) for place in values}
+        if self._step.sparsity is not None:
+            return importance.without_share(self._step.criterion, self._scores(values), self._step.sparsity)
+        limit = 1.0 if self._step.max_sparsity is None else self._step.max_sparsity
+        return importance.below(values, self._step.threshold or 0, limit)
 
-def _prunable(variables: list[Any], step: Prune, field: str) -> list[int]:
-    weights = [
-        position
-        for position, variable in enumerate(variables)
-        if variable.trainable and variable.dtype.is_floating and len(variable.shape) >= 2
-    ]
-    if not weights:
-        raise Invalid(
-            "StepCannotApply",
-            "the model has no trainable weight variables (it is frozen); start from a model saved with its variables, "
-            "or leave the step out",
-            field=field,
+    def trained(self) -> Changed:
+        """Sparsity rises while the model trains; 2:4 holds from the first update."""
+        step, setting = self._step, self._setting
+        trainable = weights.trainable(self._variables, setting.field)
+        everything = {place: np.ones(tuple(one.shape), bool) for place, one in self._chosen.items()}
+        constraints = Constraints(trainable, weights.joined_masks(everything, setting.masks), setting.clusters)
+        task = fine_tune.task(self._opened, setting, constraints)
+        course = Course(
+            step.epochs,
+            step.learning_rate,
+            setting.training,
+            "Pruning while training",
+            setting.field,
+            before=lambda update, total: self._raise(constraints, update, total),
+            best_from=schedule.RAMP_SHARE,
         )
-    excluded = _excluded((variables[position].name for position in weights), step.exclude_layers, field)
-    return [position for position in weights if variables[position].name not in excluded]
+        history = loop.train(task, course, setting.place)
+        masks = {place: mask for place, mask in constraints.masks().items() if place in self._chosen}
+        return Changed(f"{self.note(masks)}; {history.note}", masks)
+
+    def assign(self, masks: Mapping[int, Array]) -> None:
+        """Makes weights zero."""
+        for place, mask in masks.items():
+            variable = self._variables[place]
+            variable.assign(np.where(mask, variable.numpy(), variable.numpy().dtype.type(0)))
+
+    def note(self, masks: Mapping[int, Array]) -> str:
+        """For people."""
+        considered = sum(mask.size for mask in masks.values())
+        removed = considered - sum(int(mask.sum()) for mask in masks.values())
+        share = removed / considered if considered else 0
+        return f"prune: {removed:,} of {considered:,} weights ({share:.2%}) became 0"
+
+    def _raise(self, constraints: Constraints, update: int, total: int) -> None:
+        if self._step.structure == "TwoOfFour":
+            wanted = self.final_masks() if update == 0 else None
+        elif update in schedule.ramp_events(total):
+            share = schedule.sparsity(update, total, 0, self._step.sparsity or 0)
+            wanted = importance.without_share(self._step.criterion, self._scores(self._values()), share)
+        else:
+            wanted = None
+        if wanted is not None:
+            constraints.set_masks(weights.joined_masks(wanted, self._setting.masks))
+
+    def _values(self) -> dict[int, Array]:
+        return {place: variable.numpy() for place, variable in self._chosen.items()}
+
+    def _scores(self, values: Mapping[int, Array]) -> dict[int, Array]:
+        gradients = self._taylor.measured() if self._taylor is not None else None
+        return importance.scores(self._step.criterion, values, gradients)
+
+    def _axis(self, place: int) -> int:
+        return len(self._variables[place].shape) - 2
+
+    def _require_fours(self) -> None:
+        for place, variable in self._chosen.items():
+            size = int(variable.shape[self._axis(place)])
+            if size % 4:
+                name = variable.name.split(":")[0]
+                layer = weights.layer_names(name)[0].rpartition("/")[0] or name
+                raise Invalid(
+                    "StepCannotApply",
+                    f"TwoOfFour needs a multiple of 4 input channels; {name} {list(variable.shape)} has {size}; "
+                    f'add "{layer}" to excludeLayers',
+                    field=f"{self._setting.field}.structure",
+                )
 
 
-def _excluded(names: Iterable[str], patterns: tuple[str, ...], field: str) -> set[str]:
-    known, excluded = list(names), set()
-    for pattern in patterns:
-        matched = {name for name in known if any(re.search(pattern, one) for one in layer_names(name))}
-        if not matched:
+class _Taylor:
+    """First-order Taylor importance: the mean over batches of |w * dL/dw| (Molchanov et al. 2017).
+
+    L is the loss on labels where training data has some, else half the squared outputs.
+    """
+
+    def __init__(self, opened: OpenedModel, chosen: Mapping[int, Any], setting: Setting) -> None:
+        self._chosen, self._setting = chosen, setting
+        found = _gradient_rows(setting)
+        answer = objective.answering(opened, found.signature)
+        loss = (
+            objective.of_labels(opened, found, setting.training, answer)
+            if found.rows.targets
+            else objective.of_energy(answer)
+        )
+        self._batches = Batches(
+            found.rows,
+            opened.signatures[found.signature],
+            size=setting.training.batch_size,
+            seed=setting.training.seed,
+            hold_out=False,
+        )
+
+        def scored(inputs: dict[str, Any], labels: dict[str, Any]) -> list[Any]:
+            variables = list(chosen.values())
+            with tf.GradientTape() as tape:
+                total = loss(inputs, labels)
+            gradients = tape.gradient(total, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+            return [
+                tf.abs(tf.convert_to_tensor(gradient) * variable)
+                for gradient, variable in zip(gradients, variables, strict=True)
+            ]
+
+        self._scored = tf.function(scored, reduce_retracing=True)
+
+    def measured(self) -> dict[int, Array]:
+        """Importance of the weights as they are now."""
+        with loop.deterministic(self._setting.training.seed):
+            count = min(GRADIENT_BATCHES, self._batches.count)
+            order = self._batches.order(0)
+            totals = [np.zeros(tuple(one.shape), np.float64) for one in self._chosen.values()]
+            for index in range(count):
+                batch = self._batches.take(order, index)
+                for total, one in zip(totals, self._scored(batch.inputs, batch.labels), strict=True):
+                    total += np.asarray(one)
+        if not any(total.any() for total in totals):
             raise Invalid(
-                "UnknownLayer",
-                f"{pattern} matches no layer; there are {', '.join(name.split(':')[0] for name in known[:12])}",
-                field=f"{field}.excludeLayers",
+                "StepCannotApply",
+                "no gradient reaches a weight of the model; use criterion: Magnitude, which needs none",
+                field=f"{self._setting.field}.criterion",
             )
-        excluded |= matched
-    return excluded
+        return dict(zip(self._chosen, totals, strict=True))
 
 
-def _without_smallest(values: Array, share: float) -> Array:
-    """True for all but the given share of the values, equal ones in order of place."""
-    return _kept(values.reshape(-1), int(share * values.size)).reshape(values.shape)
-
-
-def _below(values: dict[int, Array], threshold: float, limit: float) -> dict[int, Array]:
-    flat = np.concatenate([value.reshape(-1) for value in values.values()])
-    removed = min(int(np.count_nonzero(flat < threshold)), int(limit * flat.size))
-    kept, masks, start = _kept(flat, removed), {}, 0
-    for position, value in values.items():
-        masks[position] = kept[start : start + value.size].reshape(value.shape)
-        start += value.size
-    return masks
-
-
-def _kept(flat: Array, removed: int) -> Array:
-    kept = np.ones(flat.size, bool)
-    if removed:
-        kept[np.argsort(flat, kind="stable")[:removed]] = False
-    return kept
+def _gradient_rows(setting: Setting) -> Bound:
+    found = setting.examples.sets.get("training") or setting.examples.calibration()
+    if found is None:
+        raise Invalid(
+            "DataRequired",
+            "criterion Gradient is measured on examples; set spec.data.training (with labels), or use Magnitude",
+            field=f"{setting.field}.criterion",
+        )
+    return found

@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from modelpress.api.recipe import Training
+from modelpress.api.source import Source
 from modelpress.compress.dataset import Array
 from modelpress.compress.examples import Examples
+from modelpress.compress.training.place import Place
 from modelpress.telemetry.progress import Progress
 
 
@@ -31,6 +33,17 @@ class Setting:
     progress: Progress
     masks: Mapping[int, Array] = dataclasses.field(default_factory=dict)
     """Position among the variables -> True where a weight stays; what earlier steps made zero has to stay zero."""
+    clusters: Mapping[int, Array] = dataclasses.field(default_factory=dict)
+    """Position -> for each weight the number of the value that it shares, from 0; equal numbers stay equal."""
+    profile: bool = False
+    """Whether to write a profiler trace beside the event files."""
+    source: Source | None = None
+    """`spec.source`: other models of the user (a student) are read as it is."""
+
+    @property
+    def place(self) -> Place:
+        """Where a training leaves what outlives it."""
+        return Place(self.checkpoints, self.logs, self.progress, profile=self.profile)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,5 +54,7 @@ class Changed:
     """For people."""
     masks: Mapping[int, Array] = dataclasses.field(default_factory=dict)
     """As in `Setting`, of this step."""
+    clusters: Mapping[int, Array] = dataclasses.field(default_factory=dict)
+    """As in `Setting`, of this step."""
     replaced: bool = False
-    """Whether a SavedModel with the same signatures is at `Setting.replacement`; masks then start anew."""
+    """Whether a SavedModel with the same signatures is at `Setting.replacement`; masks and clusters start anew."""

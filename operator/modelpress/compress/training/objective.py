@@ -1,0 +1,93 @@
+"""What a model is trained for: to give the labels of its data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import tensorflow as tf
+
+from modelpress.api.errors import Invalid
+from modelpress.api.recipe import Training
+from modelpress.compress.dataset import Array, Rows
+from modelpress.compress.examples import Bound
+from modelpress.compress.model import OpenedModel
+from modelpress.compress.signature import Signature
+from modelpress.compress.steps import loss as losses
+from modelpress.compress.steps.step import Setting
+from modelpress.compress.training.batches import fixed_rows
+from modelpress.compress.training.course import Loss
+
+_PROBE_ROWS = 256
+
+Answer = Callable[[dict[str, Any]], Mapping[str, Any]]
+"""Inputs by name -> outputs by name. Traced."""
+
+
+def training_rows(setting: Setting) -> Bound:
+    """The rows to train on. Raises Invalid `DataRequired`."""
+    found = setting.examples.sets.get("training")
+    if found is None:
+        raise Invalid(
+            "DataRequired",
+            "this step trains on examples; set spec.data.training, or leave the step (or its epochs) out",
+            field=setting.field,
+        )
+    return found
+
+
+def labelled_rows(setting: Setting, signature: Mapping[str, Signature]) -> Bound:
+    """The rows to train on, with labels. Raises Invalid `DataRequired`, `LabelsRequired`."""
+    found = training_rows(setting)
+    if not found.rows.targets:
+        raise Invalid(
+            "LabelsRequired",
+            f"training rows have no labels for {', '.join(signature[found.signature].outputs)}; "
+            "map label columns with spec.data.training.columns.targets",
+            field=setting.field,
+        )
+    return found
+
+
+def probe(opened: OpenedModel, found: Bound) -> tuple[Rows, dict[str, Array]]:
+    """A few rows and the model's answers to them, to see what its outputs are."""
+    count = fixed_rows(opened.signatures[found.signature]) or _PROBE_ROWS
+    some = found.rows.part(0, count)
+    return some, opened.call(found.signature, some.inputs)
+
+
+def of_labels(opened: OpenedModel, found: Bound, training: Training, answer: Answer) -> Loss:
+    """The sum of the losses of all outputs that have labels. Raises Invalid `LossUnclear`, `LabelsOutOfRange`."""
+    chosen = label_losses(opened, found, training)
+
+    def loss(inputs: dict[str, Any], labels: dict[str, Any]) -> Any:
+        answers = answer(inputs)
+        return tf.add_n([tf.cast(one(labels[name], answers[name]), tf.float32) for name, one in chosen.items()])
+
+    return loss
+
+
+def label_losses(opened: OpenedModel, found: Bound, training: Training) -> dict[str, losses.Loss]:
+    """Output with labels -> its loss; none without labels."""
+    some, answers = probe(opened, found)
+    chosen = {}
+    for name, labels in some.targets.items():
+        losses.require_range(name, answers[name], found.rows.targets[name], training)
+        chosen[name] = losses.choose(training, name, answers[name], labels)
+    return chosen
+
+
+def of_energy(answer: Answer) -> Loss:
+    """Half the squared outputs: its gradient says how far a weight moves them; needs no labels."""
+
+    def loss(inputs: dict[str, Any], labels: dict[str, Any]) -> Any:
+        outputs = [tf.cast(one, tf.float32) for one in answer(inputs).values() if one.dtype.is_floating]
+        return tf.add_n([0.5 * tf.reduce_mean(tf.square(one)) for one in outputs])
+
+    return loss
+
+
+def answering(opened: OpenedModel, signature: str) -> Answer:
+    """The signature as a function of its inputs."""
+    function = opened.function(signature)
+    return lambda inputs: function(**inputs)

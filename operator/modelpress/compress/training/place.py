@@ -1,0 +1,22 @@
+"""Where a training leaves what outlives it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from modelpress.telemetry.progress import Progress
+
+
+@dataclass(frozen=True)
+class Place:
+    """Directories and the progress bar of one training."""
+
+    checkpoints: Path | None
+    """None: a kill begins again."""
+    logs: Path | None
+    """Directory for TensorBoard; None: none are written."""
+    progress: Progress
+    profile: bool = False
+    every_seconds: float = 60
+    """Between checkpoints within an epoch."""

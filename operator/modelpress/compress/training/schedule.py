@@ -1,0 +1,40 @@
+"""How learning rate and sparsity move during training. Pure."""
+
+from __future__ import annotations
+
+import math
+
+WARM_UP_SHARE = 0.05
+"""Of all updates, in which the learning rate rises from near 0."""
+RAMP_SHARE = 0.6
+"""Of all updates, in which sparsity rises; the rest trains at the final sparsity."""
+RAMP_EVENTS = 30
+"""Sparsity rises in so many jumps at most."""
+
+
+def learning_rate(update: int, total: int, peak: float) -> float:
+    """Linear warm-up to `peak`, then half a cosine down to 0 (Loshchilov & Hutter 2017, SGDR, without restarts).
+
+    `update` counts from 0 to `total` - 1; no update has the rate 0.
+    """
+    warm = max(1, math.ceil(WARM_UP_SHARE * total))
+    if update < warm:
+        return peak * (update + 1) / warm
+    return peak * 0.5 * (1 + math.cos(math.pi * (update - warm + 1) / (total - warm + 1)))
+
+
+def sparsity(update: int, total: int, start: float, final: float) -> float:
+    """Sparsity after `update` updates: final + (start - final) (1 - t)^3 (Zhu & Gupta 2017, To prune, or not to prune).
+
+    t grows from 0 to 1 during the ramp.
+    """
+    ramp = max(1, math.ceil(RAMP_SHARE * total))
+    left = 1 - min(1.0, update / ramp)
+    return final + (start - final) * left**3
+
+
+def ramp_events(total: int) -> tuple[int, ...]:
+    """The updates before which sparsity is raised, in order; the last one reaches the final sparsity."""
+    ramp = max(1, math.ceil(RAMP_SHARE * total))
+    every = max(1, ramp // RAMP_EVENTS)
+    return tuple(sorted({*range(0, ramp, every), min(ramp, total - 1)}))
