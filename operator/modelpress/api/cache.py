@@ -19,6 +19,9 @@ class MemoryTier(Model):
     """Memory tier, per pod."""
 
     size: Quantity = Field(default="256Mi", description="Bytes per pod; added to the sidecar's memory.")
+    entries: int | None = Field(
+        default=None, ge=1, le=100_000_000, description="Answers per pod at most. Absent: as many as fit into the size."
+    )
 
 
 class DiskTier(Model):

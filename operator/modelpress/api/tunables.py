@@ -14,11 +14,13 @@ FILE_NAME = "sidecar.json"
 
 
 class CacheTunables(Model):
-    """Memory cache: bounds in bytes and seconds."""
+    """Bounds in bytes, numbers and seconds. Which tiers there are is fixed by the sidecar's arguments."""
 
     mode: Literal["Auto", "Enabled", "Disabled"] = "Auto"
     policy: Literal["LRU", "LFU", "TinyLFU"] = "LRU"
     memory_bytes: int = Field(default=256 * 2**20, ge=0)
+    memory_entries: int | None = Field(default=None, ge=0)
+    disk_bytes: int = Field(default=0, ge=0)
     ttl_seconds: float = Field(default=3600, gt=0)
 
 
@@ -32,11 +34,43 @@ class ConcurrencyTunables(Model):
     queue_timeout_seconds: float = Field(default=2, ge=0)
 
 
+_ADDRESS = (
+    r"^(\[[0-9a-fA-F:]+\]|[a-zA-Z0-9._-]+):(6553[0-5]|655[0-2]\d|65[0-4]\d\d|6[0-4]\d{3}|[1-5]\d{4}|[1-9]\d{0,3})$"
+)
+
+
+class CandidateTunables(Model):
+    """The Service of the revision that is on trial, `host:port` each, and the artifact that it serves."""
+
+    grpc: str = Field(pattern=_ADDRESS)
+    rest: str = Field(pattern=_ADDRESS)
+    artifact_digest: str = Field(pattern=r"^sha256:[0-9a-f]{64}$")
+
+
+class ShadowTunables(Model):
+    """Copies of a share of the requests. Floats count as equal within `absolute + relative x |live value|`."""
+
+    sample_rate: float = Field(default=0.05, gt=0, le=1)
+    concurrency: int = Field(default=2, ge=1, le=64)
+    relative_tolerance: float = Field(default=1e-2, ge=0)
+    absolute_tolerance: float = Field(default=1e-3, ge=0)
+
+
+class RolloutTunables(Model):
+    """`weight` percent of the requests go to the candidate; with `fall_back` back to us where it is unavailable."""
+
+    candidate: CandidateTunables
+    weight: float = Field(default=0, ge=0, le=100)
+    fall_back: bool = True
+    shadow: ShadowTunables | None = None
+
+
 class Tunables(Model):
     """Everything hot. A file that does not validate is refused, and the last good one stays in force."""
 
     cache: CacheTunables = CacheTunables()
     concurrency: ConcurrencyTunables = ConcurrencyTunables()
+    rollout: RolloutTunables | None = None
     request_timeout_seconds: float = Field(default=30, gt=0)
     max_body_bytes: int = Field(default=64 * 2**20, gt=0)
 
@@ -49,6 +83,8 @@ def of_resource(resource: CompressedModel) -> Tunables:
             mode=cache.mode,
             policy=cache.policy,
             memory_bytes=int(quantity.number(cache.memory.size)),
+            memory_entries=cache.memory.entries,
+            disk_bytes=int(quantity.number(cache.disk.size)) if cache.disk else 0,
             ttl_seconds=duration.seconds(cache.ttl),
         ),
         concurrency=ConcurrencyTunables(

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
 from modelpress.sidecar.measures import Distribution, Measures
+from modelpress.sidecar.memory import Cause
 from modelpress.sidecar.pipeline import Pipeline
 from modelpress.sidecar.reload import TunablesFile
 
@@ -52,8 +53,8 @@ class Exposition:
                 responses.add_metric([label, code], number)
         yield from (requests, hits, misses, coalesced, bypassed, refused, responses)
         evictions = _counter("evictions", "Entries that left the cache.", ["cause"])
-        evictions.add_metric(["size"], self._pipeline.memory.evicted_for_space)
-        evictions.add_metric(["ttl"], self._pipeline.memory.expired)
+        for cause in Cause:
+            evictions.add_metric([cause.value], self._pipeline.memory.left[cause])
         yield evictions
         reloads = _counter("tunables_loads", "Times that sidecar.json was read.", ["result"])
         reloads.add_metric(["valid"], self._file.loads)

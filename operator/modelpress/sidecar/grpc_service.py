@@ -17,6 +17,7 @@ from modelpress.sidecar.channel import Channel, Unavailable
 from modelpress.sidecar.grpc_codes import GrpcCode
 from modelpress.sidecar.headers import Headers, encode, literal
 from modelpress.sidecar.pipeline import Pipeline, Question, Reply
+from modelpress.sidecar.popular import Asked
 from modelpress.sidecar.reason import Bypass, Refusal, Refused
 from modelpress.sidecar.stream import Reset
 from modelpress.sidecar.wire_pb2 import HealthCheckRequest, PredictResponse
@@ -96,6 +97,9 @@ class GrpcQuestion(Question):
         message = b"".join(self.chunks)[5:]
         pipeline = self._service.pipeline
         return key.predict(pipeline.identity, version, message, largest=pipeline.tunables.max_body_bytes)
+
+    def asked(self) -> Asked | None:
+        return Asked("grpc", self._scope["path"], b"".join(self.chunks))
 
     async def ask(self, version: int | None) -> Reply:
         loop = asyncio.get_running_loop()

@@ -46,10 +46,13 @@ class Distribution:
 class Protocol:
     """The outcomes of the requests of one protocol."""
 
-    __slots__ = ("bypassed", "coalesced", "hits", "misses", "refused", "responses")
+    __slots__ = ("bypassed", "coalesced", "hits", "hits_below", "misses", "refused", "responses")
 
     def __init__(self) -> None:
         self.hits = 0
+        """From any tier."""
+        self.hits_below: Counter[str] = Counter()
+        """Those of the hits that came from a tier below memory, by its name."""
         self.misses = 0
         self.coalesced = 0
         self.bypassed: Counter[Bypass] = Counter()

@@ -1,4 +1,4 @@
-"""The way of a request: memory, then one of the few places in the model; the same for gRPC and REST.
+"""The way of a request: memory, other tiers, then one of the few places in the model; the same for gRPC and REST.
 
 Simultaneous equal requests share one call. A call that has begun is finished even if its client goes away: the model
 cannot be stopped, so its place stays taken, and the answer is kept for the next.
@@ -19,8 +19,10 @@ from modelpress.sidecar.availability import Availability
 from modelpress.sidecar.key import Identity, Level1
 from modelpress.sidecar.limiter import Limiter, Rules, never_gone
 from modelpress.sidecar.measures import Measures, Protocol
-from modelpress.sidecar.memory import Memory
+from modelpress.sidecar.memory import Cause, Memory
+from modelpress.sidecar.popular import EVERY, Asked, Popular
 from modelpress.sidecar.reason import Bypass, Refusal, Refused, Uncacheable
+from modelpress.sidecar.tiers.stack import Stack
 
 _MEMO_SHARE = 8
 _MEMO_ENTRY = 256
@@ -59,6 +61,10 @@ class Question(ABC):
     async def ask(self, version: int | None) -> Reply:
         """The answer of the model server; failures on the way are answers too. None: whichever version answers."""
 
+    @abstractmethod
+    def asked(self) -> Asked | None:
+        """How to ask it again, None where its answer depends on more than that tells."""
+
     def gone(self) -> bool:
         """Whether the client no longer waits, where its going is not told by cancellation."""
         return never_gone()
@@ -68,7 +74,13 @@ class Pipeline:
     """All requests of one sidecar pass here."""
 
     def __init__(
-        self, identity: Identity, tunables: Tunables, availability: Availability, *, deterministic: bool
+        self,
+        identity: Identity,
+        tunables: Tunables,
+        availability: Availability,
+        *,
+        deterministic: bool,
+        lower: Stack | None = None,
     ) -> None:
         self.identity = identity
         self.availability = availability
@@ -76,11 +88,23 @@ class Pipeline:
         self.measures = Measures()
         size, cache = tunables.cache.memory_bytes, tunables.cache
         self.memory: Memory[Answer] = Memory(
-            size=size - size // _MEMO_SHARE, ttl=cache.ttl_seconds, policy=cache.policy, clock=time.monotonic
+            size=size - size // _MEMO_SHARE,
+            ttl=cache.ttl_seconds,
+            policy=cache.policy,
+            clock=time.monotonic,
+            entries=cache.memory_entries,
         )
+        self.lower = lower if lower is not None else Stack((), ttl=lambda: self.tunables.cache.ttl_seconds)
+        """Tiers below memory."""
+        self.popular = Popular() if self.lower else None
+        """What a new revision should ask first; only where a tier can hand it over."""
+        self.resting = False
+        """Mode Auto: whether the cache costs more than it saves for now."""
         self._memo = _memo(size)
         self.limiter = Limiter(_rules(tunables), now=asyncio.get_running_loop().time())
         self.tunables = tunables
+        self._standing: Bypass | None = None
+        self.rest(resting=False)
         self._flights: dict[bytes, asyncio.Future[Answer | None]] = {}
         self._calls: set[asyncio.Task[Answer]] = set()
         self._level1: dict[tuple[int, str], Level1] = {}
@@ -92,10 +116,28 @@ class Pipeline:
         if size != self.tunables.cache.memory_bytes:
             self._memo = _memo(size)
         self.tunables = tunables
-        self.memory.reconfigure(size=size - size // _MEMO_SHARE, ttl=cache.ttl_seconds, policy=cache.policy)
+        self.memory.reconfigure(
+            size=size - size // _MEMO_SHARE, ttl=cache.ttl_seconds, policy=cache.policy, entries=cache.memory_entries
+        )
+        self.rest(resting=self.resting and cache.mode == "Auto")
         if cache.mode == "Disabled":
             self.memory.clear()
         self.limiter.configure(_rules(tunables), now=asyncio.get_running_loop().time())
+
+    def rest(self, *, resting: bool) -> None:
+        """Mode Auto: requests go past the cache until it is told otherwise."""
+        self.resting = resting
+        self._standing = None
+        if self.tunables.cache.mode == "Disabled":
+            self._standing = Bypass.CACHE_DISABLED
+        elif not self.deterministic:
+            self._standing = Bypass.NOT_DETERMINISTIC
+        elif resting:
+            self._standing = Bypass.NOT_EFFECTIVE
+
+    def forget(self, cause: Cause) -> int:
+        """Empties the memory; the number of answers that were there."""
+        return self.memory.clear(cause)
 
     @property
     def pending(self) -> int:
@@ -112,7 +154,7 @@ class Pipeline:
 
     async def _answer(self, question: Question, counts: Protocol) -> Answer:
         version = self.availability.version
-        reason = question.bypass or self._bypass(version)
+        reason = question.bypass or self._standing
         if reason is not None or version is None:
             return await self._forward(question, counts, reason or Bypass.VERSION_UNKNOWN)
         key = self._key(question, version)
@@ -121,6 +163,8 @@ class Pipeline:
         found = self.memory.get(key)
         if found is not None:
             counts.hits += 1
+            if not counts.hits & (EVERY - 1) and self.popular is not None:
+                self._note(self.popular, key, question)
             return found
         flight = self._flights.get(key)
         if flight is not None:
@@ -130,12 +174,28 @@ class Pipeline:
                 return shared
         return await self._miss(question, counts, key, version)
 
-    def _bypass(self, version: int | None) -> Bypass | None:
-        if self.tunables.cache.mode == "Disabled":
-            return Bypass.CACHE_DISABLED
-        if not self.deterministic:
-            return Bypass.NOT_DETERMINISTIC
-        return Bypass.VERSION_UNKNOWN if version is None else None
+    def _note(self, popular: Popular, key: bytes, question: Question) -> None:
+        if not popular.knows(key) and (asked := question.asked()) is not None:
+            popular.add(key, asked)
+
+    async def prefetch(self, question: Question) -> bool | None:
+        """Asks the model before anybody else does, as long as it is idle: True where it was asked.
+
+        False where the answer is there already; None where it is not for the cache or the model is busy.
+        """
+        version = self.availability.version
+        if (question.bypass or self._standing) is not None or version is None:
+            return None
+        key = self._key(question, version)
+        if isinstance(key, Bypass):
+            return None
+        if self.memory.get(key) is not None or await self._below(key) is not None:
+            return False
+        if key in self._flights or self.limiter.in_flight or not self.limiter.take():
+            return None
+        flight = self._flights[key] = asyncio.get_running_loop().create_future()
+        await self._call(question, key, version, flight)
+        return True
 
     def _key(self, question: Question, version: int) -> bytes | Bypass:
         """The canonical key by the memo of raw bytes, else made and remembered."""
@@ -167,12 +227,38 @@ class Pipeline:
         if key not in self._flights:
             flight = self._flights[key] = asyncio.get_running_loop().create_future()
         try:
+            if flight is not None and self.lower:
+                found = await self._looked_below(key, counts)
+                if found is not None:
+                    self._land(key, flight, found)
+                    return found
             await self._enter(question, counts)
         except BaseException:
             self._land(key, flight, None)
             raise
         counts.misses += 1
         return await self._call(question, key, version, flight)
+
+    async def _looked_below(self, key: bytes, counts: Protocol) -> Answer | None:
+        try:
+            found = await self._below(key)
+        except asyncio.CancelledError:
+            counts.refused[Refusal.CLIENT_GONE] += 1
+            raise
+        if found is None:
+            return None
+        answer, tier = found
+        counts.hits += 1
+        counts.hits_below[tier] += 1
+        return answer
+
+    async def _below(self, key: bytes) -> tuple[Answer, str] | None:
+        """An answer from a tier below memory, and the tier's name; in memory, too, from now on."""
+        found = await self.lower.find(key) if self.lower else None
+        if found is None:
+            return None
+        self.memory.put(key, found.answer, len(found.answer.body), age=found.age)
+        return found.answer, found.tier
 
     async def _enter(self, question: Question, counts: Protocol) -> None:
         """A place in the model, perhaps after waiting in line."""
@@ -222,6 +308,7 @@ class Pipeline:
             return
         started = time.perf_counter()
         self.memory.put(key, kept, len(kept.body))
+        self.lower.keep(key, kept)
         self.measures.insert_seconds.observe(time.perf_counter() - started)
 
     def _land(self, key: bytes, flight: asyncio.Future[Answer | None] | None, kept: Answer | None) -> None:

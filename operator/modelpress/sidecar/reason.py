@@ -10,6 +10,8 @@ class Bypass(StrEnum):
 
     CACHE_DISABLED = "CacheDisabled"
     NOT_DETERMINISTIC = "NotDeterministic"
+    NOT_EFFECTIVE = "NotEffective"
+    """Mode Auto: the cache costs more than it saves; it is tried again now and then."""
     NOT_CACHEABLE = "NotCacheable"
     """Another method than Predict: Classify, Regress, MultiInference, metadata, status."""
     VERSION_UNKNOWN = "VersionUnknown"
@@ -21,6 +23,8 @@ class Bypass(StrEnum):
     UNKNOWN_FIELDS = "UnknownFields"
     UNSUPPORTED_TENSOR = "UnsupportedTensor"
     COMPRESSED = "Compressed"
+    CANDIDATE = "Candidate"
+    """The rollout sent the request to the candidate, whose own sidecar has its answers."""
     QUERY = "Query"
     """A REST request with a query string, which TF Serving does not define."""
 

@@ -12,6 +12,7 @@ from modelpress.sidecar.answer import Answer
 from modelpress.sidecar.body import Bodies, Receive, Scope, Send
 from modelpress.sidecar.peer import closed
 from modelpress.sidecar.pipeline import Pipeline, Question, Reply
+from modelpress.sidecar.popular import Asked
 from modelpress.sidecar.reason import Bypass, Refusal, Refused, Uncacheable
 from modelpress.sidecar.rest_upstream import RestUpstream
 
@@ -70,6 +71,9 @@ class RestQuestion(Question):
         if number is not None and int(number) != version:
             raise Uncacheable(Bypass.OTHER_VERSION)
         return json_key.predict(identity, version, b"".join(self.chunks), self._origin)
+
+    def asked(self) -> Asked | None:
+        return None if self._origin else Asked("rest", self._scope["raw_path"].decode("latin-1"), b"".join(self.chunks))
 
     async def ask(self, version: int | None) -> Reply:
         scope = self._scope

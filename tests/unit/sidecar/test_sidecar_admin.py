@@ -105,7 +105,7 @@ async def test_state_says_what_was_asked_for_and_what_is_in_force(start, get):
     )
     state = json.loads((await get(sidecar, "/state"))[1])
     assert (state["cache"]["mode"], state["cache"]["effectiveMode"]) == ("Auto", "Enabled")
-    assert (state["cache"]["policy"], state["cache"]["effectivePolicy"]) == ("TinyLFU", "LRU")
+    assert (state["cache"]["policy"], state["cache"]["effectivePolicy"]) == ("TinyLFU", "TinyLFU")
     assert (state["concurrency"]["mode"], state["concurrency"]["effectiveMode"]) == ("Elastic", "Elastic")
     assert state["model"] == "m"
     assert state["upstream"]["versions"] == [7]

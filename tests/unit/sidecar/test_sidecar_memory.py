@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from modelpress.sidecar.memory import OVERHEAD, Memory
+from modelpress.sidecar.memory import OVERHEAD, Cause, Memory
 
 ENTRY = 100 + OVERHEAD
 
@@ -39,7 +39,7 @@ def test_the_least_recently_used_makes_room(clock):
     memory.get(b"a")
     fill(memory, b"d")
     assert kept(memory, b"abcd") == "acd"
-    assert memory.evicted_for_space == 1
+    assert +memory.left == {Cause.SPACE: 1}
 
 
 def test_the_least_frequently_used_makes_room_under_lfu(clock):
@@ -76,7 +76,7 @@ def test_answers_age(clock):
     assert memory.get(b"a") == "a"
     clock.now = 10.1
     assert memory.get(b"a") is None
-    assert (memory.expired, memory.used) == (1, 0)
+    assert (memory.left[Cause.TTL], memory.used) == (1, 0)
 
 
 def test_a_shorter_time_to_live_counts_for_what_is_already_there(clock):
@@ -92,7 +92,7 @@ def test_shrinking_keeps_what_was_used_last(clock):
     fill(memory, b"abc")
     memory.reconfigure(size=2 * ENTRY, ttl=10, policy="LRU")
     assert kept(memory, b"abc") == "bc"
-    assert memory.evicted_for_space == 1
+    assert +memory.left == {Cause.SPACE: 1}
 
 
 def test_another_policy_keeps_the_answers(clock):
@@ -102,5 +102,24 @@ def test_another_policy_keeps_the_answers(clock):
     assert (memory.policy, kept(memory, b"abc")) == ("LFU", "abc")
 
 
-def test_a_policy_that_is_not_here_yet_is_not_claimed(clock):
-    assert a_memory(clock, 1, "TinyLFU").policy == "LRU"
+def test_the_number_of_answers_is_bounded_too(clock):
+    memory = Memory(size=10 * ENTRY, ttl=10, policy="LRU", clock=clock, entries=2)
+    fill(memory, b"abc")
+    assert kept(memory, b"abc") == "bc"
+    assert memory.left[Cause.ENTRIES] == 1
+    memory.reconfigure(size=10 * ENTRY, ttl=10, policy="LRU", entries=1)
+    assert kept(memory, b"abc") == "c"
+
+
+def test_an_answer_keeps_its_age_on_the_way_up(clock):
+    memory = a_memory(clock, 2)
+    memory.put(b"a", "a", 100, age=9)
+    clock.now = 2
+    assert memory.get(b"a") is None
+
+
+def test_what_is_forgotten_is_counted_by_its_cause(clock):
+    memory = a_memory(clock, 2)
+    fill(memory, b"ab")
+    assert memory.clear(Cause.VERSION) == 2
+    assert (memory.left[Cause.VERSION], memory.used) == (2, 0)

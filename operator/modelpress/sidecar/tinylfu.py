@@ -1,0 +1,196 @@
+"""W-TinyLFU over bytes: a newcomer displaces what is asked for less often, so that a scan displaces nothing.
+
+G. Einziger, R. Friedman, B. Manes: TinyLFU, a highly efficient cache admission policy (ACM ToS 13/4, 2017), with the
+aggregated victims of G. Einziger et al.: Lightweight robust size aware cache management (ACM ToS 18/3, 2022) for
+entries of different sizes. The libraries that offer the policy (theine) bound entries, not bytes.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from typing import Generic, TypeVar
+
+Value = TypeVar("Value")
+
+WINDOW_SHARE = 100
+"""One part in so many is the window, where everything begins: bursts are answered before they are admitted."""
+PROTECTED_SHARE = 0.8
+"""Of the main part, for what was asked for again."""
+TYPICAL_ENTRY = 2048
+"""Bytes; decides only how many counters there are."""
+SMALLEST_ROW, LARGEST_ROW = 2**12, 2**20
+SAMPLE = 10
+"""Times the counters of a row: after so many requests all counts are halved, so that old fame fades."""
+_HIGHEST = 15
+_HALVED = bytes(number // 2 for number in range(256))
+_SLOTS = struct.Struct("<4I")
+
+
+def _slots(key: bytes) -> tuple[int, int, int, int]:
+    found: tuple[int, int, int, int] = _SLOTS.unpack_from(key)
+    return found
+
+
+class Sketch:
+    """How often each key was asked for lately: a count-min sketch. Keys are digests, hence already random."""
+
+    def __init__(self, counters: int) -> None:
+        self._mask = counters - 1
+        self._rows = [bytearray(counters) for _ in range(4)]
+        self._left = self._period = SAMPLE * counters
+
+    def add(self, key: bytes) -> None:
+        """Once more."""
+        mask = self._mask
+        one, two, three, four = _slots(key)
+        rows = self._rows
+        for row, slot in (
+            (rows[0], one & mask),
+            (rows[1], two & mask),
+            (rows[2], three & mask),
+            (rows[3], four & mask),
+        ):
+            if row[slot] < _HIGHEST:
+                row[slot] += 1
+        self._left -= 1
+        if not self._left:
+            self._rows = [row.translate(_HALVED) for row in self._rows]
+            self._left = self._period // 2
+
+    def count(self, key: bytes) -> int:
+        """At least as often as it was, at most 15."""
+        mask = self._mask
+        return min(row[slot & mask] for row, slot in zip(self._rows, _slots(key), strict=True))
+
+
+class TinyLFU(Generic[Value]):
+    """A mapping bounded by the sum of `getsizeof`; keys are at least 16 random bytes. Has the methods of cachebox."""
+
+    def __init__(self, maxsize: int, *, getsizeof: Callable[[bytes, Value], int]) -> None:
+        self._maxsize = maxsize
+        self._window_size = maxsize // WINDOW_SHARE
+        self._protected_size = int((maxsize - self._window_size) * PROTECTED_SHARE)
+        self._size_of = getsizeof
+        self._sketch = Sketch(_counters(maxsize))
+        self._window: OrderedDict[bytes, Value] = OrderedDict()
+        self._probation: OrderedDict[bytes, Value] = OrderedDict()
+        self._protected: OrderedDict[bytes, Value] = OrderedDict()
+        self._window_used = self._protected_used = self._used = 0
+
+    def __len__(self) -> int:
+        return len(self._window) + len(self._probation) + len(self._protected)
+
+    def __contains__(self, key: bytes) -> bool:
+        return key in self._protected or key in self._probation or key in self._window
+
+    def current_size(self) -> int:
+        """Bytes in use."""
+        return self._used
+
+    def items(self) -> Iterator[tuple[bytes, Value]]:
+        """All entries, the least wanted first."""
+        for segment in (self._window, self._probation, self._protected):
+            yield from segment.items()
+
+    def get(self, key: bytes) -> Value | None:
+        """The value, None where there is none; counted as asked for in both cases."""
+        self._sketch.add(key)
+        found = self._protected.get(key)
+        if found is not None:
+            self._protected.move_to_end(key)
+            return found
+        found = self._probation.pop(key, None)
+        if found is not None:
+            self._protect(key, found)
+            return found
+        found = self._window.get(key)
+        if found is not None:
+            self._window.move_to_end(key)
+        return found
+
+    def insert(self, key: bytes, value: Value) -> None:
+        """Keeps a value if it is wanted more than what it would displace; others may go, or itself."""
+        self.pop(key, None)
+        size = self._size_of(key, value)
+        if size > self._maxsize:
+            return
+        self._window[key] = value
+        self._window_used += size
+        self._used += size
+        while self._window_used > self._window_size and self._window:
+            self._leave_window()
+
+    def pop(self, key: bytes, default: Value | None = None) -> Value | None:
+        """Takes an entry out."""
+        for segment in (self._protected, self._probation, self._window):
+            value = segment.pop(key, None)
+            if value is not None:
+                size = self._size_of(key, value)
+                self._used -= size
+                if segment is self._window:
+                    self._window_used -= size
+                elif segment is self._protected:
+                    self._protected_used -= size
+                return value
+        return default
+
+    def popitem(self) -> tuple[bytes, Value]:
+        """Takes the least wanted entry out; KeyError where there is none."""
+        for segment in (self._probation, self._protected, self._window):
+            if segment:
+                key = next(iter(segment))
+                value = segment[key]
+                self.pop(key)
+                return key, value
+        raise KeyError("empty")
+
+    def clear(self) -> None:
+        """Takes everything out; what was asked for is remembered."""
+        for segment in (self._window, self._probation, self._protected):
+            segment.clear()
+        self._window_used = self._protected_used = self._used = 0
+
+    def _protect(self, key: bytes, value: Value) -> None:
+        self._protected[key] = value
+        self._protected_used += self._size_of(key, value)
+        while self._protected_used > self._protected_size and len(self._protected) > 1:
+            demoted, old = self._protected.popitem(last=False)
+            self._protected_used -= self._size_of(demoted, old)
+            self._probation[demoted] = old
+
+    def _leave_window(self) -> None:
+        """The window's eldest goes on into the main part, in the place of others if it is wanted more than they."""
+        key, value = self._window.popitem(last=False)
+        size = self._size_of(key, value)
+        self._window_used -= size
+        excess = self._used - self._maxsize
+        if excess > 0 and not self._displace(key, excess):
+            self._used -= size
+            return
+        self._probation[key] = value
+
+    def _displace(self, key: bytes, excess: int) -> bool:
+        """Whether those that must go for this key were asked for less often together; if so they are gone."""
+        fame, victims, freed = self._sketch.count(key), [], 0
+        for segment in (self._probation, self._protected):
+            for victim, value in segment.items():
+                if freed >= excess:
+                    break
+                fame -= self._sketch.count(victim)
+                if fame <= 0:
+                    return False
+                victims.append(victim)
+                freed += self._size_of(victim, value)
+        if freed < excess:
+            return False
+        for victim in victims:
+            self.pop(victim)
+        return True
+
+
+def _counters(maxsize: int) -> int:
+    """A power of two, several times the entries that are likely to fit."""
+    wanted = 4 * maxsize // TYPICAL_ENTRY
+    return int(min(max(1 << max(wanted - 1, 1).bit_length(), SMALLEST_ROW), LARGEST_ROW))
