@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dmodelpress/sidecar/wire.proto\x12\x0fmodelpress.wire\"\x1b\n\nInt64Value\x12\r\n\x05value\x18\x01 \x01(\x03\"\x8c\x01\n\tModelSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12.\n\x07version\x18\x02 \x01(\x0b\x32\x1b.modelpress.wire.Int64ValueH\x00\x12\x17\n\rversion_label\x18\x04 \x01(\tH\x00\x12\x16\n\x0esignature_name\x18\x03 \x01(\tB\x10\n\x0eversion_choice\"g\n\x0bTensorShape\x12-\n\x03\x64im\x18\x02 \x03(\x0b\x32 .modelpress.wire.TensorShape.Dim\x12\x14\n\x0cunknown_rank\x18\x03 \x01(\x08\x1a\x13\n\x03\x44im\x12\x0c\n\x04size\x18\x01 \x01(\x03\"\xd2\x02\n\x06Tensor\x12\r\n\x05\x64type\x18\x01 \x01(\x05\x12\x32\n\x0ctensor_shape\x18\x02 \x01(\x0b\x32\x1c.modelpress.wire.TensorShape\x12\x16\n\x0eversion_number\x18\x03 \x01(\x05\x12\x16\n\x0etensor_content\x18\x04 \x01(\x0c\x12\x11\n\tfloat_val\x18\x05 \x03(\x07\x12\x12\n\ndouble_val\x18\x06 \x03(\x06\x12\x0f\n\x07int_val\x18\x07 \x03(\x05\x12\x12\n\nstring_val\x18\x08 \x03(\x0c\x12\x14\n\x0cscomplex_val\x18\t \x03(\x07\x12\x11\n\tint64_val\x18\n \x03(\x03\x12\x10\n\x08\x62ool_val\x18\x0b \x03(\x08\x12\x14\n\x0c\x64\x63omplex_val\x18\x0c \x03(\x06\x12\x10\n\x08half_val\x18\r \x03(\x05\x12\x12\n\nuint32_val\x18\x10 \x03(\r\x12\x12\n\nuint64_val\x18\x11 \x03(\x04\"\xdc\x01\n\x0ePredictRequest\x12.\n\nmodel_spec\x18\x01 \x01(\x0b\x32\x1a.modelpress.wire.ModelSpec\x12;\n\x06inputs\x18\x02 \x03(\x0b\x32+.modelpress.wire.PredictRequest.InputsEntry\x12\x15\n\routput_filter\x18\x03 \x03(\t\x1a\x46\n\x0bInputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12&\n\x05value\x18\x02 \x01(\x0b\x32\x17.modelpress.wire.Tensor:\x02\x38\x01\"A\n\x0fPredictResponse\x12.\n\nmodel_spec\x18\x02 \x01(\x0b\x32\x1a.modelpress.wire.ModelSpec\"%\n\x12HealthCheckRequest\x12\x0f\n\x07service\x18\x01 \x01(\t\"%\n\x13HealthCheckResponse\x12\x0e\n\x06status\x18\x01 \x01(\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dmodelpress/sidecar/wire.proto\x12\x0fmodelpress.wire\"\x1b\n\nInt64Value\x12\r\n\x05value\x18\x01 \x01(\x03\"\x8c\x01\n\tModelSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12.\n\x07version\x18\x02 \x01(\x0b\x32\x1b.modelpress.wire.Int64ValueH\x00\x12\x17\n\rversion_label\x18\x04 \x01(\tH\x00\x12\x16\n\x0esignature_name\x18\x03 \x01(\tB\x10\n\x0eversion_choice\"g\n\x0bTensorShape\x12-\n\x03\x64im\x18\x02 \x03(\x0b\x32 .modelpress.wire.TensorShape.Dim\x12\x14\n\x0cunknown_rank\x18\x03 \x01(\x08\x1a\x13\n\x03\x44im\x12\x0c\n\x04size\x18\x01 \x01(\x03\"\xd2\x02\n\x06Tensor\x12\r\n\x05\x64type\x18\x01 \x01(\x05\x12\x32\n\x0ctensor_shape\x18\x02 \x01(\x0b\x32\x1c.modelpress.wire.TensorShape\x12\x16\n\x0eversion_number\x18\x03 \x01(\x05\x12\x16\n\x0etensor_content\x18\x04 \x01(\x0c\x12\x11\n\tfloat_val\x18\x05 \x03(\x07\x12\x12\n\ndouble_val\x18\x06 \x03(\x06\x12\x0f\n\x07int_val\x18\x07 \x03(\x05\x12\x12\n\nstring_val\x18\x08 \x03(\x0c\x12\x14\n\x0cscomplex_val\x18\t \x03(\x07\x12\x11\n\tint64_val\x18\n \x03(\x03\x12\x10\n\x08\x62ool_val\x18\x0b \x03(\x08\x12\x14\n\x0c\x64\x63omplex_val\x18\x0c \x03(\x06\x12\x10\n\x08half_val\x18\r \x03(\x05\x12\x12\n\nuint32_val\x18\x10 \x03(\r\x12\x12\n\nuint64_val\x18\x11 \x03(\x04\"\xdc\x01\n\x0ePredictRequest\x12.\n\nmodel_spec\x18\x01 \x01(\x0b\x32\x1a.modelpress.wire.ModelSpec\x12;\n\x06inputs\x18\x02 \x03(\x0b\x32+.modelpress.wire.PredictRequest.InputsEntry\x12\x15\n\routput_filter\x18\x03 \x03(\t\x1a\x46\n\x0bInputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12&\n\x05value\x18\x02 \x01(\x0b\x32\x17.modelpress.wire.Tensor:\x02\x38\x01\"A\n\x0fPredictResponse\x12.\n\nmodel_spec\x18\x02 \x01(\x0b\x32\x1a.modelpress.wire.ModelSpec\"\xc6\x01\n\rPredictAnswer\x12<\n\x07outputs\x18\x01 \x03(\x0b\x32+.modelpress.wire.PredictAnswer.OutputsEntry\x12.\n\nmodel_spec\x18\x02 \x01(\x0b\x32\x1a.modelpress.wire.ModelSpec\x1aG\n\x0cOutputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12&\n\x05value\x18\x02 \x01(\x0b\x32\x17.modelpress.wire.Tensor:\x02\x38\x01\"7\n\x05Named\x12.\n\nmodel_spec\x18\x01 \x01(\x0b\x32\x1a.modelpress.wire.ModelSpec\"3\n\nNamedTasks\x12%\n\x05tasks\x18\x01 \x03(\x0b\x32\x16.modelpress.wire.Named\"%\n\x12HealthCheckRequest\x12\x0f\n\x07service\x18\x01 \x01(\t\"%\n\x13HealthCheckResponse\x12\x0e\n\x06status\x18\x01 \x01(\x05\"A\n\rPredictionLog\x12\x30\n\x0bpredict_log\x18\x06 \x01(\x0b\x32\x1b.modelpress.wire.PredictLog\">\n\nPredictLog\x12\x30\n\x07request\x18\x01 \x01(\x0b\x32\x1f.modelpress.wire.PredictRequestb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,6 +33,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_PREDICTREQUEST_INPUTSENTRY']._loaded_options = None
   _globals['_PREDICTREQUEST_INPUTSENTRY']._serialized_options = b'8\001'
+  _globals['_PREDICTANSWER_OUTPUTSENTRY']._loaded_options = None
+  _globals['_PREDICTANSWER_OUTPUTSENTRY']._serialized_options = b'8\001'
   _globals['_INT64VALUE']._serialized_start=50
   _globals['_INT64VALUE']._serialized_end=77
   _globals['_MODELSPEC']._serialized_start=80
@@ -49,8 +51,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PREDICTREQUEST_INPUTSENTRY']._serialized_end=889
   _globals['_PREDICTRESPONSE']._serialized_start=891
   _globals['_PREDICTRESPONSE']._serialized_end=956
-  _globals['_HEALTHCHECKREQUEST']._serialized_start=958
-  _globals['_HEALTHCHECKREQUEST']._serialized_end=995
-  _globals['_HEALTHCHECKRESPONSE']._serialized_start=997
-  _globals['_HEALTHCHECKRESPONSE']._serialized_end=1034
+  _globals['_PREDICTANSWER']._serialized_start=959
+  _globals['_PREDICTANSWER']._serialized_end=1157
+  _globals['_PREDICTANSWER_OUTPUTSENTRY']._serialized_start=1086
+  _globals['_PREDICTANSWER_OUTPUTSENTRY']._serialized_end=1157
+  _globals['_NAMED']._serialized_start=1159
+  _globals['_NAMED']._serialized_end=1214
+  _globals['_NAMEDTASKS']._serialized_start=1216
+  _globals['_NAMEDTASKS']._serialized_end=1267
+  _globals['_HEALTHCHECKREQUEST']._serialized_start=1269
+  _globals['_HEALTHCHECKREQUEST']._serialized_end=1306
+  _globals['_HEALTHCHECKRESPONSE']._serialized_start=1308
+  _globals['_HEALTHCHECKRESPONSE']._serialized_end=1345
+  _globals['_PREDICTIONLOG']._serialized_start=1347
+  _globals['_PREDICTIONLOG']._serialized_end=1412
+  _globals['_PREDICTLOG']._serialized_start=1414
+  _globals['_PREDICTLOG']._serialized_end=1476
 # @@protoc_insertion_point(module_scope)

@@ -145,6 +145,36 @@ class PredictResponse(_message.Message):
     model_spec: ModelSpec
     def __init__(self, model_spec: ModelSpec | _Mapping[str, object] | None = ...) -> None: ...
 
+class PredictAnswer(_message.Message):
+    __slots__ = ("model_spec", "outputs")
+    class OutputsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: Tensor
+        def __init__(self, key: str | None = ..., value: Tensor | _Mapping[str, object] | None = ...) -> None: ...
+
+    OUTPUTS_FIELD_NUMBER: _ClassVar[int]
+    MODEL_SPEC_FIELD_NUMBER: _ClassVar[int]
+    outputs: _containers.MessageMap[str, Tensor]
+    model_spec: ModelSpec
+    def __init__(
+        self, outputs: _Mapping[str, Tensor] | None = ..., model_spec: ModelSpec | _Mapping[str, object] | None = ...
+    ) -> None: ...
+
+class Named(_message.Message):
+    __slots__ = ("model_spec",)
+    MODEL_SPEC_FIELD_NUMBER: _ClassVar[int]
+    model_spec: ModelSpec
+    def __init__(self, model_spec: ModelSpec | _Mapping[str, object] | None = ...) -> None: ...
+
+class NamedTasks(_message.Message):
+    __slots__ = ("tasks",)
+    TASKS_FIELD_NUMBER: _ClassVar[int]
+    tasks: _containers.RepeatedCompositeFieldContainer[Named]
+    def __init__(self, tasks: _Iterable[Named | _Mapping[str, object]] | None = ...) -> None: ...
+
 class HealthCheckRequest(_message.Message):
     __slots__ = ("service",)
     SERVICE_FIELD_NUMBER: _ClassVar[int]
@@ -156,3 +186,15 @@ class HealthCheckResponse(_message.Message):
     STATUS_FIELD_NUMBER: _ClassVar[int]
     status: int
     def __init__(self, status: int | None = ...) -> None: ...
+
+class PredictionLog(_message.Message):
+    __slots__ = ("predict_log",)
+    PREDICT_LOG_FIELD_NUMBER: _ClassVar[int]
+    predict_log: PredictLog
+    def __init__(self, predict_log: PredictLog | _Mapping[str, object] | None = ...) -> None: ...
+
+class PredictLog(_message.Message):
+    __slots__ = ("request",)
+    REQUEST_FIELD_NUMBER: _ClassVar[int]
+    request: PredictRequest
+    def __init__(self, request: PredictRequest | _Mapping[str, object] | None = ...) -> None: ...
