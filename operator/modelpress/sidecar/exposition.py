@@ -10,6 +10,7 @@ from modelpress.sidecar.measures import Distribution, Measures
 from modelpress.sidecar.memory import Cause
 from modelpress.sidecar.pipeline import Pipeline
 from modelpress.sidecar.reload import TunablesFile
+from modelpress.sidecar.rollout.families import rollout_families
 
 PREFIX = "modelpress_sidecar_"
 
@@ -26,6 +27,7 @@ class Exposition:
         yield from self._outcomes(self._pipeline.measures)
         yield from self._gauges()
         yield from self._histograms(self._pipeline.measures)
+        yield from rollout_families(self._pipeline.rollout)
 
     def describe(self) -> Iterable[Metric]:
         """Nothing: collecting is cheap, but need not happen at registration."""

@@ -6,7 +6,7 @@ import asyncio
 import functools
 from collections.abc import Callable
 from enum import Enum, auto
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from google.protobuf.message import DecodeError
 
@@ -19,8 +19,12 @@ from modelpress.sidecar.headers import Headers, encode, literal
 from modelpress.sidecar.pipeline import Pipeline, Question, Reply
 from modelpress.sidecar.popular import Asked
 from modelpress.sidecar.reason import Bypass, Refusal, Refused
+from modelpress.sidecar.rollout.backend import TRIAL, Backend
 from modelpress.sidecar.stream import Reset
-from modelpress.sidecar.wire_pb2 import HealthCheckRequest, PredictResponse
+from modelpress.sidecar.wire_pb2 import HealthCheckRequest, ModelSpec, Named, NamedTasks, PredictResponse
+
+if TYPE_CHECKING:
+    from modelpress.sidecar.rollout.outputs import Outputs
 
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
 CONTENT_TYPE = (b"content-type", b"application/grpc")
@@ -101,28 +105,66 @@ class GrpcQuestion(Question):
     def asked(self) -> Asked | None:
         return Asked("grpc", self._scope["path"], b"".join(self.chunks))
 
-    async def ask(self, version: int | None) -> Reply:
-        loop = asyncio.get_running_loop()
-        left = self.deadline - loop.time()
-        block = self._head() + literal(b"grpc-timeout", grpc_codes.format_timeout(left))
+    @property
+    def stays(self) -> bool:
+        if any(name == TRIAL[0] for name, _ in self._scope["headers"]):
+            return True
+        named = named_model(self._scope["path"], b"".join(self.chunks)[5:])
+        return named is None or named.name != self._service.pipeline.identity.model or is_versioned(named)
+
+    @property
+    def comparable(self) -> bool:
+        return self.bypass is None
+
+    def outputs(self, answer: Answer) -> Outputs:
+        from modelpress.sidecar.rollout import outputs  # brings numpy, which nobody else needs
+
+        return outputs.of_grpc(answer.body, largest=self._service.pipeline.tunables.max_body_bytes)
+
+    async def ask_at(self, backend: Backend, deadline: float) -> Answer:
+        return await self._exchange(backend.channel, deadline, TRIAL)
+
+    async def _exchange(self, channel: Channel, deadline: float, *more: tuple[bytes, bytes]) -> Answer:
+        left = deadline - asyncio.get_running_loop().time()
+        block = self._head(more) + literal(b"grpc-timeout", grpc_codes.format_timeout(left))
         try:
-            response = await self._service.channel.call(block, self.chunks, self.deadline)
+            response = await channel.call(block, self.chunks, deadline)
         except TimeoutError:
-            return Reply(grpc_codes.failure(GrpcCode.DEADLINE_EXCEEDED, "Deadline Exceeded"))
+            return grpc_codes.failure(GrpcCode.DEADLINE_EXCEEDED, "Deadline Exceeded")
         except Unavailable as error:
-            return Reply(grpc_codes.failure(GrpcCode.UNAVAILABLE, str(error)))
+            return grpc_codes.failure(GrpcCode.UNAVAILABLE, str(error))
         except Reset as error:
-            return Reply(grpc_codes.failure(grpc_codes.of_reset(error.code), str(error)))
-        answer = grpc_codes.answer(response)
+            return grpc_codes.failure(grpc_codes.of_reset(error.code), str(error))
+        return grpc_codes.answer(response)
+
+    async def ask(self, version: int | None) -> Reply:
+        answer = await self._exchange(self._service.channel, self.deadline)
         if version is None or not self._service.answers_for(version, answer):
             return Reply(answer)
         return Reply(answer, Answer(200, (CONTENT_TYPE,), answer.body, OK_TRAILERS))
 
-    def _head(self) -> bytes:
+    def _head(self, more: Headers) -> bytes:
         headers = self._scope["headers"]
         custom = tuple((name, value) for name, value in headers if name not in _NOT_FORWARDED and name[:1] != b":")
         content_type = next(value for name, value in headers if name == b"content-type")
-        return _block(self._scope["path"].encode(), content_type, custom)
+        return _block(self._scope["path"].encode(), content_type, (*custom, *more) if more else custom)
+
+
+def named_model(path: str, message: bytes) -> ModelSpec | None:
+    """The model that a request to any method of PredictionService names, None where that cannot be told."""
+    try:
+        if not path.endswith("/MultiInference"):
+            return Named.FromString(message).model_spec
+        tasks = NamedTasks.FromString(message).tasks
+    except DecodeError:
+        return None
+    specs = [task.model_spec for task in tasks]
+    return next((spec for spec in specs if is_versioned(spec)), specs[0]) if specs else None
+
+
+def is_versioned(spec: ModelSpec) -> bool:
+    """Whether a version or a label is named."""
+    return spec.WhichOneof("version_choice") is not None
 
 
 @functools.lru_cache(maxsize=512)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from abc import ABC, abstractmethod
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import cachebox
 
@@ -22,7 +22,12 @@ from modelpress.sidecar.measures import Measures, Protocol
 from modelpress.sidecar.memory import Cause, Memory
 from modelpress.sidecar.popular import EVERY, Asked, Popular
 from modelpress.sidecar.reason import Bypass, Refusal, Refused, Uncacheable
+from modelpress.sidecar.rollout.backend import Backend
+from modelpress.sidecar.rollout.route import Rollout
 from modelpress.sidecar.tiers.stack import Stack
+
+if TYPE_CHECKING:
+    from modelpress.sidecar.rollout.outputs import Outputs
 
 _MEMO_SHARE = 8
 _MEMO_ENTRY = 256
@@ -65,6 +70,24 @@ class Question(ABC):
     def asked(self) -> Asked | None:
         """How to ask it again, None where its answer depends on more than that tells."""
 
+    @property
+    def stays(self) -> bool:
+        """Whether only our own model can answer: the request names a version or another model, or is itself a trial."""
+        return True
+
+    @property
+    def comparable(self) -> bool:
+        """Whether `outputs` can tell the outputs in an answer."""
+        return False
+
+    async def ask_at(self, backend: Backend, deadline: float) -> Answer:
+        """The answer of a candidate; failures on the way are answers too. Only for what does not stay."""
+        raise NotImplementedError
+
+    def outputs(self, answer: Answer) -> Outputs:
+        """The named outputs in a successful answer; raises Unreadable. Only for what is comparable."""
+        raise NotImplementedError
+
     def gone(self) -> bool:
         """Whether the client no longer waits, where its going is not told by cancellation."""
         return never_gone()
@@ -102,6 +125,8 @@ class Pipeline:
         """Mode Auto: whether the cache costs more than it saves for now."""
         self._memo = _memo(size)
         self.limiter = Limiter(_rules(tunables), now=asyncio.get_running_loop().time())
+        self.rollout = Rollout(identity.artifact)
+        self._configure_rollout(tunables)
         self.tunables = tunables
         self._standing: Bypass | None = None
         self.rest(resting=False)
@@ -123,6 +148,7 @@ class Pipeline:
         if cache.mode == "Disabled":
             self.memory.clear()
         self.limiter.configure(_rules(tunables), now=asyncio.get_running_loop().time())
+        self._configure_rollout(tunables)
 
     def rest(self, *, resting: bool) -> None:
         """Mode Auto: requests go past the cache until it is told otherwise."""
@@ -147,6 +173,8 @@ class Pipeline:
     async def answer(self, question: Question, counts: Protocol) -> Answer:
         """From memory or from upstream; raises Refused. Counts exactly one outcome."""
         try:
+            if self.rollout.active:
+                return await self.rollout.answer(question, counts, self._answer)
             return await self._answer(question, counts)
         except Refused as refused:
             counts.refused[refused.reason] += 1
@@ -173,6 +201,9 @@ class Pipeline:
                 counts.coalesced += 1
                 return shared
         return await self._miss(question, counts, key, version)
+
+    def _configure_rollout(self, tunables: Tunables) -> None:
+        self.rollout.configure(tunables.rollout, timeout=tunables.request_timeout_seconds)
 
     def _note(self, popular: Popular, key: bytes, question: Question) -> None:
         if not popular.knows(key) and (asked := question.asked()) is not None:

@@ -130,6 +130,7 @@ class Sidecar:
         for task in self._background:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
+        await self.pipeline.rollout.close()
         await self._channel.close()
         await self._rest_upstream.close()
         log.info("Stopped")
@@ -190,6 +191,7 @@ class Sidecar:
                 "mode": queue.mode,
                 **pipeline.limiter.state(),
             },
+            "rollout": pipeline.rollout.state(),
             "requests": {
                 label: {
                     "requests": counts.requests,

@@ -6,6 +6,7 @@ import asyncio
 import json
 import math
 import re
+from typing import TYPE_CHECKING
 
 from modelpress.sidecar import json_key
 from modelpress.sidecar.answer import Answer
@@ -15,9 +16,16 @@ from modelpress.sidecar.pipeline import Pipeline, Question, Reply
 from modelpress.sidecar.popular import Asked
 from modelpress.sidecar.reason import Bypass, Refusal, Refused, Uncacheable
 from modelpress.sidecar.rest_upstream import RestUpstream
+from modelpress.sidecar.rollout.backend import TRIAL, Backend
+
+if TYPE_CHECKING:
+    from modelpress.sidecar.rollout.outputs import Outputs
 
 # TF Serving's own patterns; it, too, ignores case.
 _PREDICT = re.compile(r"/v1/models/([^/:%]+)(?:/versions/(\d+)|/labels/([^/:]+))?:predict", re.IGNORECASE)
+
+_ASKED = re.compile(r"/v1/models/([^/:%]+):(?:predict|classify|regress)\Z", re.IGNORECASE)
+"""A call of a model without a version."""
 
 _STATUS_OF_REFUSAL = {
     Refusal.DEADLINE: 504,
@@ -75,23 +83,43 @@ class RestQuestion(Question):
     def asked(self) -> Asked | None:
         return None if self._origin else Asked("rest", self._scope["raw_path"].decode("latin-1"), b"".join(self.chunks))
 
+    @property
+    def stays(self) -> bool:
+        matched = _ASKED.match(self._scope["raw_path"].decode("latin-1"))
+        ours = matched is not None and matched[1] == self._service.pipeline.identity.model
+        return not ours or any(name == TRIAL[0] for name, _ in self._scope["headers"])
+
+    @property
+    def comparable(self) -> bool:
+        return self.bypass is None
+
+    def outputs(self, answer: Answer) -> Outputs:
+        from modelpress.sidecar.rollout import outputs  # brings numpy, which nobody else needs
+
+        return outputs.of_rest(answer.body)
+
+    async def ask_at(self, backend: Backend, deadline: float) -> Answer:
+        return await self._exchange(backend.rest, deadline, TRIAL)
+
     async def ask(self, version: int | None) -> Reply:
+        answer = await self._exchange(self._service.upstream, self.deadline)
+        if version is None or answer.status != 200 or any(name == b"content-encoding" for name, _ in answer.headers):
+            return Reply(answer)
+        return Reply(answer, answer._replace(headers=tuple(pair for pair in answer.headers if pair[0] != b"date")))
+
+    async def _exchange(self, upstream: RestUpstream, deadline: float, *more: tuple[bytes, bytes]) -> Answer:
         scope = self._scope
         target = scope["raw_path"].decode("latin-1")
         if scope["query_string"]:
             target += "?" + scope["query_string"].decode("latin-1")
-        left = max(self.deadline - asyncio.get_running_loop().time(), 0.001)
+        left = max(deadline - asyncio.get_running_loop().time(), 0.001)
+        headers = (*scope["headers"], *more)
         try:
-            answer = await self._service.upstream.request(
-                scope["method"], target, scope["headers"], b"".join(self.chunks), timeout=left
-            )
+            return await upstream.request(scope["method"], target, headers, b"".join(self.chunks), timeout=left)
         except TimeoutError:
-            return Reply(failure(504, "Deadline Exceeded"))
+            return failure(504, "Deadline Exceeded")
         except OSError as error:
-            return Reply(failure(503, str(error) or type(error).__name__))
-        if version is None or answer.status != 200 or any(name == b"content-encoding" for name, _ in answer.headers):
-            return Reply(answer)
-        return Reply(answer, answer._replace(headers=tuple(pair for pair in answer.headers if pair[0] != b"date")))
+            return failure(503, str(error) or type(error).__name__)
 
 
 class RestService:

@@ -70,6 +70,12 @@ BYPASSED = Section(
         ),
         Reason("Compressed", _BYPASSED, "The body is compressed.", "Send it without compression."),
         Reason(
+            "Candidate",
+            _BYPASSED,
+            "The rollout sent the request to the candidate, whose own sidecar keeps its answers.",
+            "Nothing: it ends with the rollout.",
+        ),
+        Reason(
             "Query",
             _BYPASSED,
             "A REST request has a query string, which TensorFlow Serving does not define.",
