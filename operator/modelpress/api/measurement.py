@@ -44,6 +44,9 @@ class LatencyMeasured(Model):
     ratio_low: float | None = None
     ratio_high: float | None = None
     """95 % confidence interval of the gross ratio."""
+    net_ratio_low: float | None = None
+    net_ratio_high: float | None = None
+    """The same of the net ratio."""
 
 
 class Measurements(Model):

@@ -61,3 +61,29 @@ def test_an_error_of_the_server_ends_the_measurement():
 
     with pytest.raises(ConnectionError):
         latency.timed((send, [b""]), (send, [b""]), latency.Plan(50, 1, 2), progress=Silent())
+
+
+def test_net_latency_is_what_the_model_adds_to_its_server():
+    times = times_of(0.5)
+    server = tuple(0.4 * block for block in times.source)
+    found = latency.summary(latency.Timed(times.source, times.candidate, server, server), latency.Plan(50, 1, 1))
+    assert found.gross.ratio == pytest.approx(0.5, rel=0.1)
+    assert found.net.ratio == pytest.approx((0.5 - 0.4) / (1 - 0.4), rel=0.2)
+    assert found.net_ratio_low < found.net.ratio < found.net_ratio_high
+
+
+def test_what_is_lost_in_the_servers_own_time_has_no_net_latency():
+    times = times_of(1.0)
+    slower = tuple(2 * block for block in times.source)
+    assert (
+        latency.summary(latency.Timed(times.source, times.candidate, slower, slower), latency.Plan(50, 1, 1)).net
+        is None
+    )
+
+
+def test_constants_are_measured_in_the_same_turns():
+    order = []
+    plan = latency.Plan(50, 1, 1, seconds=0.0, blocks=2, min_requests=2, warm_up=1)
+    source, candidate, one, other = ((lambda _, name=name: order.append(name), [b""]) for name in "ABab")
+    latency.timed(source, candidate, plan, progress=Silent(), constants=(one, other))
+    assert "".join(order[-8:]) == "ABabbaBA"

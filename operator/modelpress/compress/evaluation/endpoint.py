@@ -28,6 +28,8 @@ class Endpoint:
     peak_memory_bytes: Callable[[], int | None] = lambda: None
     """VmHWM of the server's process so far; None where it cannot be read."""
     description: str = "tensorflow_model_server"
+    constant: str | None = None
+    """Name of the constant-output model on the same server; None where it has none."""
 
 
 def wait_available(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 from typing import Any
 
 from modelpress.api import request as requests
@@ -19,6 +21,8 @@ from modelpress.storage import durable, layout
 from modelpress.telemetry.progress import Progress
 
 LOAD_SECONDS = 300.0
+CONSTANT_SECONDS = 60.0
+SECONDS = latency.Plan.seconds
 DEFAULT_SIGNATURE = "serving_default"
 PASSING_FAILURES = ("DoesNotLoad", "DoesNotAnswer")
 LATENCY_REQUESTS = 64
@@ -65,7 +69,7 @@ def evaluate(
     with Client(source, called) as before, Client(candidate_endpoint, called) as after:
         signature = signature_of(before, called)
         chosen = examples.chosen(request, manifest, signature, rows)
-        measurements = _measured(
+        measurements = measured(
             request, chosen, signature, (source, before), (candidate_endpoint, after), answers or Answers(), progress
         )
     evaluation = Evaluation(
@@ -124,7 +128,7 @@ def unloaded(
 Side = tuple[Endpoint, Client]
 
 
-def _measured(
+def measured(
     request: Request,
     chosen: examples.Examples,
     signature: Signature,
@@ -132,7 +136,13 @@ def _measured(
     candidate: Side,
     answers: Answers,
     progress: Progress,
+    *,
+    seconds: float = SECONDS,
 ) -> Measurements:
+    """Metrics, latency and memory of a candidate, but for its size; what it does wrong is a `failure`.
+
+    `seconds` of requests for each of the two tell latency.
+    """
     try:
         wait_available(candidate[0], timeout_seconds=LOAD_SECONDS)
         compared = comparison.compare(
@@ -144,7 +154,7 @@ def _measured(
             answers=answers,
             progress=progress,
         )
-        timed = _latency(request, chosen.rows, signature, source[1], candidate[1], progress)
+        timed = _latency(request, chosen.rows, signature, source, candidate, progress, seconds)
     except DoesNotLoad as error:
         return Measurements(failure="DoesNotLoad", failure_message=str(error))
     except CandidateFailed as error:
@@ -169,7 +179,13 @@ def _broken(compared: Comparison, rows: int) -> dict[str, Any]:
 
 
 def _latency(
-    request: Request, rows: Rows, signature: Signature, source: Client, candidate: Client, progress: Progress
+    request: Request,
+    rows: Rows,
+    signature: Signature,
+    source: Side,
+    candidate: Side,
+    progress: Progress,
+    seconds: float,
 ) -> LatencyMeasured:
     size, fixed = request.gate.latency.batch_size, comparison.fixed_batch(signature)
     if fixed and fixed != size:
@@ -180,16 +196,40 @@ def _latency(
         )
     starts = range(0, min(len(rows), LATENCY_REQUESTS * size), size)
     parts = [comparison.part(rows.inputs, start, size, padded=True) for start in starts]
-    plan = latency.Plan(request.gate.latency.percentile, size, request.target.concurrency)
-    before, after = ([client.request(part).SerializeToString() for part in parts] for client in (source, candidate))
+    plan = latency.Plan(request.gate.latency.percentile, size, request.target.concurrency, seconds=seconds)
 
     def send(message: bytes) -> None:
         try:
-            candidate.send(message)
+            candidate[1].send(message)
         except ServerRefused as error:
             raise comparison.candidate_failed(error) from error
 
-    return latency.measure((source.send, before), (send, after), plan, progress=progress)
+    with contextlib.ExitStack() as stack:
+        constants = [_constant(stack, endpoint, signature.name) for endpoint, _ in (source, candidate)]
+        loads = [
+            (one.send, [one.request(part).SerializeToString() for part in parts])
+            for one in (source[1], candidate[1], *constants)
+            if one is not None
+        ]
+        return latency.measure(
+            loads[0],
+            (send, loads[1][1]),
+            plan,
+            progress=progress,
+            constants=(loads[2], loads[3]) if len(loads) == 4 else None,
+        )
+
+
+def _constant(stack: contextlib.ExitStack, endpoint: Endpoint, signature_name: str) -> Client | None:
+    """A client of the constant-output model beside a model; None where the server has none."""
+    if endpoint.constant is None:
+        return None
+    beside = dataclasses.replace(endpoint, model=endpoint.constant)
+    try:
+        wait_available(beside, timeout_seconds=CONSTANT_SECONDS)
+    except DoesNotLoad:
+        return None
+    return stack.enter_context(Client(beside, signature_name))
 
 
 def _memory(source: Endpoint, candidate: Endpoint) -> Compared | None:

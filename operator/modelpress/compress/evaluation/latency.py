@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 
@@ -51,38 +53,43 @@ class Timed:
 
     source: tuple[Floats, ...]
     candidate: tuple[Floats, ...]
+    source_constant: tuple[Floats, ...] = ()
+    """Of the constant-output model on the source's server; empty where there is none."""
+    candidate_constant: tuple[Floats, ...] = ()
+
+
+Load = tuple[Send, Sequence[bytes]]
+"""How to send, and what, in turn."""
 
 
 def measure(
-    source: tuple[Send, Sequence[bytes]],
-    candidate: tuple[Send, Sequence[bytes]],
-    plan: Plan,
-    *,
-    progress: Progress,
+    source: Load, candidate: Load, plan: Plan, *, progress: Progress, constants: tuple[Load, Load] | None = None
 ) -> LatencyMeasured:
-    """Latency of both, each given by how to send and what. Errors of `send` end the measurement and are raised."""
-    return summary(timed(source, candidate, plan, progress=progress), plan)
+    """Latency of both. Errors of `send` end the measurement and are raised.
+
+    `constants` are the constant-output models on the server of the source and on that of the candidate: with them
+    latency is known net, too.
+    """
+    return summary(timed(source, candidate, plan, progress=progress, constants=constants), plan)
 
 
 def timed(
-    source: tuple[Send, Sequence[bytes]],
-    candidate: tuple[Send, Sequence[bytes]],
-    plan: Plan,
-    *,
-    progress: Progress,
+    source: Load, candidate: Load, plan: Plan, *, progress: Progress, constants: tuple[Load, Load] | None = None
 ) -> Timed:
-    """The raw times, after a warm-up of both."""
-    found: tuple[list[Floats], list[Floats]] = ([], [])
+    """The raw times, after a warm-up of all."""
+    sides = (source, candidate, *(constants or ()))
+    found: list[list[Floats]] = [[] for _ in sides]
     with ThreadPoolExecutor(plan.concurrency, thread_name_prefix="latency") as workers:
-        loops = [_Loop(send, requests, workers, plan.concurrency) for send, requests in (source, candidate)]
-        paces = [_pace(loop, plan) for loop in loops]
-        counts = [_block_requests(pace, plan) for pace in paces]
-        with progress.step("Measuring latency", total=2 * plan.blocks) as step:
+        loops = [_Loop(send, requests, workers, plan.concurrency) for send, requests in sides]
+        counts = [_block_requests(_pace(loop, plan), plan) for loop in loops]
+        # A constant answers much faster: as many requests as its model gets tell enough of it.
+        counts = [min(count, counts[side % 2]) for side, count in enumerate(counts)]
+        with progress.step("Measuring latency", total=len(sides) * plan.blocks) as step:
             for block in range(plan.blocks):
-                for side in (0, 1) if block % 2 == 0 else (1, 0):
+                for side in range(len(sides)) if block % 2 == 0 else reversed(range(len(sides))):
                     found[side].append(loops[side].run(counts[side]))
                     step.advance()
-    return Timed(tuple(found[0]), tuple(found[1]))
+    return Timed(*(tuple(times) for times in found))
 
 
 class _Loop:
@@ -133,6 +140,7 @@ def summary(times: Timed, plan: Plan, *, seed: int = 0) -> LatencyMeasured:
     """Percentiles of both, and the 95 % interval of the ratio by a bootstrap over blocks."""
     source, candidate = np.concatenate(times.source), np.concatenate(times.candidate)
     low, high = interval(times, plan.percentile, seed=seed)
+    net = _net(times, seed=seed)
     return LatencyMeasured(
         percentile=plan.percentile,
         batch_size=plan.batch_size,
@@ -140,7 +148,38 @@ def summary(times: Timed, plan: Plan, *, seed: int = 0) -> LatencyMeasured:
         p50=_compared(source, candidate, 50),
         ratio_low=low,
         ratio_high=high,
+        **net,
     )
+
+
+def _net(times: Timed, *, seed: int) -> dict[str, Any]:
+    """Fields of the net latency: medians, less those of the constant-output models; none where nothing is left."""
+    if not times.source_constant or not times.candidate_constant:
+        return {}
+    everything = range(len(times.source))
+    before, after = _net_medians(times, everything)
+    if before <= 0:
+        return {}
+    random = np.random.default_rng(seed)
+    ratios = [_net_ratio(times, random.integers(0, len(everything), len(everything))) for _ in range(RESAMPLES)]
+    low, high = np.percentile(ratios, CONFIDENCE)
+    compared = Compared(source=before, value=after, ratio=after / before)
+    return {"net": compared, "net_ratio_low": float(low), "net_ratio_high": float(high)}
+
+
+def _net_ratio(times: Timed, blocks: Iterable[int]) -> float:
+    before, after = _net_medians(times, blocks)
+    return after / before if before > 0 else math.inf
+
+
+def _net_medians(times: Timed, blocks: Iterable[int]) -> tuple[float, float]:
+    drawn = list(blocks)
+
+    def median(side: tuple[Floats, ...]) -> float:
+        return float(np.median(np.concatenate([side[block] for block in drawn])))
+
+    before = median(times.source) - median(times.source_constant)
+    return before, max(0.0, median(times.candidate) - median(times.candidate_constant))
 
 
 def interval(times: Timed, percentile: int, *, seed: int) -> tuple[float, float]:

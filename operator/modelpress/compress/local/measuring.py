@@ -9,11 +9,13 @@ from modelpress.api.artifact import ArtifactManifest, Candidate, Servable
 from modelpress.api.errors import Invalid
 from modelpress.api.measurement import Evaluation
 from modelpress.api.request import Request
+from modelpress.compress import model
 from modelpress.compress.dataset import Rows
 from modelpress.compress.evaluation import evaluate
 from modelpress.compress.evaluation.comparison import Answers
 from modelpress.compress.evaluation.endpoint import DoesNotLoad
 from modelpress.compress.local.processes import ModelServer
+from modelpress.compress.local.servers import Servers
 from modelpress.compress.report.document import CandidateReport, Judgement
 from modelpress.server import launch
 from modelpress.status import gate
@@ -30,14 +32,15 @@ class Measuring:
         manifest: ArtifactManifest,
         rows: Rows | None,
         *,
-        model: str,
+        name: str,
         logs: Path,
         progress: Progress,
     ) -> None:
         self._request, self._manifest, self._rows = request, manifest, rows
-        self._model, self._logs, self._progress = model, logs, progress
+        self._model, self._progress = name, progress
         self._stack = contextlib.ExitStack()
         self._source: ModelServer | None = None
+        self._servers = self._beside(logs)
         self._answers = Answers()
         self._image = launch.description()
 
@@ -114,12 +117,13 @@ class Measuring:
             ) from error
         self._source = source
 
+    def _beside(self, logs: Path) -> Servers:
+        source = self._directory(self._manifest.source.servable)
+        signature = model.signatures(source)[evaluate.signature_name(self._request, self._manifest)]
+        return Servers(self._model, self._request.target, signature, logs)
+
     def _started(self, servable: Servable, name: str) -> ModelServer:
-        store = layout.opened(self._request.store, self._request.namespace)
-        return ModelServer(
-            self._model,
-            store.servable(self._manifest.key, servable).parent,
-            form=servable.form,
-            target=self._request.target,
-            log=self._logs / f"{name}.log",
-        )
+        return self._servers.of(self._directory(servable).parent, servable.form, name)
+
+    def _directory(self, servable: Servable) -> Path:
+        return layout.opened(self._request.store, self._request.namespace).servable(self._manifest.key, servable)

@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -23,6 +23,8 @@ from modelpress.compress.evaluation.endpoint import Endpoint
 from modelpress.server import launch, ports
 from modelpress.server.ports import HOST
 
+CONSTANT = "-constant"
+"""What follows a model's name in that of the constant-output model beside it."""
 DEFAULT_PORTS = (8500, 8501)
 LOAD_SECONDS = 300.0
 READY_SECONDS = 30.0
@@ -60,8 +62,13 @@ def cpus(threads: int) -> tuple[int, ...] | None:
 class ModelServer:
     """A server with the limits of the target: a context manager, still loading when entered, stopped at the end."""
 
-    def __init__(self, name: str, base_path: Path, *, form: str, target: Target, log: Path) -> None:
+    def __init__(
+        self, name: str, base_path: Path, *, form: str, target: Target, log: Path, constant: Path | None = None
+    ) -> None:
+        """`constant` is the folder with the version of a constant-output model to be served beside the model."""
         self._log = log
+        beside = f"{name}{CONSTANT}"
+        served = {name: base_path} | ({beside: constant} if constant else {})
         self._process = launch.start_server(
             name,
             base_path,
@@ -70,6 +77,7 @@ class ModelServer:
             cpus=cpus(target.threads),
             batching=target.batching,
             log_path=log,
+            extra_flags=_several(served, log.with_suffix(".models.pbtxt")) if constant else (),
         )
         self.endpoint = Endpoint(
             grpc=self._process.grpc_address,
@@ -77,6 +85,7 @@ class ModelServer:
             model=name,
             peak_memory_bytes=self._process.peak_memory_bytes,
             description=self._process.description,
+            constant=beside if constant else None,
         )
 
     def __enter__(self) -> Self:
@@ -91,6 +100,16 @@ class ModelServer:
             endpoint.wait_available(self.endpoint, timeout_seconds=LOAD_SECONDS, is_running=self._process.is_running)
         except endpoint.DoesNotLoad as error:
             raise endpoint.DoesNotLoad(f"{error}; its log ends: {_last_words(self._log)}") from error
+
+
+def _several(served: Mapping[str, Path], path: Path) -> Sequence[str]:
+    """The flag by which a server serves several models."""
+    entries = (
+        f'  config {{ name: "{name}" base_path: "{base.resolve()}" model_platform: "tensorflow" }}\n'
+        for name, base in served.items()
+    )
+    path.write_text(f"model_config_list {{\n{''.join(entries)}}}\n")
+    return [f"--model_config_file={path}"]
 
 
 @contextlib.contextmanager

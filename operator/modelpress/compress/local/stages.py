@@ -49,7 +49,7 @@ class Stages:
         """Every candidate measured and judged, and one chosen."""
         request, manifest, compressed = self._request, self._manifest, self._compressed
         with Measuring(
-            request, manifest, self._rows, model=self._model, logs=self._work, progress=self._progress
+            request, manifest, self._rows, name=self._model, logs=self._work, progress=self._progress
         ) as measuring:
             candidates = tuple(measuring.candidate(one) for one in manifest.candidates)
         decision = choice.choose(

@@ -80,6 +80,9 @@ def _latency_rows(source: Measurements | None, candidates: list[Measurements]) -
     if timed.p50 and timed.percentile != 50:
         cells = [_compared(one.p50 if one else None, wording.milliseconds) for one in latencies]
         yield f"latency p50{batch}", [wording.milliseconds(timed.p50.source), *cells]
+    if timed.net:
+        cells = [_net(one) for one in latencies]
+        yield f"  net of the server{batch}", [wording.milliseconds(timed.net.source), *cells]
     yield (
         f"latency p{timed.percentile}{batch}",
         [wording.milliseconds(timed.gross.source), *(_gross(one) for one in latencies)],
@@ -105,6 +108,10 @@ def _compared(compared: Compared | None, show: Callable[[float], str]) -> str:
 
 def _gross(latency: LatencyMeasured | None) -> str:
     return _compared(latency.gross if latency else None, wording.milliseconds)
+
+
+def _net(latency: LatencyMeasured | None) -> str:
+    return _compared(latency.net if latency else None, wording.milliseconds)
 
 
 def _interval(latency: LatencyMeasured | None) -> str:
