@@ -80,6 +80,11 @@ class Prune(Model):
             "maxSparsity goes with threshold: leave it out, sparsity is exact",
             field=".maxSparsity",
         ),
+        Rule(
+            "!has(self.learningRate) || self.learningRate == 0.0001 || (has(self.epochs) && self.epochs > 0)",
+            "learningRate goes with epochs above 0: set epochs to prune while training, or leave it out",
+            field=".learningRate",
+        ),
     )
 
     criterion: Literal["Magnitude", "L1", "L2", "Gradient", "Relative"] = Field(

@@ -45,9 +45,9 @@ _NO_LEARNING_RATE = "nothing is trained without epochs, so it has no effect"
 _NAMES = "this release quantizes all layers alike"
 
 _RECIPE = (
-    *row.honoured("spec.recipe.format", f"{_STEPS}.fineTune"),
+    *row.honoured("spec.recipe.format", f"{_STEPS}.fineTune", f"{_STEPS}.cluster"),
     *row.honoured(*(f"{_STEPS}.prune.{name}" for name in ("threshold", "sparsity", "maxSparsity", "excludeLayers"))),
-    *row.honoured(*(f"{_STEPS}.prune.{name}" for name in ("criterion", "structure", "epochs"))),
+    *row.honoured(*(f"{_STEPS}.prune.{name}" for name in ("criterion", "structure", "epochs", "learningRate"))),
     *row.honoured(
         *(f"{_STEPS}.quantize.{name}" for name in ("scheme", "epochs", "weights", "activations", "granularity"))
     ),
@@ -57,36 +57,11 @@ _RECIPE = (
     ),
     row.refused("spec.recipe.iterations", "this release runs the steps once", "leave it out"),
     row.refused(
-        f"{_STEPS}.prune.criterion",
-        "this release knows the criterion Magnitude",
-        "use it, or leave it out",
-        *("L1", "L2", "Gradient", "Relative"),
-    ),
-    row.refused(
         f"{_STEPS}.prune.structure",
         "this release prunes single weights",
         "use structure: Unstructured",
-        *("TwoOfFour", "Filter"),
+        "Filter",
     ),
-    row.Row(
-        f"{_STEPS}.prune.epochs",
-        "Refused",
-        "Refused",
-        _AT_ONCE,
-        "leave epochs out and add a fineTune step after it",
-        lambda epochs: epochs > 0,
-        "above 0",
-    ),
-    row.Row(
-        f"{_STEPS}.prune.learningRate",
-        "Reported",
-        "Reported",
-        _NO_LEARNING_RATE,
-        "leave it out",
-        lambda rate: rate != 1e-4,
-        reason=row.IGNORED,
-    ),
-    row.refused(f"{_STEPS}.cluster", "this release does not cluster weights", "leave the step out"),
     row.refused(f"{_STEPS}.distill", "this release does not distill", "leave the step out"),
     row.refused(
         f"{_STEPS}.quantize.scheme",

@@ -182,9 +182,8 @@ def _of(step: Step) -> Distill | Prune | Cluster | FineTune:
 
 def _require_known(step: Step, at: str) -> None:
     """What no part of this release does is refused here; each line goes when its step works."""
-    if step.distill is not None or step.cluster is not None:
-        name = at.rpartition(".")[2]
-        _refuse(at, f"this release has no step {name}; use prune, fineTune or quantize")
+    if step.distill is not None:
+        _refuse(at, "this release has no step distill; use prune, cluster, fineTune or quantize")
     if step.prune is not None:
         _require_known_prune(step.prune, at)
     if step.quantize is not None:
@@ -192,12 +191,10 @@ def _require_known(step: Step, at: str) -> None:
 
 
 def _require_known_prune(prune: Prune, at: str) -> None:
-    if prune.criterion != "Magnitude":
-        _refuse(f"{at}.criterion", f"{prune.criterion}: this release knows Magnitude; use it, or leave it out")
-    if prune.structure != "Unstructured":
+    if prune.structure == "Filter":
         _refuse(f"{at}.structure", f"{prune.structure}: this release prunes single weights; use Unstructured")
-    if prune.epochs > 0:
-        _refuse(f"{at}.epochs", f"{prune.epochs}: this release prunes at once; add a fineTune step after it instead")
+    if prune.structure == "TwoOfFour":
+        return
     if (prune.threshold is None) == (prune.sparsity is None):
         raise Invalid("Invalid", "set either threshold or sparsity", field=at)
 

@@ -18,7 +18,7 @@ from modelpress.compress.dataset import Array
 from modelpress.compress.examples import Examples
 from modelpress.compress.model import OpenedModel
 from modelpress.compress.plan import Change
-from modelpress.compress.steps import fine_tune, prune
+from modelpress.compress.steps import cluster, fine_tune, prune
 from modelpress.compress.steps.held import Held
 from modelpress.compress.steps.step import Changed, Setting
 from modelpress.compress.work import Piece, WorkArea
@@ -135,6 +135,7 @@ def _numbered(values: Any) -> dict[str, Array]:
 
 APPLY: dict[str, Callable[[OpenedModel, Any, Setting], Changed]] = {
     "prune": prune.apply,
+    "cluster": cluster.apply,
     "fineTune": fine_tune.apply,
 }
 """Key of a step in the resource -> what does it."""

@@ -92,38 +92,11 @@ REFUSED_EVERYWHERE = [
         NOT,
         "spec.recipe.iterations: 3 is not supported: this release runs the steps once; leave it out",
     ),
-    *(
-        (
-            prune(criterion=criterion),
-            NOT,
-            f'spec.recipe.steps[0].prune.criterion: "{criterion}" is not supported: this release knows the criterion'
-            " Magnitude; use it, or leave it out",
-        )
-        for criterion in ("L1", "L2", "Gradient", "Relative")
-    ),
     (
         prune(structure="Filter"),
         NOT,
         'spec.recipe.steps[0].prune.structure: "Filter" is not supported: this release prunes single weights; use'
         " structure: Unstructured",
-    ),
-    (
-        step(prune={"structure": "TwoOfFour"}),
-        NOT,
-        'spec.recipe.steps[0].prune.structure: "TwoOfFour" is not supported: this release prunes single weights; use'
-        " structure: Unstructured",
-    ),
-    (
-        prune(epochs=2),
-        NOT,
-        f"spec.recipe.steps[0].prune.epochs: 2 is not supported: {AT_ONCE}; leave epochs out and add a fineTune step"
-        " after it",
-    ),
-    (
-        step(cluster={}),
-        NOT,
-        f"spec.recipe.steps[0].cluster: this field is not supported: this release does not cluster weights;"
-        f" {LEAVE_THE_STEP}",
     ),
     (
         step(distill={"student": {"width": 0.5}}),
@@ -243,7 +216,13 @@ REFUSED_IN_A_CLUSTER = [
 HONOURED = [
     {},
     prune(),
-    prune(criterion="Magnitude", structure="Unstructured", epochs=0),
+    *(
+        prune(criterion=criterion, structure="Unstructured")
+        for criterion in ("Magnitude", "L1", "L2", "Gradient", "Relative")
+    ),
+    step(prune={"structure": "TwoOfFour"}),
+    prune(epochs=2, learningRate=0.001),
+    step(cluster={"clusters": 8, "excludeLayers": ["^head/"]}),
     step(prune={"threshold": 0.01, "maxSparsity": 0.1}),
     step(fineTune={"epochs": 3, "learningRate": 0.001}),
     *(quantize(scheme) for scheme in ("DynamicInt8", "StaticInt8", "Float16")),
@@ -338,9 +317,9 @@ def test_a_secret_that_nobody_reads_is_reported():
 
 
 def test_a_learning_rate_without_epochs_is_reported():
-    (problem,) = support.reports(resource({**prune(learningRate=0.5), "cache": {"mode": "Enabled"}}))
+    (problem,) = support.reports(resource({**quantize(learningRate=0.5), "cache": {"mode": "Enabled"}}))
     assert str(problem) == (
-        "spec.recipe.steps[0].prune.learningRate: 0.5: nothing is trained without epochs, so it has no effect; leave"
+        "spec.recipe.steps[0].quantize.learningRate: 0.5: nothing is trained without epochs, so it has no effect; leave"
         " it out"
     )
 

@@ -58,7 +58,7 @@ _DATA = (
     Reason(
         "DataRequired",
         _BOTH,
-        "Examples are needed and cannot be guessed: `StaticInt8`, `fineTune`, or integer or string inputs.",
+        "Examples are needed and cannot be guessed: `StaticInt8`, training, `Gradient`, or integer or string inputs.",
         "Set the data set that the message names, or save warm-up requests with the model.",
     ),
     Reason(
@@ -155,6 +155,12 @@ _RECIPE = (
         _COMPRESS,
         "No loss follows from output and labels.",
         "Set `spec.recipe.training.loss`, and map the label column.",
+    ),
+    Reason(
+        "InvalidWorkers",
+        "compress Job",
+        "`spec.jobs.workers` is above 1, but the pod does not know its number or its fellows.",
+        "Run it as an Indexed Job, as the operator does; or leave `MODELPRESS_WORKERS` out.",
     ),
     Reason(
         "TrainingDiverged",

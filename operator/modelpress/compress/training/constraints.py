@@ -62,7 +62,12 @@ class Constraints:
             variable.assign(tf.where(mask, variable, tf.zeros_like(variable)))
 
     def _averaged(self, position: int, values: Any) -> Any:
+        """Every value replaced by the mean of its cluster; pruned weights count for nothing."""
         numbers, count = self._clusters[position]
         dense = tf.convert_to_tensor(values)
-        means = tf.math.unsorted_segment_mean(tf.reshape(dense, [-1]), numbers, count)
-        return tf.reshape(tf.gather(means, numbers), tf.shape(dense))
+        flat = tf.reshape(dense, [-1])
+        mask = self._masks.get(position)
+        weight = tf.ones_like(flat) if mask is None else tf.cast(tf.reshape(mask, [-1]), flat.dtype)
+        sums = tf.math.unsorted_segment_sum(flat * weight, numbers, count)
+        sizes = tf.math.unsorted_segment_sum(weight, numbers, count)
+        return tf.reshape(tf.gather(tf.math.divide_no_nan(sums, sizes), numbers), tf.shape(dense))

@@ -1,0 +1,37 @@
+"""Learning rate and sparsity over time."""
+
+from __future__ import annotations
+
+import pytest
+
+from modelpress.compress.training import schedule
+
+
+def test_the_learning_rate_warms_up_and_falls_like_a_cosine():
+    rates = [schedule.learning_rate(update, 100, 0.1) for update in range(100)]
+    assert rates[:5] == pytest.approx([0.02, 0.04, 0.06, 0.08, 0.1])
+    assert rates[4:] == sorted(rates[4:], reverse=True)
+    assert rates[52] == pytest.approx(0.05, abs=0.002)
+    assert 0 < rates[-1] < 0.0002
+
+
+@pytest.mark.parametrize("total", [1, 2, 3, 7])
+def test_even_a_short_training_learns(total):
+    rates = [schedule.learning_rate(update, total, 1) for update in range(total)]
+    assert max(rates) == 1
+    assert min(rates) > 0
+
+
+def test_sparsity_rises_by_a_cube_and_ends_before_training_does():
+    assert schedule.sparsity(0, 100, 0, 0.8) == 0
+    assert schedule.sparsity(30, 100, 0, 0.8) == pytest.approx(0.8 * (1 - 0.5**3))
+    assert schedule.sparsity(60, 100, 0, 0.8) == 0.8 == schedule.sparsity(99, 100, 0, 0.8)
+
+
+@pytest.mark.parametrize("total", [1, 2, 10, 1000])
+def test_the_last_event_reaches_the_final_sparsity(total):
+    events = schedule.ramp_events(total)
+    assert events[-1] < total
+    if total > 2:
+        assert schedule.sparsity(events[-1], total, 0, 0.8) == 0.8
+    assert len(events) <= schedule.RAMP_EVENTS + 3
