@@ -1,0 +1,1 @@
+"""Filter pruning: whole filters, neurons and attention heads go, and the network is rebuilt smaller."""

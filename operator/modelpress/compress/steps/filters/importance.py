@@ -1,0 +1,61 @@
+"""Which channels matter least: scores of filters, neurons and heads from the weights that make them. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+
+from modelpress.compress.dataset import Array
+from modelpress.compress.steps.filters.atoms import Atoms
+from modelpress.compress.steps.filters.groups import Group
+
+Criterion = Literal["Magnitude", "L1", "L2", "Gradient", "Relative"]
+KEPT_SHARE = 0.1
+"""Of every group stays at least, when channels are chosen over the whole model."""
+_WHOLE_MODEL = ("Gradient", "Relative")
+
+
+def scores(criterion: Criterion, atoms: Atoms, group: Group, values: Mapping[str, Array]) -> Array:
+    """One score an atom of the group. `values`: weights by name, for `Gradient` their mean |w * dL/dw|.
+
+    Magnitude, L1 and Relative sum |w| over a filter, L2 takes the Euclidean norm, Gradient sums |w * dL/dw|. Layers
+    that lose channels together count alike: each layer's norms are divided by their mean. Gradients are not, as they
+    can be compared between layers.
+    """
+    total = np.zeros(len(group.atoms))
+    for weights in group.weights:
+        slices = np.moveaxis(values[weights.name].astype(np.float64), weights.axis, 0).reshape(len(weights.labels), -1)
+        each = np.square(slices).sum(axis=1) if criterion == "L2" else np.abs(slices).sum(axis=1)
+        roots = atoms.roots(weights.labels)
+        inside = np.isin(roots, group.atoms)
+        summed = np.bincount(np.searchsorted(group.atoms, roots[inside]), each[inside], len(group.atoms))
+        norms = np.sqrt(summed) if criterion == "L2" else summed
+        total += norms if criterion == "Gradient" else norms / (norms[norms > 0].mean() if norms.any() else 1.0)
+    return total
+
+
+def least(criterion: Criterion, groups: Sequence[Group], found: Sequence[Array], share: float) -> list[Array]:
+    """Atoms to remove, for each group: `share` of every group, or of all for criteria that compare groups.
+
+    Rounded down; of equal ones the first goes, and something of every group stays.
+    """
+    if criterion not in _WHOLE_MODEL:
+        return [_least(group, score, int(share * len(score))) for group, score in zip(groups, found, strict=True)]
+    limits = [len(score) - max(1, int(np.ceil(KEPT_SHARE * len(score)))) for score in found]
+    candidates = [
+        (value, number, int(place))
+        for number, (score, limit) in enumerate(zip(found, limits, strict=True))
+        for value, place in zip(np.sort(score, kind="stable")[:limit], np.argsort(score, kind="stable"), strict=False)
+    ]
+    chosen = sorted(candidates)[: int(share * sum(len(score) for score in found))]
+    return [
+        np.array([group.atoms[place] for _, owner, place in chosen if owner == number], np.int64)
+        for number, group in enumerate(groups)
+    ]
+
+
+def _least(group: Group, score: Array, count: int) -> Array:
+    removed: Array = group.atoms[np.argsort(score, kind="stable")[: min(count, len(score) - 1)]]
+    return removed

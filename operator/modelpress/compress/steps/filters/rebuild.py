@@ -1,0 +1,173 @@
+"""The graph without some of its channels, and the same graph with those channels silenced, for comparison."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from tensorflow.core.framework import graph_pb2
+
+from modelpress.compress.dataset import Array
+from modelpress.compress.steps.filters.atoms import Axis
+from modelpress.compress.steps.filters.channels import Channels, Resized, Shapes, canonical
+from modelpress.compress.steps.filters.sizes import Size
+
+
+def without(graph: Any, channels: Channels, gone: Array) -> Any:
+    """GraphDef with smaller weights. `gone`: for each label, whether its atom goes."""
+    return _Rebuilt(graph, channels, gone).graph
+
+
+def silenced(graph: Any, shapes: Shapes, channels: Channels, gone: Array) -> Any:
+    """GraphDef of the old size in which nothing that sums over channels hears those that go."""
+    result = graph_pb2.GraphDef()
+    result.CopyFrom(graph)
+    nodes = {node.name: node for node in result.node}
+    for number, total in enumerate(channels.found.sums):
+        mask = ~gone[channels.atoms.roots(total.labels)]
+        if mask.all():
+            continue
+        node = nodes[total.node]
+        tensor = node.input[total.operand]
+        dtype = shapes.dtype(tensor)
+        rank = len(channels.of(tensor) or ())
+        values = mask.reshape([-1] + [1] * (rank - total.axis - 1)).astype(dtype.as_numpy_dtype)
+        factor = _constant(result, f"silenced_{number}/mask", values)
+        product = result.node.add(name=f"silenced_{number}", op="Mul", input=[tensor, factor])
+        product.attr["T"].type = dtype.as_datatype_enum
+        node.input[total.operand] = product.name
+    return result
+
+
+class _Rebuilt:
+    def __init__(self, graph: Any, channels: Channels, gone: Array) -> None:
+        self.graph = graph_pb2.GraphDef(versions=graph.versions, library=graph.library)
+        self._channels = channels
+        self._gone = gone
+        self._resized: dict[str, list[Resized]] = {}
+        for resized in channels.found.resized:
+            self._resized.setdefault(resized.node, []).append(resized)
+        for original in graph.node:
+            self._add(original)
+
+    def _stays(self, axis: Array) -> Array:
+        return ~self._gone[self._channels.atoms.roots(axis)]
+
+    def _shrinks(self, axis: Axis) -> bool:
+        return axis is not None and not bool(self._stays(axis).all())
+
+    def _add(self, original: Any) -> None:
+        node = type(original)()
+        node.CopyFrom(original)
+        if node.op == "Const":
+            self._slice(node)
+        elif node.name in self._channels.found.padded:
+            self._pad(node)
+        elif node.name in self._channels.found.parts:
+            self._part(node)
+        for resized in self._resized.get(node.name, ()):
+            self._resize(node, resized)
+        self.graph.node.append(node)
+
+    def _slice(self, node: Any) -> None:
+        axes = self._channels.of(node.name) or ()
+        if not any(self._shrinks(axis) for axis in axes):
+            return
+        value = tf.make_ndarray(node.attr["value"].tensor)
+        for place, axis in enumerate(axes):
+            if axis is not None and self._shrinks(axis):
+                value = np.compress(self._stays(axis), value, axis=place)
+        node.attr["value"].tensor.CopyFrom(_proto(value))
+
+    def _pad(self, node: Any) -> None:
+        added = self._channels.found.padded[node.name]
+        if any(self._shrinks(axis) for pair in added for axis in pair):
+            counts = [[0 if axis is None else int(self._stays(axis).sum()) for axis in pair] for pair in added]
+            old = self._channels.constant(node, 1)
+            dtype = np.int32 if old is None else old.dtype
+            node.input[1] = _constant(self.graph, f"{node.name}/paddings_left", np.array(counts, dtype))
+
+    def _part(self, node: Any) -> None:
+        """Parts are of unequal sizes afterwards, which only SplitV can tell."""
+        parts = self._channels.found.parts[node.name]
+        if not any(self._shrinks(part) for part in parts):
+            return
+        value, axis = (node.input[1], node.input[0]) if node.op == "Split" else (node.input[0], node.input[2])
+        counts = np.array([int(self._stays(part).sum()) for part in parts], np.int32)
+        dtype = node.attr["T"].type
+        node.ClearField("input")
+        node.ClearField("attr")
+        node.op = "SplitV"
+        node.input.extend([value, _constant(self.graph, f"{node.name}/sizes_left", counts), axis])
+        node.attr["T"].type = dtype
+        node.attr["Tlen"].type = tf.int32.as_datatype_enum
+        node.attr["num_split"].i = len(parts)
+
+    def _resize(self, node: Any, resized: Resized) -> None:
+        """Literals follow; what is measured at run time follows by itself."""
+        wanted = [self._literal(size, axis) for size, axis in zip(resized.sizes, resized.axes, strict=True)]
+        if all(one is None for one in wanted):
+            return
+        tensor = node.input[resized.operand]
+        prefix = f"{node.name}/operand_{resized.operand}"
+        old = self._channels.constant(node, resized.operand)
+        if old is not None:
+            values = [before if now is None else now for before, now in zip(old.tolist(), wanted, strict=True)]
+            node.input[resized.operand] = _constant(self.graph, prefix, np.array(values, old.dtype))
+            return
+        dtype = self._channels.dtype(tensor)
+        entries = [
+            self._entry(tensor, place, prefix, dtype)
+            if now is None
+            else _constant(self.graph, f"{prefix}/{place}", np.array(now, dtype.as_numpy_dtype))
+            for place, now in enumerate(wanted)
+        ]
+        packed = self.graph.node.add(name=prefix, op="Pack", input=entries)
+        packed.attr["T"].type, packed.attr["N"].i, packed.attr["axis"].i = dtype.as_datatype_enum, len(entries), 0
+        node.input[resized.operand] = packed.name
+
+    def _literal(self, size: Size, axis: Axis) -> int | None:
+        follows = size.literal and size.value is not None and size.value >= 0
+        return int(self._stays(axis).sum()) if follows and axis is not None and self._shrinks(axis) else None
+
+    def _entry(self, tensor: str, place: int, prefix: str, dtype: Any) -> str:
+        """One entry of a vector, as a scalar."""
+        source = self._channels.source(tensor)
+        if source.op == "Pack":
+            return str(source.input[place])
+        bounds = [
+            _constant(self.graph, f"{prefix}/{place}/{name}", np.array([value], np.int32))
+            for name, value in (("begin", place), ("end", place + 1), ("stride", 1))
+        ]
+        entry = self.graph.node.add(name=f"{prefix}/{place}", op="StridedSlice", input=[tensor, *bounds])
+        entry.attr["T"].type, entry.attr["Index"].type = dtype.as_datatype_enum, tf.int32.as_datatype_enum
+        for mask in ("begin", "end", "ellipsis", "new_axis"):
+            entry.attr[f"{mask}_mask"].i = 0
+        entry.attr["shrink_axis_mask"].i = 1
+        return str(entry.name)
+
+
+def _constant(graph: Any, name: str, value: Array) -> str:
+    node = graph.node.add(name=name, op="Const")
+    node.attr["dtype"].type = tf.as_dtype(value.dtype).as_datatype_enum
+    node.attr["value"].tensor.CopyFrom(_proto(value))
+    return name
+
+
+def _proto(value: Array) -> Any:
+    return tf.make_tensor_proto(value, dtype=tf.as_dtype(value.dtype), shape=value.shape)
+
+
+def fits(shapes: Shapes, old: Any, channels: Channels, gone: Array) -> str | None:
+    """The first tensor of the old graph whose shape in the rebuilt one is not what its labels say; None: all fit."""
+    for node in old.node:
+        labels, found = channels.of(node.name), shapes.of(canonical(node.name))
+        if labels is None or found is None:
+            continue
+        wanted = [None if axis is None else int((~gone[channels.atoms.roots(axis)]).sum()) for axis in labels]
+        if len(found) != len(wanted) or any(
+            have is not None and want is not None and have != want for have, want in zip(found, wanted, strict=True)
+        ):
+            return str(node.name)
+    return None
