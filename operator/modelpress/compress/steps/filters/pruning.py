@@ -1,4 +1,4 @@
-"""The step `prune: {structure: Filter}`: analyse, choose, rebuild smaller, compare, and make weights trainable again."""
+"""The step `prune: {structure: Filter}`: analyse, choose, rebuild smaller, compare, make weights variables again."""
 
 from __future__ import annotations
 
@@ -121,8 +121,8 @@ def _difference(
         wanted, have = (_run(one, definition, fed) for one in (silenced, smaller.graph))
         for key, value in wanted.items():
             if value.dtype.kind == "f" and not _is_close(value, have[key]):
-                error = float(np.abs(value - have[key]).max())
-                return f"output {key} of the rebuilt graph is off by {error:.2g}"
+                off = float(np.abs(value - have[key]).max())
+                return f"output {key} of the rebuilt graph is off by {off:.2g}"
     return None
 
 
