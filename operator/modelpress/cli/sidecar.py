@@ -25,11 +25,20 @@ def sidecar(
     grpc_port: Annotated[int, typer.Option(help="Port for gRPC; 0: any free one.", min=0, max=65535)] = 8500,
     rest_port: Annotated[int, typer.Option(help="Port for REST; 0: any free one.", min=0, max=65535)] = 8501,
     admin_port: Annotated[
-        int, typer.Option(help="Port for /healthz, /readyz, /metrics, /state and /drain.", min=0, max=65535)
+        int, typer.Option(help="Port for /healthz, /readyz, /metrics, /state, /drain and /purge.", min=0, max=65535)
     ] = 9090,
     deterministic: Annotated[
         bool, typer.Option(help="Whether equal inputs give equal outputs; if not, nothing is cached.")
     ] = True,
+    disk_dir: Annotated[
+        Path | None, typer.Option(help="Directory of the disk tier, this sidecar's own; absent: no disk tier.")
+    ] = None,
+    redis_url_file: Annotated[
+        Path | None, typer.Option(help="File with the URL of a Redis or Valkey server; absent: no shared tier.")
+    ] = None,
+    prefetch_file: Annotated[
+        Path | None, typer.Option(help="TFRecord file of PredictionLogs, asked before anybody else does.")
+    ] = None,
 ) -> None:
     """Answer for a model: from the cache where it can, with a limited number of requests in the model at once."""
     import asyncio
@@ -48,6 +57,9 @@ def sidecar(
         rest_port=rest_port,
         admin_port=admin_port,
         deterministic=deterministic,
+        disk_directory=disk_dir,
+        redis_url_file=redis_url_file,
+        prefetch_file=prefetch_file,
     )
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")

@@ -1,8 +1,9 @@
-"""The administration port: health, readiness, metrics, state and drain. Never reachable through the data ports."""
+"""The administration port: health, readiness, metrics, state, drain and purge. Never reachable by the data ports."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import parse_qs
@@ -13,9 +14,14 @@ from modelpress.sidecar.answer import Answer
 from modelpress.sidecar.availability import Availability
 from modelpress.sidecar.body import Receive, Scope, Send
 from modelpress.sidecar.exposition import Exposition
+from modelpress.sidecar.key import Identity
 
 LONGEST_DRAIN = 3600.0
 
+POSTS = frozenset({("POST", "/drain"), ("POST", "/purge")})
+DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+
+Purge = Callable[[str | None], Awaitable[dict[str, int | None]]]
 Drain = Callable[[float | None, float | None], Awaitable[bool]]
 
 
@@ -29,6 +35,8 @@ class Admin:
         state: Callable[[], dict[str, Any]],
         draining: Callable[[], bool],
         drain: Drain,
+        purge: Purge,
+        identity: Identity,
     ) -> None:
         self._availability = availability
         self._registry = CollectorRegistry(auto_describe=False)
@@ -36,6 +44,8 @@ class Admin:
         self._state = state
         self._draining = draining
         self._drain = drain
+        self._purge = purge
+        self._identity = identity
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request; bodies are not read."""
@@ -46,7 +56,7 @@ class Admin:
 
     async def _answer(self, scope: Scope) -> Answer:
         method, path = scope["method"], scope["path"]
-        if method not in ("GET", "HEAD") and (method, path) != ("POST", "/drain"):
+        if method not in ("GET", "HEAD") and (method, path) not in POSTS:
             return _text(405, "Method not allowed")
         if path == "/healthz":
             return _text(200, "ok")
@@ -58,13 +68,29 @@ class Admin:
             return _json(200, self._state())
         if path == "/drain" and method != "HEAD":
             return await self._start_drain(scope["query_string"])
-        return _text(404, "Not found: /healthz /readyz /metrics /state /drain")
+        if path == "/purge":
+            return await self._purged(scope["query_string"]) if method == "POST" else _text(405, "POST it")
+        return _text(404, "Not found: /healthz /readyz /metrics /state /drain /purge")
 
     async def _ready(self) -> Answer:
         if self._draining():
             return _text(503, "Draining")
         status = await self._availability.refresh()
         return _text(200, "ok") if status.ready else _text(503, status.message)
+
+    async def _purged(self, query: bytes) -> Answer:
+        """Of one artifact with `digest=`, else of the model; `model=` is checked, to be sure who is asked."""
+        parameters = parse_qs(query.decode("latin-1"), keep_blank_values=True)
+        if unknown := set(parameters) - {"digest", "model"}:
+            return _text(400, f"{', '.join(sorted(unknown))}: not known; there are digest= and model=")
+        digest = parameters.get("digest", [None])[0]
+        if digest is not None and not DIGEST.fullmatch(digest):
+            return _text(400, f"digest={digest}: write sha256: and 64 hex digits")
+        model = parameters.get("model", [self._identity.model])[0]
+        if model != self._identity.model:
+            return _text(404, f"model={model}: this sidecar keeps answers of {self._identity.model}")
+        counts = await self._purge(digest)
+        return _json(503 if None in counts.values() else 200, {"purged": counts})
 
     async def _start_drain(self, query: bytes) -> Answer:
         parameters = parse_qs(query.decode("latin-1"))

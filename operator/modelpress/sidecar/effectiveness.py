@@ -28,7 +28,13 @@ class Totals(NamedTuple):
 
     def since(self, start: Totals) -> Totals:
         """The difference."""
-        return Totals(*(now - before for now, before in zip(self, start, strict=True)))
+        return Totals(
+            self.requests - start.requests,
+            self.saved - start.saved,
+            self.cost - start.cost,
+            self.calls - start.calls,
+            self.upstream - start.upstream,
+        )
 
 
 NOTHING = Totals(0, 0, 0.0, 0, 0.0)

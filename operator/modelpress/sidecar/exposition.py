@@ -7,10 +7,11 @@ from collections.abc import Iterable, Iterator
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
 from modelpress.sidecar.measures import Distribution, Measures
-from modelpress.sidecar.memory import Cause
 from modelpress.sidecar.pipeline import Pipeline
 from modelpress.sidecar.reload import TunablesFile
 from modelpress.sidecar.rollout.families import rollout_families
+from modelpress.sidecar.tiers.families import MEMORY, cache_families
+from modelpress.sidecar.upkeep import Upkeep
 
 PREFIX = "modelpress_sidecar_"
 
@@ -18,14 +19,16 @@ PREFIX = "modelpress_sidecar_"
 class Exposition:
     """A prometheus_client collector."""
 
-    def __init__(self, pipeline: Pipeline, file: TunablesFile) -> None:
+    def __init__(self, pipeline: Pipeline, file: TunablesFile, upkeep: Upkeep) -> None:
         self._pipeline = pipeline
+        self._upkeep = upkeep
         self._file = file
 
     def collect(self) -> Iterator[Metric]:
         """All metrics."""
         yield from self._outcomes(self._pipeline.measures)
         yield from self._gauges()
+        yield from cache_families(self._pipeline, self._upkeep)
         yield from self._histograms(self._pipeline.measures)
         yield from rollout_families(self._pipeline.rollout)
 
@@ -36,7 +39,7 @@ class Exposition:
     def _outcomes(self, measures: Measures) -> Iterator[Metric]:
         protocol = ["protocol"]
         requests = _counter("requests", "Requests; the sum of hits, misses, coalesced, bypassed and refused.", protocol)
-        hits = _counter("hits", "Requests answered from the cache.", protocol)
+        hits = _counter("hits", "Requests answered from the cache, by tier.", [*protocol, "tier"])
         misses = _counter("misses", "Cacheable requests that went to the model.", protocol)
         coalesced = _counter("coalesced", "Requests answered by an equal request that was in the model.", protocol)
         bypassed = _counter("bypassed", "Requests passed on without the cache.", [*protocol, "reason"])
@@ -44,7 +47,9 @@ class Exposition:
         responses = _counter("responses", "Responses by gRPC or HTTP code.", [*protocol, "code"])
         for label, counts in measures.protocols():
             requests.add_metric([label], counts.requests)
-            hits.add_metric([label], counts.hits)
+            hits.add_metric([label, MEMORY], counts.hits - counts.hits_below.total())
+            for tier in self._pipeline.lower.tiers:
+                hits.add_metric([label, tier.name], counts.hits_below[tier.name])
             misses.add_metric([label], counts.misses)
             coalesced.add_metric([label], counts.coalesced)
             for bypass, number in counts.bypassed.items():
@@ -54,10 +59,6 @@ class Exposition:
             for code, number in counts.responses.items():
                 responses.add_metric([label, code], number)
         yield from (requests, hits, misses, coalesced, bypassed, refused, responses)
-        evictions = _counter("evictions", "Entries that left the cache.", ["cause"])
-        for cause in Cause:
-            evictions.add_metric([cause.value], self._pipeline.memory.left[cause])
-        yield evictions
         reloads = _counter("tunables_loads", "Times that sidecar.json was read.", ["result"])
         reloads.add_metric(["valid"], self._file.loads)
         reloads.add_metric(["invalid"], self._file.failures)
@@ -65,7 +66,7 @@ class Exposition:
 
     def _gauges(self) -> Iterator[Metric]:
         pipeline = self._pipeline
-        limiter, memory = pipeline.limiter, pipeline.memory
+        limiter = pipeline.limiter
         yield _gauge("in_flight", "Requests in the model now.", limiter.in_flight)
         yield _gauge("queued", "Requests that wait for a place in the model.", limiter.queued)
         yield _gauge("concurrency_limit", "Places in the model.", limiter.limit)
@@ -73,8 +74,6 @@ class Exposition:
             "active_requests", "Requests being handled, hits and queued ones included.", pipeline.measures.active
         )
         yield _gauge("request_body_bytes", "Bytes of request bodies held now.", pipeline.measures.body_bytes)
-        yield _gauge("cache_bytes", "Bytes of the memory cache in use, overhead included.", memory.used)
-        yield _gauge("cache_entries", "Answers in the memory cache.", len(memory))
         yield _gauge(
             "ready", "1 while the model server reports an available version.", pipeline.availability.status.ready
         )

@@ -192,6 +192,11 @@ class GrpcService:
         self._serving = serving
         self._counts = pipeline.measures.grpc
 
+    def question(self, path: str, body: bytes) -> Question:
+        """A call that no client waits for; `body` begins with gRPC's prefix."""
+        scope: Scope = {"path": path, "headers": [CONTENT_TYPE]}
+        return GrpcQuestion(self, scope, [body], asyncio.get_running_loop().time(), compressed=bool(body[:1] != b"\0"))
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One call."""
         try:

@@ -6,13 +6,17 @@ Every request has exactly one outcome, and requests is their sum: hits + misses 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from modelpress.sidecar.reason import Bypass, Refusal
 
 FAST = (1e-6, 2.5e-6, 5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 1e-2, 0.1)
 SLOW = (5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+
+WINDOW, WINDOW_PARTS = 300.0, 30
+"""Seconds that the hit ratio is told of, and the steps in which they pass."""
 
 
 class Distribution:
@@ -66,6 +70,12 @@ class Protocol:
         return self.hits + self.misses + self.coalesced + self.bypassed.total() + self.refused.total()
 
 
+class _Moment(NamedTuple):
+    when: float
+    hits: int
+    requests: int
+
+
 class Measures:
     """All counts of one sidecar."""
 
@@ -82,6 +92,7 @@ class Measures:
         """Requests being handled now, hits and queued ones included."""
         self.body_bytes = 0
         """Bytes of request bodies held now."""
+        self._before = deque([_Moment(0.0, 0, 0)])
         self.last_request = 0.0
         """When the last request ended, on the loop's clock."""
 
@@ -89,7 +100,18 @@ class Measures:
         """By label value."""
         return (("grpc", self.grpc), ("rest", self.rest))
 
+    def remember(self, now: float) -> None:
+        """To be called every second or so; `now` is in seconds and never goes back."""
+        if now - self._before[-1].when >= WINDOW / WINDOW_PARTS:
+            self._before.append(self._now(now))
+            while len(self._before) > 1 and now - self._before[1].when >= WINDOW:
+                self._before.popleft()
+
     def hit_ratio(self) -> float:
-        """hits / requests since the start; 0 where nothing was asked."""
-        requests = self.grpc.requests + self.rest.requests
-        return (self.grpc.hits + self.rest.hits) / requests if requests else 0.0
+        """hits / requests of the last five minutes; 0 where nothing was asked."""
+        before, now = self._before[0], self._now(0)
+        requests = now.requests - before.requests
+        return (now.hits - before.hits) / requests if requests else 0.0
+
+    def _now(self, when: float) -> _Moment:
+        return _Moment(when, self.grpc.hits + self.rest.hits, self.grpc.requests + self.rest.requests)

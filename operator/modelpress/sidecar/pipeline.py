@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from abc import ABC, abstractmethod
+from enum import Enum, auto
 from typing import TYPE_CHECKING, NamedTuple
 
 import cachebox
@@ -38,6 +39,17 @@ class Reply(NamedTuple):
 
     answer: Answer
     kept: Answer | None = None
+
+
+class Fetched(Enum):
+    """What became of a question that nobody has asked yet."""
+
+    ANSWERED = auto()
+    KNOWN = auto()
+    UNSUITABLE = auto()
+    FAILED = auto()
+    BUSY = auto()
+    """A live request came first."""
 
 
 class Question(ABC):
@@ -209,24 +221,21 @@ class Pipeline:
         if not popular.knows(key) and (asked := question.asked()) is not None:
             popular.add(key, asked)
 
-    async def prefetch(self, question: Question) -> bool | None:
-        """Asks the model before anybody else does, as long as it is idle: True where it was asked.
-
-        False where the answer is there already; None where it is not for the cache or the model is busy.
-        """
+    async def prefetch(self, question: Question) -> Fetched:
+        """Asks the model before anybody else does, if it is idle; whoever asks the same meanwhile shares the call."""
         version = self.availability.version
         if (question.bypass or self._standing) is not None or version is None:
-            return None
+            return Fetched.UNSUITABLE
         key = self._key(question, version)
         if isinstance(key, Bypass):
-            return None
-        if self.memory.get(key) is not None or await self._below(key) is not None:
-            return False
+            return Fetched.UNSUITABLE
+        if key in self._flights or self.memory.get(key) is not None or await self._below(key) is not None:
+            return Fetched.KNOWN
         if key in self._flights or self.limiter.in_flight or not self.limiter.take():
-            return None
+            return Fetched.BUSY
         flight = self._flights[key] = asyncio.get_running_loop().create_future()
         await self._call(question, key, version, flight)
-        return True
+        return Fetched.ANSWERED if flight.result() is not None else Fetched.FAILED
 
     def _key(self, question: Question, version: int) -> bytes | Bypass:
         """The canonical key by the memo of raw bytes, else made and remembered."""

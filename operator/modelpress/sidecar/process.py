@@ -6,10 +6,12 @@ import asyncio
 import contextlib
 import logging
 import signal
+import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from modelpress.api.tunables import Tunables
+from modelpress.sidecar import state
 from modelpress.sidecar.address import Address
 from modelpress.sidecar.admin import Admin
 from modelpress.sidecar.availability import Availability
@@ -19,10 +21,15 @@ from modelpress.sidecar.exposition import Exposition
 from modelpress.sidecar.grpc_service import GrpcService
 from modelpress.sidecar.key import Identity
 from modelpress.sidecar.listener import Listener, listen
-from modelpress.sidecar.pipeline import Pipeline
+from modelpress.sidecar.pipeline import Pipeline, Question
+from modelpress.sidecar.popular import Asked
 from modelpress.sidecar.reload import TunablesFile
 from modelpress.sidecar.rest_service import RestService
 from modelpress.sidecar.rest_upstream import RestUpstream
+from modelpress.sidecar.tiers.disk import Disk
+from modelpress.sidecar.tiers.stack import Stack
+from modelpress.sidecar.tiers.tier import Tier
+from modelpress.sidecar.upkeep import Upkeep
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +54,12 @@ class Settings(NamedTuple):
     rest_port: int = 8501
     admin_port: int = 9090
     deterministic: bool = True
+    disk_directory: Path | None = None
+    """Of the disk tier, and of nobody else; None: no disk tier."""
+    redis_url_file: Path | None = None
+    """Holds the URL of the shared tier; None: no shared tier."""
+    prefetch_file: Path | None = None
+    """Recorded requests (TFRecord of PredictionLogs) to be asked before anybody else does."""
 
 
 class Sidecar:
@@ -59,12 +72,19 @@ class Sidecar:
         tunables = self.file.current
         self._rest_upstream = RestUpstream(settings.upstream_rest)
         self.availability = Availability(lambda: self._rest_upstream.status(settings.identity.model))
-        self.pipeline = Pipeline(settings.identity, tunables, self.availability, deterministic=settings.deterministic)
+        self.pipeline = Pipeline(
+            settings.identity,
+            tunables,
+            self.availability,
+            deterministic=settings.deterministic,
+            lower=self._lower(),
+        )
         self._bodies = Bodies(self.pipeline.measures, largest=0, total=0)
         self._configure(tunables)
         self._channel = Channel(settings.upstream_grpc)
         self._grpc = GrpcService(self.pipeline, self._channel, self._bodies, lambda: self.serving)
         self._rest = RestService(self.pipeline, self._rest_upstream, self._bodies)
+        self.upkeep = Upkeep(self.pipeline, self._question, now=time.monotonic(), prefetch_file=settings.prefetch_file)
         self.draining = False
         self._drained = False
         self._background: list[asyncio.Task[None]] = []
@@ -79,7 +99,13 @@ class Sidecar:
         settings, host = self.settings, self.settings.host
         graceful = self.pipeline.tunables.request_timeout_seconds + DRAIN_MARGIN
         admin = Admin(
-            self.availability, Exposition(self.pipeline, self.file), self.state, lambda: self.draining, self.drain
+            self.availability,
+            Exposition(self.pipeline, self.file, self.upkeep),
+            self.state,
+            lambda: self.draining,
+            self.drain,
+            self.upkeep.purge,
+            settings.identity,
         )
         with contextlib.ExitStack() as opened:
             data = [
@@ -94,6 +120,7 @@ class Sidecar:
         self._background = [
             loop.create_task(self.availability.watch()),
             loop.create_task(self.file.watch(self._configure)),
+            loop.create_task(self.upkeep.run()),
         ]
         for listener in (self.grpc, self.rest, self.admin):
             await listener.start()
@@ -111,6 +138,7 @@ class Sidecar:
         self.draining = self._rest.draining = True
         if first:
             log.info("Draining")
+            await self.upkeep.hand_over(time.monotonic())
         quiet = QUIET if quiet is None else quiet
         bound = self.pipeline.tunables.request_timeout_seconds + DRAIN_MARGIN if bound is None else bound
         started = loop.time()
@@ -131,6 +159,7 @@ class Sidecar:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
         await self.pipeline.rollout.close()
+        await self.pipeline.lower.close()
         await self._channel.close()
         await self._rest_upstream.close()
         log.info("Stopped")
@@ -165,46 +194,35 @@ class Sidecar:
             task.result()
 
     def state(self) -> dict[str, Any]:
-        """What `/state` shows: the operator and people read it, metrics are for numbers over time."""
-        pipeline, measures = self.pipeline, self.pipeline.measures
-        cache, queue = pipeline.tunables.cache, pipeline.tunables.concurrency
-        status = self.availability.status
-        mode = "Disabled" if cache.mode == "Disabled" or not pipeline.deterministic else "Enabled"
+        """What `/state` shows."""
+        pipeline, status = self.pipeline, self.availability.status
         return {
             "model": self.settings.identity.model,
             "artifactDigest": self.settings.identity.artifact,
             "ready": self.serving,
             "draining": self.draining,
             "upstream": {"versions": list(status.versions), "message": status.message},
-            "cache": {
-                "mode": cache.mode,
-                "effectiveMode": mode,
-                "deterministic": pipeline.deterministic,
-                "policy": cache.policy,
-                "effectivePolicy": pipeline.memory.policy,
-                "bytes": pipeline.memory.used,
-                "limitBytes": cache.memory_bytes,
-                "entries": len(pipeline.memory),
-                "hitRatio": round(measures.hit_ratio(), 4),
-            },
-            "concurrency": {
-                "mode": queue.mode,
-                **pipeline.limiter.state(),
-            },
+            "cache": state.cache(pipeline, self.upkeep, now=time.monotonic()),
+            "concurrency": {"mode": pipeline.tunables.concurrency.mode, **pipeline.limiter.state()},
             "rollout": pipeline.rollout.state(),
-            "requests": {
-                label: {
-                    "requests": counts.requests,
-                    "hits": counts.hits,
-                    "misses": counts.misses,
-                    "coalesced": counts.coalesced,
-                    "bypassed": dict(counts.bypassed),
-                    "refused": dict(counts.refused),
-                }
-                for label, counts in measures.protocols()
-            },
+            "requests": state.requests(pipeline.measures),
             "tunables": {"valid": not self.file.error, "error": self.file.error, **pipeline.tunables.plain()},
         }
+
+    def _lower(self) -> Stack:
+        settings, identity, tiers = self.settings, self.settings.identity, list[Tier]()
+        if settings.disk_directory is not None:
+            size = lambda: self.file.current.cache.disk_bytes  # noqa: E731
+            tiers.append(Disk(settings.disk_directory, identity.artifact, size=size))
+        if settings.redis_url_file is not None:
+            from modelpress.sidecar.tiers.redis import Redis
+
+            tiers.append(Redis(settings.redis_url_file, identity.model, identity.artifact))
+        return Stack(tiers, ttl=lambda: self.file.current.cache.ttl_seconds)
+
+    def _question(self, asked: Asked) -> Question:
+        service = self._grpc if asked.protocol == "grpc" else self._rest
+        return service.question(asked.path, asked.body)
 
     def _configure(self, tunables: Tunables) -> None:
         self.pipeline.configure(tunables)

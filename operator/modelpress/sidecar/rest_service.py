@@ -133,6 +133,18 @@ class RestService:
         self._bodies = bodies
         self._counts = pipeline.measures.rest
 
+    def question(self, path: str, body: bytes) -> Question:
+        """A POST that no client waits for."""
+        scope: Scope = {
+            "method": "POST",
+            "path": path,
+            "raw_path": path.encode(),
+            "query_string": b"",
+            "headers": [(b"content-type", b"application/json")],
+            "http_version": "2",
+        }
+        return RestQuestion(self, scope, [body], asyncio.get_running_loop().time())
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
         try:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 
 from modelpress.api.errors import Invalid
@@ -14,15 +17,27 @@ _FOOTER_BYTES = 4
 
 def first(path: Path, count: int) -> bytes:
     """The first `count` records, fewer where there are fewer, as a TFRecord file. Raises Invalid `Unreadable`."""
-    taken = bytearray()
+    return b"".join(itertools.islice(_records(path), count))
+
+
+def contents(path: Path) -> Iterator[bytes]:
+    """What the records hold, one after the other. Raises Invalid `Unreadable`, OSError."""
+    for record in _records(path):
+        yield record[_HEADER.size : -_FOOTER_BYTES]
+
+
+def count(path: Path) -> int:
+    """The number of records. Raises Invalid `Unreadable`, OSError."""
+    return sum(1 for _ in _records(path))
+
+
+def _records(path: Path) -> Iterator[bytes]:
+    """With header and checksum."""
     with path.open("rb") as opened:
-        for _ in range(count):
-            header = opened.read(_HEADER.size)
-            if not header:
-                break
+        size = os.fstat(opened.fileno()).st_size
+        while header := opened.read(_HEADER.size):
             length = _HEADER.unpack(header)[0] if len(header) == _HEADER.size else -1
-            body = opened.read(length + _FOOTER_BYTES) if 0 <= length <= path.stat().st_size else b""
+            body = opened.read(length + _FOOTER_BYTES) if 0 <= length <= size else b""
             if len(body) != length + _FOOTER_BYTES:
                 raise Invalid("Unreadable", f"{path} is no complete TFRecord file; compress the model again")
-            taken += header + body
-    return bytes(taken)
+            yield header + body

@@ -58,7 +58,8 @@ async def test_administration_is_not_on_the_data_ports(sidecar, upstream, http):
 
 
 async def test_unknown_paths_and_methods_are_refused(sidecar, get):
-    assert (await get(sidecar, "/purge"))[0] == 404
+    assert (await get(sidecar, "/debug"))[0] == 404
+    assert (await get(sidecar, "/purge"))[0] == 405
     assert (await get(sidecar, "/state", "DELETE"))[0] == 405
     assert (await get(sidecar, "/drain?quiet=soon"))[0] == 400
 
