@@ -16,8 +16,9 @@ from modelpress.sidecar.body import Bodies, Receive, Scope, Send
 from modelpress.sidecar.channel import Channel, Unavailable
 from modelpress.sidecar.grpc_codes import GrpcCode
 from modelpress.sidecar.headers import Headers, encode, literal
-from modelpress.sidecar.pipeline import Pipeline, Question, Reply
+from modelpress.sidecar.pipeline import Pipeline
 from modelpress.sidecar.popular import Asked
+from modelpress.sidecar.question import Question, Reply
 from modelpress.sidecar.reason import Bypass, Refusal, Refused
 from modelpress.sidecar.rollout.backend import TRIAL, Backend
 from modelpress.sidecar.stream import Reset

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from abc import ABC, abstractmethod
-from enum import Enum, auto
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import cachebox
 
@@ -18,91 +16,20 @@ from modelpress.api.tunables import Tunables
 from modelpress.sidecar.answer import Answer
 from modelpress.sidecar.availability import Availability
 from modelpress.sidecar.key import Identity, Level1
-from modelpress.sidecar.limiter import Limiter, Rules, never_gone
+from modelpress.sidecar.limiter import Limiter, Rules
 from modelpress.sidecar.measures import Measures, Protocol
 from modelpress.sidecar.memory import Cause, Memory
-from modelpress.sidecar.popular import EVERY, Asked, Popular
+from modelpress.sidecar.popular import EVERY, Popular
+from modelpress.sidecar.question import Fetched, Question
 from modelpress.sidecar.reason import Bypass, Refusal, Refused, Uncacheable
-from modelpress.sidecar.rollout.backend import Backend
 from modelpress.sidecar.rollout.route import Rollout
 from modelpress.sidecar.tiers.stack import Stack
 
 if TYPE_CHECKING:
-    from modelpress.sidecar.rollout.outputs import Outputs
+    pass
 
 _MEMO_SHARE = 8
 _MEMO_ENTRY = 256
-
-
-class Reply(NamedTuple):
-    """What upstream said. `kept` is the form to be kept, None where the answer must not be."""
-
-    answer: Answer
-    kept: Answer | None = None
-
-
-class Fetched(Enum):
-    """What became of a question that nobody has asked yet."""
-
-    ANSWERED = auto()
-    KNOWN = auto()
-    UNSUITABLE = auto()
-    FAILED = auto()
-    BUSY = auto()
-    """A live request came first."""
-
-
-class Question(ABC):
-    """A request that has been read."""
-
-    method: str
-    """Part of the key, e.g. `grpc/Predict`."""
-    context: bytes = b""
-    """What the answer depends on beside the method and the body, as it was sent."""
-    chunks: list[bytes]
-    runs_model = True
-    """False for status and metadata, which never wait in line."""
-    bypass: Bypass | None = None
-    """Why this request is not for the cache, where its head already tells."""
-
-    @property
-    @abstractmethod
-    def deadline(self) -> float:
-        """On the loop's clock."""
-
-    @abstractmethod
-    def canonical(self, version: int) -> bytes:
-        """The canonical key where `version` answers; raises Uncacheable."""
-
-    @abstractmethod
-    async def ask(self, version: int | None) -> Reply:
-        """The answer of the model server; failures on the way are answers too. None: whichever version answers."""
-
-    @abstractmethod
-    def asked(self) -> Asked | None:
-        """How to ask it again, None where its answer depends on more than that tells."""
-
-    @property
-    def stays(self) -> bool:
-        """Whether only our own model can answer: the request names a version or another model, or is itself a trial."""
-        return True
-
-    @property
-    def comparable(self) -> bool:
-        """Whether `outputs` can tell the outputs in an answer."""
-        return False
-
-    async def ask_at(self, backend: Backend, deadline: float) -> Answer:
-        """The answer of a candidate; failures on the way are answers too. Only for what does not stay."""
-        raise NotImplementedError
-
-    def outputs(self, answer: Answer) -> Outputs:
-        """The named outputs in a successful answer; raises Unreadable. Only for what is comparable."""
-        raise NotImplementedError
-
-    def gone(self) -> bool:
-        """Whether the client no longer waits, where its going is not told by cancellation."""
-        return never_gone()
 
 
 class Pipeline:

@@ -16,8 +16,9 @@ from pathlib import Path
 from google.protobuf.message import DecodeError
 
 from modelpress.api.errors import Invalid
-from modelpress.sidecar.pipeline import Fetched, Pipeline, Question
+from modelpress.sidecar.pipeline import Pipeline
 from modelpress.sidecar.popular import Asked
+from modelpress.sidecar.question import Fetched, Question
 from modelpress.sidecar.wire_pb2 import PredictionLog
 from modelpress.storage import tfrecord
 

@@ -21,8 +21,9 @@ from modelpress.sidecar.exposition import Exposition
 from modelpress.sidecar.grpc_service import GrpcService
 from modelpress.sidecar.key import Identity
 from modelpress.sidecar.listener import Listener, listen
-from modelpress.sidecar.pipeline import Pipeline, Question
+from modelpress.sidecar.pipeline import Pipeline
 from modelpress.sidecar.popular import Asked
+from modelpress.sidecar.question import Question
 from modelpress.sidecar.reload import TunablesFile
 from modelpress.sidecar.rest_service import RestService
 from modelpress.sidecar.rest_upstream import RestUpstream

@@ -12,8 +12,9 @@ from modelpress.sidecar import json_key
 from modelpress.sidecar.answer import Answer
 from modelpress.sidecar.body import Bodies, Receive, Scope, Send
 from modelpress.sidecar.peer import closed
-from modelpress.sidecar.pipeline import Pipeline, Question, Reply
+from modelpress.sidecar.pipeline import Pipeline
 from modelpress.sidecar.popular import Asked
+from modelpress.sidecar.question import Question, Reply
 from modelpress.sidecar.reason import Bypass, Refusal, Refused, Uncacheable
 from modelpress.sidecar.rest_upstream import RestUpstream
 from modelpress.sidecar.rollout.backend import TRIAL, Backend

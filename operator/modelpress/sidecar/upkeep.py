@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 from modelpress.sidecar import popular
 from modelpress.sidecar.effectiveness import Effectiveness, Totals
 from modelpress.sidecar.memory import Cause
-from modelpress.sidecar.pipeline import Pipeline, Question
+from modelpress.sidecar.pipeline import Pipeline
 from modelpress.sidecar.popular import Asked
 from modelpress.sidecar.prefetch import Prefetch
+from modelpress.sidecar.question import Question
 
 log = logging.getLogger(__name__)
 

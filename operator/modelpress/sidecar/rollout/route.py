@@ -21,7 +21,7 @@ from modelpress.sidecar.rollout.backend import Backend
 from modelpress.sidecar.rollout.side import Side, code
 
 if TYPE_CHECKING:
-    from modelpress.sidecar.pipeline import Question
+    from modelpress.sidecar.question import Question
     from modelpress.sidecar.rollout.shadow import Shadow
 
 UNAVAILABLE = frozenset({"UNAVAILABLE", "503"})

@@ -20,7 +20,7 @@ from modelpress.sidecar.rollout.outputs import Unreadable
 from modelpress.sidecar.rollout.side import code
 
 if TYPE_CHECKING:
-    from modelpress.sidecar.pipeline import Question
+    from modelpress.sidecar.question import Question
 
 log = logging.getLogger(__name__)
 
