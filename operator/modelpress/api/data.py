@@ -21,7 +21,8 @@ class Columns(Model):
     inputs: dict[str, ColumnName] = Field(
         default_factory=dict,
         max_length=32,
-        description="Model input to column; cast to the input's dtype where nothing is lost. Absent: names are equal.",
+        description="Model input to column; cast to the input's dtype where nothing is lost. Absent: names are equal."
+        " Numbered columns (pixel0, pixel1, ...) feed one input by their common name.",
     )
     targets: dict[str, ColumnName] = Field(
         default_factory=dict,
@@ -36,10 +37,12 @@ class DataSet(Model):
     model_config = checked(*uri())
 
     uri: Uri = Field(
-        description="Where the rows are, model-ready: no decoding, no tokenising. Schemes as in source.uri; * matches"
-        " files."
+        description="Where the rows are, model-ready: no decoding, no tokenising. A file, a folder, or a pattern: *"
+        " matches files, which are read in order of their names. Schemes as in source.uri."
     )
-    format: DataFormat = Field(default="Auto", description="Auto goes by the file name.")
+    format: DataFormat = Field(
+        default="Auto", description="Auto goes by the first bytes of the file, then by its name; gzip is unpacked."
+    )
     secret_ref: SecretRef | None = Field(
         default=None,
         description="Secret with the store's credentials. Absent: the service account of jobs.pod; nothing is borrowed"

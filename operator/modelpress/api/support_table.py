@@ -28,13 +28,6 @@ def _data_set(path: str) -> tuple[row.Row, ...]:
     return (
         *row.honoured(f"{path}.format", f"{path}.signature", f"{path}.samples", f"{path}.columns"),
         *row.schemes(f"{path}.uri"),
-        row.refused(
-            f"{path}.format",
-            "this release reads NPZ",
-            "save the rows with numpy.savez and set format: NPZ",
-            *("TFRecord", "CSV", "Parquet", "PredictionLog"),
-            reason="UnsupportedFormat",
-        ),
         *row.unneeded(f"{path}.secretRef"),
     )
 

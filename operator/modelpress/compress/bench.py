@@ -11,7 +11,7 @@ from modelpress.api.errors import Invalid
 from modelpress.api.request import Request
 from modelpress.compress import check, examples, graph, source, warmup
 from modelpress.compress.check import Reference
-from modelpress.compress.dataset import Array
+from modelpress.compress.dataset import Array, Rows
 from modelpress.compress.examples import Examples
 from modelpress.compress.model import OpenedModel
 from modelpress.compress.plan import Plan, needs_calibration
@@ -79,13 +79,13 @@ class Bench:
 
 
 def prepared(
-    request: Request, plan: Plan, found: Found, data_digests: dict[str, str], area: WorkArea, progress: Progress
+    request: Request, plan: Plan, found: Found, data: dict[str, Rows], area: WorkArea, progress: Progress
 ) -> Bench:
-    """Reads source and data, and refuses what cannot work before anything long begins."""
+    """Reads the source, and refuses what cannot work before anything long begins."""
     piece = area.piece("source", lambda new: _float32(found, new, progress))
     with progress.step("Loading the model"):
         opened = OpenedModel(piece.directory, source.signatures(piece.directory, request.source.signatures))
-    sets = examples.load(request.data, data_digests, opened.signatures)
+    sets = examples.bound(request, data, opened.signatures)
     require_data(plan, sets)
     rows = examples.for_check(sets, opened.signatures, piece.directory)
     with progress.step("Running the source on a few rows"):

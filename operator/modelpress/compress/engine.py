@@ -15,7 +15,7 @@ from modelpress.api.artifact import ArtifactManifest, Candidate, Form, Refused, 
 from modelpress.api.errors import Invalid
 from modelpress.api.message import CandidateReported, Message
 from modelpress.api.request import Request
-from modelpress.compress import dataset, plan, source
+from modelpress.compress import dataset, inspection, plan, source
 from modelpress.compress.work import Piece, WorkArea
 from modelpress.storage import durable, layout, listing, transfer
 from modelpress.storage.layout import Store
@@ -61,12 +61,13 @@ def compress(request: Request, *, progress: Progress, now: int) -> Compressed:
         kept = _kept(store, request, found.digest, data_digests)
         if kept is not None:
             return kept
+        rows = inspection.inspected(request, found, data_digests)
         from modelpress.compress import bench as benches
         from modelpress.compress import candidates  # imports TensorFlow, which what is complete does not need
 
         durable.sweep(work)
         area = WorkArea(work)
-        bench = benches.prepared(request, wanted, found, data_digests, area, progress)
+        bench = benches.prepared(request, wanted, found, rows, area, progress)
         built = candidates.build_all(bench)
         warmup = bench.warmup()
         manifest = _assemble(store, request, key, bench, built, warmup, now)

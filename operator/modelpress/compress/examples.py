@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from modelpress.api.data import Data, DataSet
 from modelpress.api.errors import Invalid
-from modelpress.compress import dataset
+from modelpress.api.request import Request
+from modelpress.compress import dataset, inspection
 from modelpress.compress.dataset import Rows
 from modelpress.compress.evaluation import examples as unlabelled
 from modelpress.compress.signature import Signature
@@ -15,7 +15,6 @@ from modelpress.storage import listing
 
 CHECKED_ROWS = 8
 CALIBRATION_ROWS = 256
-_DEFAULT_SAMPLES = {"evaluation": 10_000, "calibration": CALIBRATION_ROWS, "training": None}
 _WARMUP_FILE = Path(listing.EXTRA) / "tf_serving_warmup_requests"
 
 
@@ -62,11 +61,11 @@ def reserved_rows(available: int, role: str = "evaluation") -> int:
     return min(CALIBRATION_ROWS, available if role == "training" else max(1, available // 4))
 
 
-def load(data: Data | None, known: dict[str, str], signatures: dict[str, Signature]) -> Examples:
-    """Reads and binds every data set. Raises Invalid: unknown signature, wrong shapes or types, unreadable files."""
-    return Examples(
-        {role: _bound(found, role, known[role], signatures) for role, found in dataset.by_role(data).items()}
-    )
+def bound(request: Request, rows: dict[str, Rows], signatures: dict[str, Signature]) -> Examples:
+    """The data sets by role, `rows` as `inspection.inspected` gives them. Raises Invalid where they do not fit."""
+    found = inspection.bound(request, rows, signatures)
+    sets = dataset.by_role(request.data)
+    return Examples({role: Bound(sets[role].signature, one) for role, one in found.items()})
 
 
 def for_check(examples: Examples, signatures: dict[str, Signature], source: Path) -> dict[str, Rows]:
@@ -97,14 +96,3 @@ def batch_size(signature: Signature, wanted: int) -> int:
     """The wanted number of rows, or the number that the signature was built for."""
     shapes = [tensor.shape for tensor in signature.inputs.values()]
     return next((shape[0] for shape in shapes if shape and shape[0] is not None), wanted)
-
-
-def _bound(data_set: DataSet, role: str, digest: str, signatures: dict[str, Signature]) -> Bound:
-    if data_set.signature not in signatures:
-        raise Invalid(
-            "UnknownSignature",
-            f"{data_set.signature} is no kept signature of the model; there are {', '.join(signatures)}",
-            field=f"spec.data.{role}.signature",
-        )
-    rows = dataset.load(data_set, role=role, default_samples=_DEFAULT_SAMPLES[role], digest=digest)
-    return Bound(data_set.signature, dataset.bound(rows, signatures[data_set.signature], role=role))

@@ -12,20 +12,18 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
-from modelpress.api.errors import Invalid
-from modelpress.compress.dataset import Array
-from modelpress.compress.signature import Signature, Tensor
+from modelpress.compress import signature_file
+from modelpress.compress.rows import Array
+from modelpress.compress.signature import Signature
 
-FILE_NAME = "saved_model.pb"
-_INTERNAL_PREFIX = "__saved_model"
-_SERVE = "serve"
+FILE_NAME = signature_file.FILE_NAME
 
 
 class OpenedModel:
     """A loaded SavedModel whose variables steps may change; the files stay as they are."""
 
     def __init__(self, directory: Path, names: tuple[str, ...]) -> None:
-        declared = signatures(directory)
+        declared = signature_file.read(directory)
         self.signatures: dict[str, Signature] = {name: declared[name] for name in names}
         with quiet():
             self.loaded: Any = tf.saved_model.load(str(directory))
@@ -47,18 +45,8 @@ class OpenedModel:
 
 
 def signatures(directory: Path) -> dict[str, Signature]:
-    """The signatures of a SavedModel, read from its graph without loading it. Raises Invalid `NotAModel`."""
-    definitions = meta_graph(directory).signature_def
-    return {
-        name: Signature(
-            name=name,
-            inputs={key: tensor(info) for key, info in sorted(definitions[name].inputs.items())},
-            outputs={key: tensor(info) for key, info in sorted(definitions[name].outputs.items())},
-            method=definitions[name].method_name,
-        )
-        for name in sorted(definitions)
-        if not name.startswith(_INTERNAL_PREFIX)
-    }
+    """The signatures of a SavedModel, read from its file without loading it. Raises Invalid `NotAModel`."""
+    return signature_file.read(directory)
 
 
 def meta_graph(directory: Path) -> Any:
@@ -67,18 +55,11 @@ def meta_graph(directory: Path) -> Any:
     try:
         saved = saved_model_pb2.SavedModel.FromString(path.read_bytes())
     except Exception as error:  # protobuf's DecodeError has no stable home
-        raise _not_a_model(path, f"it cannot be parsed ({error})") from error
+        raise signature_file.not_a_model(path, f"it cannot be parsed ({error})") from error
     for graph in saved.meta_graphs:
-        if _SERVE in graph.meta_info_def.tags:
+        if signature_file.SERVE in graph.meta_info_def.tags:
             return graph
-    raise _not_a_model(path, f"it has no graph tagged {_SERVE}")
-
-
-def tensor(info: Any) -> Tensor:
-    """What a TensorInfo of a signature says."""
-    shape = info.tensor_shape
-    sizes = None if shape.unknown_rank else tuple(None if size.size < 0 else int(size.size) for size in shape.dim)
-    return Tensor(tf.as_dtype(info.dtype).name, sizes)
+    raise signature_file.not_a_model(path, f"it has no graph tagged {signature_file.SERVE}")
 
 
 @contextlib.contextmanager
@@ -93,11 +74,3 @@ def quiet() -> Iterator[None]:
             yield
     finally:
         logger.setLevel(level)
-
-
-def _not_a_model(path: Path, why: str) -> Invalid:
-    return Invalid(
-        "NotAModel",
-        f"{path} is no servable SavedModel: {why}; export the model again (tf.saved_model.save or model.export)",
-        field="spec.source.uri",
-    )

@@ -12,13 +12,13 @@ from modelpress.api import identity
 from modelpress.api.artifact import File
 from modelpress.api.errors import Invalid
 from modelpress.api.source import Source
-from modelpress.storage import listing, location, transfer
+from modelpress.compress import signature_file
+from modelpress.storage import listing, staging, transfer
 from modelpress.telemetry.progress import Progress
 
 Format = Literal["SavedModel", "Keras"]
 
 URI_FIELD = "spec.source.uri"
-_SAVED_MODEL = "saved_model.pb"
 _FORMATS_TO_COME = {".h5": "KerasHDF5", ".hdf5": "KerasHDF5", ".pb": "FrozenGraph", ".tflite": "TFLite"}
 
 
@@ -39,13 +39,13 @@ def find(source: Source, *, progress: Progress | None = None) -> Found:
 
     Raises Invalid `NotFound`, `NotAModel`, `UnsupportedFormat`, `UnsupportedScheme`, `DigestMismatch`.
     """
-    root = location.resolve(source.uri, field=URI_FIELD)
+    root = staging.path_of(source.uri, role="source", field=URI_FIELD, progress=progress)
     if not root.exists():
         raise Invalid(
             "NotFound", f"nothing is at {source.uri}; check the path, and that it is mounted", field=URI_FIELD
         )
     path = root.resolve()
-    if path.is_dir() and not (path / _SAVED_MODEL).exists():
+    if path.is_dir() and not (path / signature_file.FILE_NAME).exists():
         path = listing.newest_version(path) or path
     found = _format(path, source)
     listed = listing.files(path, field=URI_FIELD, what="the source", progress=progress)
@@ -75,9 +75,7 @@ def write_float32(found: Found, directory: Path, *, progress: Progress) -> None:
 
 def signatures(directory: Path, wanted: Iterable[str] | None) -> tuple[str, ...]:
     """The wanted signatures of a SavedModel, sorted; None means all. Raises Invalid `UnknownSignature`, `NotAModel`."""
-    from modelpress.compress import model
-
-    declared = model.signatures(directory)
+    declared = signature_file.read(directory)
     names = tuple(sorted(declared if wanted is None else wanted))
     unknown = [name for name in names if name not in declared]
     if unknown:
@@ -98,7 +96,7 @@ def signatures(directory: Path, wanted: Iterable[str] | None) -> tuple[str, ...]
 
 def _format(path: Path, source: Source) -> Format:
     found: Format | None = None
-    if path.is_dir() and (path / _SAVED_MODEL).is_file():
+    if path.is_dir() and (path / signature_file.FILE_NAME).is_file():
         found = "SavedModel"
     elif path.is_file() and path.suffix == ".keras" and _is_keras(path):
         found = "Keras"

@@ -111,7 +111,7 @@ def test_labels_out_of_range_are_refused(models, compress, images, tmp_path):
     data = labelled(tmp_path / "d.npz", training={})
     error = refusal(lambda: compress(models["image"], data=data, recipe={"steps": [{"fineTune": {}}]}))
     assert error.reason == "LabelsOutOfRange"
-    assert "from 1 to 4" in error.message
+    assert "the label of probs is 4 in d.npz row" in error.message
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,6 @@ IN_A_CLAIM = (
 ON_THIS_MACHINE = (
     "this release reads and writes paths, file: and pvc:// locally; copy it to this machine and write its path"
 )
-NPZ = "this release reads NPZ; save the rows with numpy.savez and set format: NPZ"
 LEAVE_THE_STEP = "leave the step out"
 AT_ONCE = "no step of this release trains while it compresses"
 
@@ -70,15 +69,6 @@ REFUSED_EVERYWHERE = [
         'spec.source.trust: "Code" is not supported: this release runs no code of models; save the model as a'
         " SavedModel,"
         " which needs none, and set trust: DataOnly",
-    ),
-    *(
-        (
-            {"data": {role: {"uri": "pvc://data/x", "format": form}}},
-            "UnsupportedFormat",
-            f'spec.data.{role}.format: "{form}" is not supported: {NPZ}',
-        )
-        for role in ("evaluation", "calibration", "training")
-        for form in ("TFRecord", "CSV", "Parquet", "PredictionLog")
     ),
     (
         {"recipe": {"search": {}}},
@@ -215,6 +205,11 @@ REFUSED_IN_A_CLUSTER = [
 
 HONOURED = [
     {},
+    *(
+        {"data": {role: {"uri": "pvc://data/x", "format": form}}}
+        for role in ("evaluation", "calibration", "training")
+        for form in ("NPZ", "TFRecord", "CSV", "Parquet", "PredictionLog")
+    ),
     prune(),
     *(
         prune(criterion=criterion, structure="Unstructured")

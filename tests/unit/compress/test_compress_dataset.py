@@ -141,7 +141,7 @@ def test_pickles_are_never_read(tmp_path):
     ("name", "content", "reason"),
     [
         ("d.npz", b"no zip file", "Unreadable"),
-        ("d.parquet", b"PAR1", "UnsupportedFormat"),
+        ("d.jpg", b"\xff\xd8", "UnsupportedFormat"),
         ("gone.npz", None, "NotFound"),
     ],
 )

@@ -97,6 +97,24 @@ _DATA = (
         "The columns of a file have different numbers of rows, or none.",
         "Save the same number of rows, at least one, in each.",
     ),
+    Reason(
+        "MissingValue",
+        _BOTH,
+        "A row of a CSV, Parquet or TFRecord file has no value in a column that is needed.",
+        "Fill it in, or leave the row out.",
+    ),
+    Reason(
+        "NotFiniteData",
+        _BOTH,
+        "A value of an input or label is NaN or infinite: no answer to it could be compared.",
+        "Replace the value, or leave the row out.",
+    ),
+    Reason(
+        "NoRows",
+        _BOTH,
+        "The files of a data set hold no rows, or no logged requests to its signature.",
+        "Give a set with rows; for PredictionLog set the `signature` that was called.",
+    ),
     Reason("UnequalShards", _BOTH, "The files of a data set have different columns.", "Save the same in each."),
     Reason(
         "UnknownOutput",

@@ -1,0 +1,46 @@
+"""What can be said against the data before TensorFlow starts: files, columns, and what a SavedModel takes of them."""
+
+from __future__ import annotations
+
+from modelpress.api.errors import Invalid
+from modelpress.api.request import Request
+from modelpress.compress import dataset, labels, signature_file
+from modelpress.compress.rows import Rows
+from modelpress.compress.signature import Signature
+from modelpress.compress.source import Found
+
+DEFAULT_SAMPLES = {"evaluation": 10_000, "calibration": 256, "training": None}
+
+
+def inspected(request: Request, found: Found, digests: dict[str, str]) -> dict[str, Rows]:
+    """The rows of every data set by role, as their files have them. Raises Invalid.
+
+    `digests` are the content digests of the data sets. Where the source is a SavedModel, its signatures are compared
+    with the rows at once; for other formats that waits until they are known.
+    """
+    rows = {
+        role: dataset.load(data_set, role=role, default_samples=DEFAULT_SAMPLES[role], digest=digests[role])
+        for role, data_set in dataset.by_role(request.data).items()
+    }
+    if found.format == "SavedModel":
+        bound(request, rows, signature_file.read(found.path))
+    return rows
+
+
+def bound(request: Request, rows: dict[str, Rows], signatures: dict[str, Signature]) -> dict[str, Rows]:
+    """The rows as the signatures take them, labels compared with what the gate and training want. Raises Invalid."""
+    found = {}
+    for role, data_set in dataset.by_role(request.data).items():
+        signature = signatures.get(data_set.signature)
+        if signature is None:
+            raise Invalid(
+                "UnknownSignature",
+                f"{data_set.signature} is no kept signature of the model; there are {', '.join(signatures) or 'none'}",
+                field=f"spec.data.{role}.signature",
+            )
+        found[role] = dataset.bound(rows[role], signature, role=role)
+        if role == "evaluation":
+            labels.require_for_metrics(found[role], signature, request.gate.metrics)
+        elif role == "training":
+            labels.require_classes(found[role], signature, role=role)
+    return found

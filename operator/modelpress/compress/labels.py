@@ -1,0 +1,109 @@
+"""Labels that fit what a metric or a loss makes of them, checked on shapes and values before any model runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from modelpress.api import gate
+from modelpress.api.errors import Invalid
+from modelpress.compress.evaluation import scores
+from modelpress.compress.rows import Array, Rows
+from modelpress.compress.signature import Signature
+
+_TARGETS = "columns.targets"
+
+
+def require_for_metrics(rows: Rows, signature: Signature, metrics: Iterable[gate.Metric]) -> None:
+    """Whether the evaluation rows, bound to `signature`, carry what each metric of the gate needs.
+
+    Raises Invalid `LabelsRequired`, `UnknownOutput`, `AmbiguousOutput`, `TargetMismatch`, `LabelsOutOfRange`.
+    """
+    for index, metric in enumerate(metrics):
+        if metric.type not in gate.LABELLED_METRICS:
+            continue
+        field = f"spec.gate.metrics[{index}]"
+        output = _output(rows, signature, metric, field)
+        if output not in rows.targets:
+            raise Invalid(
+                "LabelsRequired",
+                f"{metric.type} of output {output} needs labels, the evaluation data has none for it: map the label "
+                "column with spec.data.evaluation.columns.targets, or use Fidelity or Agreement, which need none",
+                field=field,
+            )
+        answer = _like_output(signature, output, rows.targets[output])
+        if answer is not None:
+            _require_fit(metric, answer, rows, output)
+
+
+def require_classes(rows: Rows, signature: Signature, *, role: str) -> None:
+    """Whether class numbers are classes of their output, for rows to train on. Raises Invalid `LabelsOutOfRange`."""
+    for output, target in rows.targets.items():
+        sizes = signature.outputs[output].shape
+        classes = sizes[-1] if sizes and len(sizes) > 1 else None
+        if target.dtype.kind in "iu" and classes is not None and classes > 1 and target.shape[-1:] != (classes,):
+            _require_range(rows, output, classes, f"spec.data.{role}.{_TARGETS}.{output}")
+
+
+def _output(rows: Rows, signature: Signature, metric: gate.Metric, field: str) -> str:
+    if metric.output is not None:
+        if metric.output not in signature.outputs:
+            raise Invalid(
+                "UnknownOutput",
+                f"{metric.output} is no output of signature {signature.name}, which gives "
+                f"{', '.join(signature.outputs)}",
+                field=f"{field}.output",
+            )
+        return metric.output
+    if len(signature.outputs) == 1:
+        return next(iter(signature.outputs))
+    if len(rows.targets) == 1:
+        return next(iter(rows.targets))
+    raise Invalid(
+        "AmbiguousOutput",
+        f"signature {signature.name} gives {', '.join(signature.outputs)}: name the one for {metric.type} in output",
+        field=field,
+    )
+
+
+def _like_output(signature: Signature, output: str, target: Array) -> Array | None:
+    """Zeros of the output's shape that take no memory; None where the shape is known only when the model runs."""
+    tensor = signature.outputs[output]
+    if tensor.shape is None or not tensor.is_float:
+        return None
+    sizes = [len(target)]
+    for axis, size in enumerate(tensor.shape[1:], start=1):
+        if size is None and axis >= target.ndim:
+            return None
+        sizes.append(target.shape[axis] if size is None else size)
+    return np.broadcast_to(np.float32(0), sizes)
+
+
+def _require_fit(metric: gate.Metric, answer: Array, rows: Rows, output: str) -> None:
+    target = rows.targets[output]
+    classes = answer.shape[-1]
+    if metric.type == "MeanAbsoluteError":
+        scores.values(target, answer)
+    elif metric.type == "AUC":
+        column = answer[..., 1] if classes == 2 and target.size * 2 == answer.size else answer
+        scores.truths(target, column)
+    elif scores.has_classes(answer) and (metric.type != "F1" or target.size != answer.size):
+        if target.dtype.kind in "iufb" and target.shape != answer.shape:
+            _require_range(rows, output, classes, f"spec.data.evaluation.{_TARGETS}.{output}")
+        scores.labels(target, answer)
+    else:
+        scores.truths(target, answer)
+
+
+def _require_range(rows: Rows, output: str, classes: int, field: str) -> None:
+    flat = rows.targets[output].reshape(len(rows), -1)
+    wrong = (flat < 0) | (flat >= classes)
+    if wrong.any():
+        row = int(np.argmax(wrong.any(axis=1)))
+        raise Invalid(
+            "LabelsOutOfRange",
+            f"the label of {output} is {flat[row][wrong[row]][0]} in {rows.place(row)}, "
+            f"the output has the classes 0 to {classes - 1}; number them so, or leave the row out",
+            field=field,
+        )
