@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from modelpress.sidecar.measures import Measures
+from modelpress.sidecar.measures import Measures, Protocol
 from modelpress.sidecar.reason import Refusal, Refused
 
 Scope = MutableMapping[str, Any]
@@ -23,8 +23,11 @@ class Bodies:
         self.largest = largest
         self.total = total
 
-    async def read(self, receive: Receive) -> tuple[Chunks, int]:
-        """The chunks of a body and their length, which must be given back with `release`; raises Refused."""
+    async def read(self, receive: Receive, counts: Protocol) -> tuple[Chunks, int]:
+        """The chunks of a body and their length, which must be given back with `release`.
+
+        Raises Refused and CancelledError, and counts what it raises.
+        """
         chunks: Chunks = []
         length = 0
         try:
@@ -36,22 +39,21 @@ class Bodies:
                 if chunk:
                     length += len(chunk)
                     self._measures.body_bytes += len(chunk)
-                    self._check(length)
+                    if length > self.largest or self._measures.body_bytes > self.total:
+                        raise self._too_much(length)
                     chunks.append(chunk)
                 if not message.get("more_body"):
                     return chunks, length
-        except BaseException:
+        except BaseException as error:
             self.release(length)
+            counts.refused[error.reason if isinstance(error, Refused) else Refusal.CLIENT_GONE] += 1
             raise
 
     def release(self, length: int) -> None:
         """The body is no longer held."""
         self._measures.body_bytes -= length
 
-    def _check(self, length: int) -> None:
+    def _too_much(self, length: int) -> Refused:
         if length > self.largest:
-            raise Refused(Refusal.TOO_LARGE, f"The request is larger than {self.largest} bytes")
-        if self._measures.body_bytes > self.total:
-            raise Refused(
-                Refusal.MEMORY, f"The requests in progress hold more than {self.total} bytes", retry_after=1.0
-            )
+            return Refused(Refusal.TOO_LARGE, f"The request is larger than {self.largest} bytes")
+        return Refused(Refusal.MEMORY, f"The requests in progress hold more than {self.total} bytes", retry_after=1.0)

@@ -78,6 +78,11 @@ def format_timeout(seconds: float) -> bytes:
     return b"99999999S"
 
 
+def status(answer: Answer) -> str:
+    """The name of the code of an answer, for metrics."""
+    return name(next((value for name, value in answer.trailers if name == b"grpc-status"), b"2"))
+
+
 def name(code: bytes) -> str:
     """The name of a `grpc-status`, for metrics; what is no code is UNKNOWN."""
     number = int(code) if code.isdigit() and len(code) < 3 else 2

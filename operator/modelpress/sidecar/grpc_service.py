@@ -6,7 +6,7 @@ import asyncio
 import functools
 from collections.abc import Callable
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from google.protobuf.message import DecodeError
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
 CONTENT_TYPE = (b"content-type", b"application/grpc")
+HEADERS = (CONTENT_TYPE,)
 OK_TRAILERS = ((b"grpc-status", b"0"),)
 
 
@@ -142,7 +143,7 @@ class GrpcQuestion(Question):
         answer = await self._exchange(self._service.channel, self.deadline)
         if version is None or not self._service.answers_for(version, answer):
             return Reply(answer)
-        return Reply(answer, Answer(200, (CONTENT_TYPE,), answer.body, OK_TRAILERS))
+        return Reply(answer, Answer(200, HEADERS, answer.body, OK_TRAILERS))
 
     def _head(self, more: Headers) -> bytes:
         headers = self._scope["headers"]
@@ -204,8 +205,7 @@ class GrpcService:
             answer = await self._answer(scope, receive)
         except Refused as refused:
             answer = grpc_codes.refusal(refused)
-        code = next((value for name, value in answer.trailers if name == b"grpc-status"), b"2")
-        self._counts.responses[grpc_codes.name(code)] += 1
+        self._counts.responses["OK" if answer.trailers is OK_TRAILERS else grpc_codes.status(answer)] += 1
         await respond(answer, send)
 
     async def _answer(self, scope: Scope, receive: Receive) -> Answer:
@@ -213,14 +213,7 @@ class GrpcService:
         if kind is Kind.DENIED or kind is Kind.UNKNOWN:
             return self._refuse(kind, scope["path"])
         arrived = asyncio.get_running_loop().time()
-        try:
-            chunks, length = await self._bodies.read(receive)
-        except Refused as refused:
-            self._counts.refused[refused.reason] += 1
-            raise
-        except asyncio.CancelledError:
-            self._counts.refused[Refusal.CLIENT_GONE] += 1
-            raise
+        chunks, length = await self._bodies.read(receive, self._counts)
         try:
             if kind is Kind.HEALTH:
                 return self._health(b"".join(chunks)[5:])
@@ -252,7 +245,7 @@ class GrpcService:
             return grpc_codes.failure(GrpcCode.INTERNAL, "The request could not be parsed")
         if service not in HEALTH_SERVICES:
             return grpc_codes.failure(GrpcCode.NOT_FOUND, "unknown service")
-        return Answer(200, (CONTENT_TYPE,), SERVING if self._serving() else NOT_SERVING, OK_TRAILERS)
+        return Answer(200, HEADERS, SERVING if self._serving() else NOT_SERVING, OK_TRAILERS)
 
     def answers_for(self, version: int, answer: Answer) -> bool:
         """Whether an answer may be kept: one successful, plain message from the version that we asked."""
@@ -273,9 +266,14 @@ class GrpcService:
         return False
 
 
+_KEPT_START = {"type": "http.response.start", "status": 200, "headers": HEADERS, "trailers": True}
+_KEPT_END = {"type": "http.response.trailers", "headers": OK_TRAILERS, "more_trailers": False}
+
+
 async def respond(answer: Answer, send: Send) -> None:
     """Sends a gRPC answer; its status always comes in trailers."""
-    start: dict[str, Any] = {"type": "http.response.start", "status": answer.status, "headers": answer.headers}
-    await send({**start, "trailers": True})
-    await send({"type": "http.response.body", "body": answer.body})
-    await send({"type": "http.response.trailers", "headers": answer.trailers, "more_trailers": False})
+    status, headers, body, trailers = answer
+    kept = headers is HEADERS
+    await send(_KEPT_START if kept else {**_KEPT_START, "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+    await send(_KEPT_END if trailers is OK_TRAILERS else {**_KEPT_END, "headers": trailers})

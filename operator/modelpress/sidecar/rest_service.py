@@ -161,14 +161,7 @@ class RestService:
 
     async def _answer(self, scope: Scope, receive: Receive) -> Answer:
         arrived = asyncio.get_running_loop().time()
-        try:
-            chunks, length = await self._bodies.read(receive)
-        except Refused as refused:
-            self._counts.refused[refused.reason] += 1
-            raise
-        except asyncio.CancelledError:
-            self._counts.refused[Refusal.CLIENT_GONE] += 1
-            raise
+        chunks, length = await self._bodies.read(receive, self._counts)
         try:
             return await self.pipeline.answer(RestQuestion(self, scope, chunks, arrived), self._counts)
         finally:
