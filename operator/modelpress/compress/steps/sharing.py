@@ -29,19 +29,24 @@ def shared(values: Array, count: int, *, keep_zeros: bool) -> tuple[Array, Array
 
 
 def _centroids(ordered: Array, count: int) -> Array:
-    """Centroids of sorted values, ascending; an empty cluster keeps its place."""
+    """Centroids of sorted values, ascending."""
     if ordered.size == 0:
-        return np.zeros(max(1, count))
+        return np.zeros(1)
     centroids = np.linspace(ordered[0], ordered[-1], max(1, count))
-    sums = np.concatenate([[0.0], np.cumsum(ordered)])
+    sums, squares = (np.concatenate([[0.0], np.cumsum(one)]) for one in (ordered, ordered**2))
     for _ in range(ROUNDS):
         bounds = np.searchsorted(ordered, (centroids[1:] + centroids[:-1]) / 2)
         edges = np.concatenate([[0], bounds, [ordered.size]])
         sizes = np.diff(edges)
-        means = np.where(sizes > 0, np.diff(sums[edges]) / np.maximum(sizes, 1), centroids)
+        means = np.diff(sums[edges]) / np.maximum(sizes, 1)
+        spread = np.diff(squares[edges]) - sizes * means**2
+        empty = np.flatnonzero(sizes == 0)
+        widest = np.argsort(-spread, kind="stable")[: empty.size]
+        means[empty] = ordered[edges[1:][widest] - 1]  # the upper end of the clusters that say least of their values
+        means = np.sort(means)
         if np.array_equal(means, centroids):
             break
-        centroids = np.sort(means)
+        centroids = means
     return centroids
 
 

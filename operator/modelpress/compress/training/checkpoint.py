@@ -39,10 +39,10 @@ def write(directory: Path, state: State) -> None:
 def read(directory: Path, expected: Sequence[tuple[str, tuple[int, ...]]]) -> State | None:
     """The checkpoint in `directory`; None where there is none that holds arrays of these names and shapes."""
     try:
-        with np.load(directory / FILE_NAME, allow_pickle=False) as loaded:
+        with (directory / FILE_NAME).open("rb") as opened, np.load(opened, allow_pickle=False) as loaded:
             counters = json.loads(loaded[_COUNTERS].tobytes())
             arrays = {name: loaded[name] for name in loaded.files if name != _COUNTERS}
-    except (FileNotFoundError, ValueError, KeyError, zipfile.BadZipFile):
+    except (FileNotFoundError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
     fits = all(name in arrays and arrays[name].shape == tuple(shape) for name, shape in expected)
     return State(counters, arrays) if fits else None

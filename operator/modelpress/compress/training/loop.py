@@ -157,7 +157,8 @@ class _Loop:
         if not np.isfinite(loss):
             raise Invalid(
                 "TrainingDiverged",
-                f"the loss became {loss}; lower learningRate ({self._course.learning_rate:g})",
+                f"the loss became {loss}; lower learningRate ({self._course.learning_rate:g}), "
+                "and check the rows for NaN",
                 field=f"{self._course.field}.learningRate",
             )
 
