@@ -116,6 +116,12 @@ class TinyLFU(Generic[Value]):
         size = self._size_of(key, value)
         if size > self._maxsize:
             return
+        if size > self._window_size:
+            excess = self._used + size - self._maxsize
+            if excess <= 0 or self._displace(key, excess):
+                self._probation[key] = value
+                self._used += size
+            return
         self._window[key] = value
         self._window_used += size
         self._used += size

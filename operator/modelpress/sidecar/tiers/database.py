@@ -14,12 +14,16 @@ from pathlib import Path
 
 FILE = "answers.sqlite"
 LAYOUT = 1
-LOG_SHARE = 16
-"""One part in so many of the size is for SQLite's write-ahead log."""
+LOG_SHARE = 8
+"""One part in so many of the size is for SQLite's write-ahead log, which holds the largest record at least."""
+LARGEST_SHARE = 16
+"""A record is at most one part in so many of the size."""
 ROW = 256
 """Bytes that an entry costs beside its record, indices and half a page included."""
-SMALLEST = 2**20
+SMALLEST = 2**22
 """Bytes below which nothing is kept at all."""
+RISE_AFTER = 4096
+"""Records after which a disk that was full may be used up to twice as much."""
 _EVICTED_AT_ONCE = 16
 _SCHEMA = """
 create table entry (id integer primary key, key blob not null unique, artifact text not null, used integer not null,
@@ -39,8 +43,10 @@ class Database:
         self._writing: sqlite3.Connection | None = None
         self._clock = 0
         self._change = 0
+        self._ceiling: int | None = None
+        self._stored_below_it = 0
         self.replaced = 0
-        """Times that a file could not be used and was begun anew."""
+        """Times that a file could not be used, or not grow, and was begun anew."""
         self.evicted = 0
         """Entries that made room for others."""
         self.used = 0
@@ -89,9 +95,11 @@ class Database:
 
     def store(self, records: Sequence[tuple[bytes, bytes]], size: int) -> int:
         """Keeps (key, record) pairs in a file of at most `size` bytes and returns how many of them fitted."""
-        limit = size - size // LOG_SHARE
-        self._connection.execute(f"pragma journal_size_limit = {max(size // LOG_SHARE, SMALLEST // 2)}")
-        stored = sum(self._stored(key, record, limit) for key, record in records)
+        self._connection.execute(f"pragma journal_size_limit = {size // LOG_SHARE}")
+        stored = 0
+        for key, record in records:
+            fits = size >= SMALLEST and len(record) + ROW <= size // LARGEST_SHARE
+            stored += fits and self._stored(key, record, size - size // LOG_SHARE)
         self.used = self._occupied()
         return stored
 
@@ -121,7 +129,7 @@ class Database:
         connection = sqlite3.connect(self._directory / FILE, timeout=1, isolation_level=None, check_same_thread=False)
         connection.execute("pragma journal_mode = wal")
         connection.execute("pragma synchronous = off")
-        connection.execute("pragma wal_autocheckpoint = 256")
+        connection.execute("pragma wal_autocheckpoint = 64")
         return connection
 
     def _prepared(self) -> sqlite3.Connection:
@@ -136,28 +144,48 @@ class Database:
         return connection
 
     def _stored(self, key: bytes, record: bytes, limit: int) -> bool:
-        """Makes room and stores; where the disk itself is full, once more in less space than is taken now."""
-        size = len(record) + ROW
-        if size > limit or limit < SMALLEST:
-            return False
-        for _ in range(2):
+        """Makes room and stores; where the disk itself is full, in less space than is taken now."""
+        for attempt in range(3):
             try:
-                with self._transaction() as connection:
-                    self._delete(connection.execute("select id from entry where key = ?", (key,)).fetchall())
-                    self._make_room(size, limit)
-                    row = (key, self._artifact, self._tick(), size)
-                    query = "insert into entry (key, artifact, used, size) values (?, ?, ?, ?)"
-                    inserted = connection.execute(query, row)
-                    connection.execute("insert into record (id, content) values (?, ?)", (inserted.lastrowid, record))
-                    self._change += 1
-                return True
+                self._insert(key, record, limit if self._ceiling is None else min(limit, self._ceiling))
             except sqlite3.OperationalError as error:
                 if not is_no_space(error):
                     raise
-                limit = min(limit, self._occupied() - 4 * size)
-                with contextlib.suppress(sqlite3.OperationalError):
-                    self._connection.execute("pragma wal_checkpoint(truncate)")
+                self._shrink(attempt, 4 * len(record))
+            else:
+                self._rise()
+                return True
         return False
+
+    def _insert(self, key: bytes, record: bytes, limit: int) -> None:
+        size = len(record) + ROW
+        with self._transaction() as connection:
+            self._delete(connection.execute("select id from entry where key = ?", (key,)).fetchall())
+            self._make_room(size, limit)
+            query = "insert into entry (key, artifact, used, size) values (?, ?, ?, ?)"
+            inserted = connection.execute(query, (key, self._artifact, self._tick(), size))
+            connection.execute("insert into record (id, content) values (?, ?)", (inserted.lastrowid, record))
+            self._change += 1
+
+    def _shrink(self, attempt: int, size: int) -> None:
+        """First by evicting; but a log that cannot grow and a file that cannot either leave no way but a new file."""
+        occupied = self._occupied()
+        self._stored_below_it = 0
+        self._ceiling = max(occupied - size, 0)
+        with contextlib.suppress(sqlite3.OperationalError):
+            if attempt:
+                self._ceiling = occupied * 3 // 4
+                self.replace()
+            else:
+                self._connection.execute("pragma wal_checkpoint(truncate)")
+
+    def _rise(self) -> None:
+        """Others may have made room meanwhile."""
+        if self._ceiling is None:
+            return
+        self._stored_below_it += 1
+        if self._stored_below_it >= RISE_AFTER:
+            self._ceiling, self._stored_below_it = self._ceiling * 2, 0
 
     def _make_room(self, size: int, limit: int) -> None:
         """Pages of what is deleted are used again, so the file never grows beyond the limit."""

@@ -36,6 +36,7 @@ class Disk(Tier):
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="cache-disk-read")
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="cache-disk-write")
         self._touched: dict[bytes, None] = {}
+        self._closed = False
         self.database = Database(directory, artifact)
 
     async def start(self) -> None:
@@ -79,6 +80,7 @@ class Disk(Tier):
     async def close(self) -> None:
         with contextlib.suppress(*self.errors):
             await self._on(self._writer, self.database.close)
+        self._closed = True
         for executor in (self._reader, self._writer):
             executor.shutdown(wait=False)
 
@@ -88,6 +90,8 @@ class Disk(Tier):
             await self._on(self._writer, self.database.replace)
 
     async def _on(self, thread: ThreadPoolExecutor, work: Callable[..., Result], *arguments: object) -> Result:
+        if self._closed:
+            raise OSError("The tier is closed")
         return await asyncio.get_running_loop().run_in_executor(thread, work, *arguments)
 
     def _note(self, name: str, content: bytes) -> None:
