@@ -66,6 +66,11 @@ class Memory(Generic[Value]):
         return self._policy
 
     @property
+    def size(self) -> int:
+        """Bytes that may be in use."""
+        return self._size
+
+    @property
     def used(self) -> int:
         """Bytes in use, overhead included; never above the size."""
         return self._entries.current_size()

@@ -103,7 +103,7 @@ class Prefetch:
             progress.unsuitable += 1
             return
         await self._idle()
-        if pipeline.memory.used > FULL * pipeline.tunables.cache.memory_bytes:
+        if pipeline.memory.used > FULL * pipeline.memory.size:
             progress.left_out += 1
             return
         while (outcome := await pipeline.prefetch(self._question(asked))) is Fetched.BUSY:
