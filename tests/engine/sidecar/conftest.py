@@ -15,7 +15,7 @@ from modelpress.sidecar.process import Settings, Sidecar
 
 
 class Model(tf.Module):
-    """Two outputs from two inputs, and a signature that looks words up by their length."""
+    """Two outputs from two inputs, words and their lengths, and work for a CPU."""
 
     @tf.function(input_signature=[tf.TensorSpec([None, 2], tf.float32), tf.TensorSpec([None], tf.int32)])
     def pair(self, a, b):
@@ -25,13 +25,21 @@ class Model(tf.Module):
     def words(self, word):
         return {"length": tf.strings.length(word), "word": tf.identity(word)}
 
+    @tf.function(input_signature=[tf.TensorSpec([1], tf.float32)])
+    def toil(self, seed):
+        matrix = tf.fill([320, 320], 0.001) * seed
+        for _ in range(24):
+            matrix = tf.linalg.matmul(matrix, matrix) * 0.5
+        return {"sum": tf.reduce_sum(matrix)[None]}
+
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[launch.ServerProcess]:
     """Version 3 of model `m`."""
     root = tmp_path_factory.mktemp("sidecar-engine")
     model = Model()
-    tf.saved_model.save(model, str(root / "m" / "3"), signatures={"serving_default": model.pair, "words": model.words})
+    signatures = {"serving_default": model.pair, "words": model.words, "toil": model.toil}
+    tf.saved_model.save(model, str(root / "m" / "3"), signatures=signatures)
     with launch.start_server("m", root / "m", threads=1, tflite=False, log_path=root / "log") as process:
         process.wait_available()
         yield process
