@@ -75,10 +75,11 @@ async def test_simultaneous_equal_requests_look_below_once(start, upstream, call
 
 @pytest.mark.parametrize("fault", ["kill", "hang"])
 async def test_redis_failing_under_load_costs_no_answer_and_little_time(
-    fault, start, upstream, calling, a_request, redis_server
+    fault, start, upstream, calling, a_request, redis_server, until
 ):
-    """Misses all along: each looks in Redis, or past it. Every answer names the question, and is compared with it."""
-    sidecar = await start({"concurrency": {"limit": 64}}, redis_url_file=redis_server.url_file)
+    """Without memory each request looks into Redis, or past it. Every answer is compared with its question."""
+    tunables = {"concurrency": {"limit": 64}, "cache": {"memoryBytes": 0, "mode": "Enabled"}}
+    sidecar = await start(tunables, redis_url_file=redis_server.url_file)
     call = calling(sidecar)
     slowest, answered = 0.0, 0
 
@@ -96,7 +97,7 @@ async def test_redis_failing_under_load_costs_no_answer_and_little_time(
 
     end = time.monotonic() + 1.5
     load = [asyncio.ensure_future(ask(worker, end)) for worker in range(8)]
-    await asyncio.sleep(0.4)
+    await until(lambda: sidecar.pipeline.measures.grpc.hits_below["redis"] > 50)
     getattr(redis_server, fault)()
     await asyncio.gather(*load)
     assert answered > 200
