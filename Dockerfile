@@ -17,12 +17,12 @@ RUN python3 -m venv /opt/modelpress \
 
 FROM build AS build-sidecar
 RUN python3 -m venv /opt/modelpress \
- && /opt/modelpress/bin/pip install --constraint constraints.txt '.[sidecar]'
+ && /opt/modelpress/bin/pip install --constraint constraints.txt '.[sidecar,remote]'
 
 FROM build AS build-compressor
 ARG ACCELERATOR=cpu
 RUN python3 -m venv /opt/modelpress \
- && /opt/modelpress/bin/pip install --constraint constraints.txt '.[compress]' \
+ && /opt/modelpress/bin/pip install --constraint constraints.txt '.[compress,remote]' \
  && if [ "$ACCELERATOR" = gpu ]; then /opt/modelpress/bin/pip install 'tensorflow[and-cuda]==2.20.0'; fi
 
 FROM ${BASE} AS runtime

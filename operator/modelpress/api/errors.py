@@ -28,6 +28,10 @@ class Invalid(Exception):
         self.message = message
 
 
+class Transient(Invalid):
+    """What may work later without a change: a full disk, a store that does not answer. A Job is tried again."""
+
+
 class InvalidResource(Invalid):
     """A file or object that is not a valid CompressedModel; `problems` has at least one entry."""
 

@@ -14,6 +14,7 @@ from modelpress.api.measurement import Evidence, Measurements
 
 LIMIT_BYTES = 3800
 EXIT_INVALID = 64
+EXIT_FAILED = 1
 
 
 class CandidateReported(Model):

@@ -8,8 +8,8 @@ import typer
 from rich.console import Console
 
 from modelpress import __version__
-from modelpress.api.errors import Invalid, InvalidResource
-from modelpress.api.message import EXIT_INVALID
+from modelpress.api.errors import Invalid, InvalidResource, Transient
+from modelpress.api.message import EXIT_FAILED, EXIT_INVALID
 from modelpress.cli import compress, evaluate, operator, plan, run, serve, sidecar, validate
 
 app = typer.Typer(
@@ -46,4 +46,4 @@ def main() -> None:
         sys.exit(EXIT_INVALID)
     except Invalid as error:
         Console(stderr=True).print(f"{error.reason}: {error}", highlight=False, markup=False, soft_wrap=True)
-        sys.exit(EXIT_INVALID)
+        sys.exit(EXIT_FAILED if isinstance(error, Transient) else EXIT_INVALID)

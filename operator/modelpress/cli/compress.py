@@ -12,14 +12,13 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from modelpress.api.errors import Invalid
-from modelpress.api.message import EXIT_INVALID, Message
+from modelpress.api.message import EXIT_FAILED, EXIT_INVALID, Message
 from modelpress.api.request import Request
 from modelpress.telemetry import progress
 
 REQUEST_VARIABLE = "MODELPRESS_REQUEST"
 MESSAGE_VARIABLE = "MODELPRESS_MESSAGE_PATH"
 TERMINATION_LOG = "/dev/termination-log"
-EXIT_FAILED = 1
 
 
 def register(app: typer.Typer) -> None:

@@ -37,7 +37,7 @@ def evaluate(
     Ends with 0 whatever was measured, with 64 for bad input, with 1 for what may work later.
     """
     from modelpress.api.errors import Invalid
-    from modelpress.api.message import EXIT_INVALID, Message
+    from modelpress.api.message import EXIT_FAILED, EXIT_INVALID, Message
     from modelpress.cli import compress
     from modelpress.compress import engine
     from modelpress.compress.evaluation.endpoint import DoesNotLoad
@@ -64,7 +64,7 @@ def evaluate(
         raise
     compress.report(message, output)
     if message.outcome != "Done":
-        raise typer.Exit(EXIT_INVALID if message.outcome == "Invalid" else compress.EXIT_FAILED)
+        raise typer.Exit(EXIT_INVALID if message.outcome == "Invalid" else EXIT_FAILED)
 
 
 def _measured(request: Request, artifact: str, number: int, source: Endpoint, candidate_endpoint: Endpoint) -> Message:

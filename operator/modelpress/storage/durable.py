@@ -11,14 +11,14 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from modelpress.api.errors import Invalid
+from modelpress.api.errors import Transient
 
 TEMPORARY_PREFIX = ".modelpress-"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.EXDEV, errno.ENOSYS)
 
 
-class StorageFull(Invalid):
+class StorageFull(Transient):
     """No space is left where something had to be written; what was complete before is untouched."""
 
     def __init__(self, path: Path, *, field: str = "spec.artifacts") -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 from modelpress.api import identity
 from modelpress.api.artifact import ArtifactManifest, Servable, Warmup
 from modelpress.api.errors import Invalid
-from modelpress.storage import durable, layout, listing, tfrecord, transfer
+from modelpress.storage import durable, layout, listing, tfrecord
+from modelpress.storage.layout import Store
 from modelpress.telemetry.progress import Progress
 
 WARMUP_FILE = "tf_serving_warmup_requests"
@@ -36,7 +37,7 @@ class Order:
 def fetch(order: Order, *, progress: Progress | None = None) -> Path:
     """Copies the servable to `<into>/<model>/<version>` and returns that directory; one that is there whole is kept.
 
-    Raises Invalid `ArtifactMissing`, `DigestMismatch`, `UnsupportedScheme`; StorageFull.
+    Raises Invalid `ArtifactMissing`, `DigestMismatch`, see `layout.opened`; StorageFull.
     """
     store = layout.opened(order.store, order.namespace)
     manifest = store.manifest(order.artifact)
@@ -48,11 +49,10 @@ def fetch(order: Order, *, progress: Progress | None = None) -> Path:
         )
     servable = _servable(manifest, order)
     destination = order.into / order.model / servable.path.rsplit("/", 1)[-1]
-    warmup = _warmup(store.artifact(order.artifact), manifest.warmup, order.warmup)
+    warmup = _warmup(store, order, manifest.warmup)
     if not _is_there(destination, servable, warmup):
         with durable.new_directory(destination) as new:
-            root = store.servable(order.artifact, servable)
-            transfer.copy_into(root, servable.files, new, what=_what(order), progress=progress)
+            store.copy_into(order.artifact, servable, new, what=_what(order), progress=progress)
             if warmup:
                 extra = new / listing.EXTRA
                 extra.mkdir(exist_ok=True)
@@ -85,8 +85,10 @@ def _servable(manifest: ArtifactManifest, order: Order) -> Servable:
     )
 
 
-def _warmup(artifact: Path, recorded: Warmup | None, count: int) -> bytes:
-    return tfrecord.first(artifact / recorded.path, count) if recorded and count > 0 else b""
+def _warmup(store: Store, order: Order, recorded: Warmup | None) -> bytes:
+    if recorded is None or order.warmup == 0:
+        return b""
+    return tfrecord.first(store.file(order.artifact, recorded.path), order.warmup)
 
 
 def _is_there(destination: Path, servable: Servable, warmup: bytes) -> bool:

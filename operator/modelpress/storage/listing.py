@@ -48,6 +48,12 @@ def files(root: Path, *, field: str = "", what: str = "", progress: Progress | N
     return tuple(listed)
 
 
+def sha256(path: Path) -> str:
+    """Hexadecimal digest of a file's content."""
+    with path.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
 def content_digest(root: Path, *, field: str = "", progress: Progress | None = None) -> str:
     """`sha256:<hex>` of the files at or below `root`."""
     return identity.content_digest(files(root, field=field, progress=progress))
