@@ -63,7 +63,7 @@ BINARY_NAMES = {"etcd": "server"}
 
 def programs() -> dict[str, Path]:
     """Every program's path, by name; builds what is nowhere to be found."""
-    return _found(KUBERNETES) | _found(HELM)
+    return found(KUBERNETES) | found(HELM)
 
 
 def cache() -> Path:
@@ -72,7 +72,8 @@ def cache() -> Path:
     return Path(os.environ.get("MODELPRESS_CACHE") or home / "modelpress") / "controlplane"
 
 
-def _found(module: Module) -> dict[str, Path]:
+def found(module: Module) -> dict[str, Path]:
+    """The programs of a module, by name: where they are, else built."""
     for path in (os.environ.get("KUBEBUILDER_ASSETS"), os.environ.get("PATH")):
         here = {name: shutil.which(name, path=path) for name in module.packages} if path else {}
         if here and all(here.values()):
