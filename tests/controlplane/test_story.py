@@ -400,7 +400,7 @@ async def test_a_model_made_anew_under_its_name_begins_anew(world: World, messag
 
 
 async def test_a_field_without_effect_is_told_in_an_event(world: World) -> None:
-    await world.apply({**SPEC, "source": {"uri": "pvc://models/sentiment/", "secretRef": {"name": "unneeded"}}})
+    await world.apply({**SPEC, "recipe": {"steps": [{"quantize": {"scheme": "DynamicInt8", "learningRate": 0.5}}]}})
     await world.until("Ready", "False", "Compressing")
 
     async def told() -> bool:

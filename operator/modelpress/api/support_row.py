@@ -59,33 +59,25 @@ def _scheme(uri: Any) -> str:
     return str(uri).split(":", 1)[0] if ":" in str(uri) else ""
 
 
-def schemes(path: str) -> tuple[Row, Row]:
-    """Only claims in a cluster; claims, files and paths locally."""
+def writable(path: str) -> tuple[Row, ...]:
+    """A URI that is written to: some schemes can only be read."""
+    read_only = ("http", "https", "hf", "oci")
     return (
+        *honoured(path),
         Row(
             path,
             "Refused",
-            "Honoured",
-            "this release reads and writes pvc://claim/path in a cluster",
-            "copy it into a PersistentVolumeClaim and write pvc://claim/path",
-            lambda uri: _scheme(uri) != "pvc",
-            "s3, gs, az, http, https, hf, oci, file, paths",
-            "UnsupportedScheme",
-        ),
-        Row(
-            path,
-            "Honoured",
             "Refused",
-            "this release reads and writes paths, file: and pvc:// locally",
-            "copy it to this machine and write its path",
-            lambda uri: _scheme(uri) not in ("pvc", "file", ""),
-            "s3, gs, az, http, https, hf, oci",
-            "UnsupportedScheme",
+            "such a store can only be read",
+            "write s3, gs, az or pvc://claim/path",
+            lambda uri: _scheme(uri) in read_only,
+            ", ".join(read_only),
+            "ReadOnlyStore",
         ),
     )
 
 
-def unneeded(*paths: str) -> tuple[Row, ...]:
-    """Secrets that nobody reads in this release."""
-    why = "claims, files and paths need no credentials, so this Secret is not read"
-    return tuple(Row(path, "Reported", "Reported", why, "leave it out", reason=IGNORED) for path in paths)
+def secret(*paths: str) -> tuple[Row, ...]:
+    """Secrets, which only a cluster has."""
+    why = "a local run has no Secrets, it takes credentials from its environment (AWS_*, AZURE_*, HF_TOKEN…)"
+    return tuple(Row(path, "Honoured", "Reported", why, "set them there", reason=IGNORED) for path in paths)

@@ -6,7 +6,7 @@ from modelpress.api import support_row as row
 
 _SOURCE = (
     *row.honoured("spec.source.format", "spec.source.digest", "spec.source.signatures", "spec.source.trust"),
-    *row.schemes("spec.source.uri"),
+    *row.honoured("spec.source.uri"),
     row.refused(
         "spec.source.format",
         "this release reads SavedModel and Keras",
@@ -20,15 +20,15 @@ _SOURCE = (
         "save the model as a SavedModel, which needs none, and set trust: DataOnly",
         "Code",
     ),
-    *row.unneeded("spec.source.secretRef"),
+    *row.secret("spec.source.secretRef"),
 )
 
 
 def _data_set(path: str) -> tuple[row.Row, ...]:
     return (
         *row.honoured(f"{path}.format", f"{path}.signature", f"{path}.samples", f"{path}.columns"),
-        *row.schemes(f"{path}.uri"),
-        *row.unneeded(f"{path}.secretRef"),
+        *row.honoured(f"{path}.uri"),
+        *row.secret(f"{path}.secretRef"),
     )
 
 
@@ -44,11 +44,7 @@ _RECIPE = (
     *row.honoured(
         *(f"{_STEPS}.quantize.{name}" for name in ("scheme", "epochs", "weights", "activations", "granularity"))
     ),
-    *row.honoured("spec.recipe.training", "spec.recipe.iterations"),
-    row.refused(
-        "spec.recipe.search", "this release tries a fixed ladder of recipes", "leave out search and steps to get it"
-    ),
-    row.refused("spec.recipe.iterations", "this release runs the steps once", "leave it out"),
+    *row.honoured("spec.recipe.training", "spec.recipe.iterations", "spec.recipe.search"),
     row.refused(
         f"{_STEPS}.prune.structure",
         "this release prunes single weights",
@@ -92,19 +88,11 @@ _RECIPE = (
     row.Row(f"{_STEPS}.quantize.excludeLayers", "Refused", "Refused", _NAMES, "leave it out", bool),
 )
 
-_GATE = (
-    *row.honoured("spec.gate"),
-    row.refused(
-        "spec.gate.metrics[].type",
-        "this release does not compute it",
-        "use Accuracy or F1, which read the same labels",
-        "AUC",
-    ),
-)
+_GATE = (*row.honoured("spec.gate"),)
 
 _ARTIFACTS = (
-    *row.schemes("spec.artifacts.uri"),
-    *row.unneeded("spec.artifacts.secretRef"),
+    *row.writable("spec.artifacts.uri"),
+    *row.secret("spec.artifacts.secretRef"),
     *row.cluster_only("spec.artifacts.volume"),
 )
 

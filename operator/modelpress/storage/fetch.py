@@ -13,6 +13,8 @@ from modelpress.storage.layout import Store
 from modelpress.telemetry.progress import Progress
 
 WARMUP_FILE = "tf_serving_warmup_requests"
+PREFETCH_FILE = ".prefetch/requests.tfrecord"
+"""Below the folder of models."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,8 @@ class Order:
     into: Path
     warmup: int = 0
     """Warm-up records to replay at load."""
+    prefetch: str | None = None
+    """Names the common requests to copy to `<into>/.prefetch`; None: none."""
 
 
 def fetch(order: Order, *, progress: Progress | None = None) -> Path:
@@ -57,7 +61,18 @@ def fetch(order: Order, *, progress: Progress | None = None) -> Path:
                 extra = new / listing.EXTRA
                 extra.mkdir(exist_ok=True)
                 (extra / WARMUP_FILE).write_bytes(warmup)
+    if order.prefetch is not None:
+        _fetch_prefetch(store, order, order.prefetch, progress)
     return destination
+
+
+def _fetch_prefetch(store: Store, order: Order, name: str, progress: Progress | None) -> None:
+    """A cache that is cold at first is no reason not to serve."""
+    found = store.file(order.artifact, layout.prefetch(name))
+    if found.is_file():
+        durable.write(order.into / PREFETCH_FILE, found.read_bytes())
+    elif progress is not None:
+        progress.say(f"{found} is not there: the cache begins without common requests")
 
 
 def _what(order: Order) -> str:

@@ -85,6 +85,13 @@ class Store:
             content = self.bucket.create(self._name(path), content)
         return durable.create(path, content)
 
+    def keep_file(self, key: str, path: str, content: bytes) -> None:
+        """Writes a file beside the artifact `key`, unless another writer was first."""
+        local = self.artifact(key) / path
+        if self.bucket is not None:
+            content = self.bucket.create(self._name(local), content)
+        durable.create(local, content)
+
     def _evaluation(self, key: str) -> Path:
         return self.root / "evaluations" / f"{key}.json"
 
@@ -96,6 +103,11 @@ class Store:
 
     def _name(self, path: Path) -> str:
         return path.relative_to(self.root).as_posix()
+
+
+def prefetch(name: str) -> str:
+    """Path of a file of common requests, below the artifact."""
+    return f"prefetch/{name}.tfrecord"
 
 
 def opened(uri: str, namespace: str, *, field: str = FIELD) -> Store:

@@ -33,8 +33,8 @@ def resolve(uri: str, *, field: str) -> Path:
         case name:
             raise Invalid(
                 "UnsupportedScheme",
-                f"{uri} has the scheme {name}:, which this version cannot read or write; "
-                "use pvc://<claim>/<path> in a cluster, a path or file: on one machine",
+                f"{uri} has the scheme {name}:, which cannot be read or written; use s3, gs, az, http, https, hf, oci or "
+                "pvc://<claim>/<path>, on one machine also a path or file:",
                 field=field,
             )
 

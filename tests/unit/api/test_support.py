@@ -42,13 +42,7 @@ def prune(**fields):
 
 
 NOT = "FieldNotSupported"
-IN_A_CLAIM = (
-    "this release reads and writes pvc://claim/path in a cluster; copy it into a PersistentVolumeClaim and write"
-    " pvc://claim/path"
-)
-ON_THIS_MACHINE = (
-    "this release reads and writes paths, file: and pvc:// locally; copy it to this machine and write its path"
-)
+READ_ONLY = "such a store can only be read; write s3, gs, az or pvc://claim/path"
 LEAVE_THE_STEP = "leave the step out"
 AT_ONCE = "no step of this release trains while it compresses"
 
@@ -69,18 +63,6 @@ REFUSED_EVERYWHERE = [
         'spec.source.trust: "Code" is not supported: this release runs no code of models; save the model as a'
         " SavedModel,"
         " which needs none, and set trust: DataOnly",
-    ),
-    (
-        {"recipe": {"search": {}}},
-        NOT,
-        "spec.recipe.search: this field is not supported: this release tries a fixed ladder of recipes; leave out"
-        " search and steps to"
-        " get it",
-    ),
-    (
-        {"recipe": {"iterations": 3, "steps": [{"prune": {"sparsity": 0.5}}]}},
-        NOT,
-        "spec.recipe.iterations: 3 is not supported: this release runs the steps once; leave it out",
     ),
     (
         prune(structure="Filter"),
@@ -127,12 +109,6 @@ REFUSED_EVERYWHERE = [
         "spec.recipe.steps[0].quantize.excludeLayers: this field is not supported: this release quantizes all layers"
         " alike; leave it"
         " out",
-    ),
-    (
-        {"data": TRAINING, "gate": {"metrics": [{"type": "Fidelity"}, {"type": "AUC"}]}},
-        NOT,
-        'spec.gate.metrics[1].type: "AUC" is not supported: this release does not compute it; use Accuracy or F1, which'
-        " read the same labels",
     ),
     (
         {"data": TRAINING, "jobs": {"workers": 4}},
@@ -265,18 +241,19 @@ def test_what_is_honoured_is_not_refused(spec):
     assert support.refusals(resource(spec)) == ()
 
 
-@pytest.mark.parametrize("scheme", ["s3", "gs", "az", "https", "hf", "oci"])
-@pytest.mark.parametrize("field", ["source", "evaluation", "artifacts"])
-def test_schemes_to_come_are_refused_by_name(scheme, field):
+@pytest.mark.parametrize("scheme", ["s3", "gs", "az", "hf", "oci"])
+@pytest.mark.parametrize("where", ["Cluster", "Local"])
+def test_models_and_data_come_from_remote_stores_too(scheme, where):
     uri = f"{scheme}://place/path"
-    spec = {
-        "source": {"source": {"uri": uri}},
-        "evaluation": {"data": {"evaluation": {"uri": uri}}},
-        "artifacts": {"artifacts": {"uri": uri}},
-    }[field]
-    path = {"source": "spec.source", "evaluation": "spec.data.evaluation", "artifacts": "spec.artifacts"}[field]
-    assert refused(spec) == ("UnsupportedScheme", f'{path}.uri: "{uri}" is not supported: {IN_A_CLAIM}')
-    assert refused(spec, "Local") == ("UnsupportedScheme", f'{path}.uri: "{uri}" is not supported: {ON_THIS_MACHINE}')
+    spec = {"source": {"uri": uri}, "data": {"evaluation": {"uri": uri}}}
+    assert support.refusals(resource(spec, where), where) == ()
+
+
+@pytest.mark.parametrize("scheme", ["http", "https", "hf", "oci"])
+def test_artifacts_are_not_written_where_one_can_only_read(scheme):
+    uri = f"{scheme}://place/path"
+    sentence = f'spec.artifacts.uri: "{uri}" is not supported: {READ_ONLY}'
+    assert refused({"artifacts": {"uri": uri}}) == ("ReadOnlyStore", sentence)
 
 
 @pytest.mark.parametrize("uri", ["model.keras", "/models/x", "file:///models/x", "pvc://claim/x"])
@@ -287,8 +264,7 @@ def test_local_runs_read_this_machine(uri):
 def test_every_refusing_row_is_shown_to_refuse():
     shown = {problem.field for spec, *_ in REFUSED_EVERYWHERE for problem in support.refusals(resource(spec))}
     shown |= {problem.field for spec, *_ in REFUSED_IN_A_CLUSTER for problem in support.refusals(resource(spec))}
-    shown |= {f"spec.data.{role}.uri" for role in ("evaluation", "calibration", "training")}
-    shown |= {"spec.source.uri", "spec.artifacts.uri"}
+    shown.add("spec.artifacts.uri")
     refusing = {row.path.replace("[]", "[0]") for row in support_table.ROWS if "Refused" in (row.cluster, row.local)}
     assert refusing - {field.replace("[1]", "[0]") for field in shown} == set()
 
@@ -305,9 +281,10 @@ def test_the_cache_mode_auto_is_reported():
     assert support.reports(resource({"cache": {"mode": "Enabled"}})) == ()
 
 
-def test_a_secret_that_nobody_reads_is_reported():
-    spec = {"cache": {"mode": "Enabled"}, "source": {"uri": "pvc://models/x", "secretRef": {"name": "s3"}}}
-    (problem,) = support.reports(resource(spec))
+def test_a_local_run_tells_that_it_has_no_secrets():
+    spec = {"cache": {"mode": "Enabled"}, "source": {"uri": "s3://models/x", "secretRef": {"name": "s3"}}}
+    assert support.reports(resource(spec)) == ()
+    (problem,) = support.reports(resource(spec, "Local"), "Local")
     assert (problem.reason, problem.field) == ("FieldsIgnored", "spec.source.secretRef")
 
 

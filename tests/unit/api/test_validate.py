@@ -40,9 +40,9 @@ def test_a_bad_file_ends_with_64_and_every_problem(run):
 
 
 def test_what_this_release_refuses_is_told_too(run):
-    done = run("spec: {source: {uri: 's3://models/x'}}")
+    done = run("spec: {source: {uri: 's3://models/x'}, artifacts: {uri: 'hf://us/models'}}")
     assert done.exit_code == 64
-    assert 'UnsupportedScheme: spec.source.uri: "s3://models/x" is not supported' in done.stderr
+    assert 'ReadOnlyStore: spec.artifacts.uri: "hf://us/models" is not supported' in done.stderr
     assert 'warning: spec.cache.mode: "Auto": works like Enabled' in done.stderr
 
 
@@ -63,8 +63,9 @@ def test_several_pods_on_a_volume_of_the_models_own_are_warned_of(run):
 
 
 def test_json_is_for_programs(run):
-    (entry,) = json.loads(run("spec: {source: {uri: 's3://models/x'}}", "--output", "json").stdout)
-    assert entry["problems"][0]["field"] == "spec.source.uri"
+    spec = "spec: {source: {uri: 's3://models/x'}, artifacts: {uri: 'hf://us/models'}}"
+    (entry,) = json.loads(run(spec, "--output", "json").stdout)
+    assert entry["problems"][0]["field"] == "spec.artifacts.uri"
     assert entry["warnings"][0]["field"] == "spec.cache.mode"
 
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import pytest
 
-from modelpress.api.reasons import candidates, conditions, gate, jobs, page, resource, sidecar
+from modelpress.api.reasons import candidates, conditions, gate, jobs, page, resource, sidecar, stores
 
 PACKAGE = Path(__file__).parents[3] / "operator" / "modelpress"
 TABLE = PACKAGE / "api" / "reasons"
@@ -28,12 +28,17 @@ ROOMS = {
     conditions.SECTION.title: {"reconcile", "status", "cli", "compress"},
     resource.SECTION.title: {"api", "cli", "compress", "storage"},
     jobs.SECTION.title: {"cli", "compress", "storage", "server", "sidecar"},
+    stores.SECTION.title: {"api", "cli", "compress", "storage"},
     candidates.SECTION.title: {"compress"},
     gate.SECTION.title: {"status", "compress", "reconcile"},
     sidecar.BYPASSED.title: {"sidecar"},
     sidecar.REFUSED.title: {"sidecar"},
 }
 """Folders below modelpress that give the reasons of a section: one word may mean two things in two places."""
+
+
+GENERATIONS = 3
+"""How deep classes of errors are derived from each other, at most."""
 
 
 class Use(NamedTuple):
@@ -143,8 +148,19 @@ def branches(expression: ast.expr) -> Iterator[ast.expr]:
         yield expression
 
 
+def heirs(modules: list[Source], classes: dict[str, int]) -> Iterator[tuple[str, int]]:
+    """Classes that are made like the one they are derived from."""
+    for node in (node for module in modules for node in ast.walk(module.tree) if isinstance(node, ast.ClassDef)):
+        has_own = any(isinstance(one, ast.FunctionDef) and one.name == "__init__" for one in node.body)
+        positions = [classes[called(base)] for base in node.bases if called(base) in classes]
+        if positions and not has_own:
+            yield node.name, positions[0]
+
+
 def expressions(modules: list[Source]) -> Iterator[tuple[Source, ast.expr]]:
     classes = {name: at for module in modules for name, at in module.takers.items() if name[0].isupper()}
+    for _ in range(GENERATIONS):
+        classes |= dict(heirs(modules, classes))
     for module in modules:
         for whole in given(module, classes):
             yield from ((module, one) for one in branches(whole))

@@ -105,7 +105,8 @@ def test_a_second_fetch_keeps_what_is_whole_and_replaces_what_is_not(order):
         ({"servable": "candidates/2"}, "ArtifactMissing"),
         ({"digest": "sha256:" + "0" * 64}, "DigestMismatch"),
         ({"digest": ""}, "DigestMismatch"),
-        ({"store": "s3://models"}, "UnsupportedScheme"),
+        ({"store": "hdfs://models"}, "UnsupportedScheme"),
+        ({"store": "hf://our/models"}, "ReadOnlyStore"),
     ],
 )
 def test_what_is_not_there_as_asked_is_refused(order, tmp_path, changes, reason):

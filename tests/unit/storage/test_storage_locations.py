@@ -25,8 +25,8 @@ def test_a_uri_names_a_path(uri, expected, monkeypatch):
     assert location.resolve(uri, field="spec.source.uri") == Path(expected)
 
 
-@pytest.mark.parametrize("uri", ["s3://models/a", "gs://b/c", "az://b", "https://x/y", "hf://o/m", "oci://r/m"])
-def test_a_remote_scheme_is_refused_with_the_cure(uri):
+@pytest.mark.parametrize("uri", ["hdfs://models/a", "ftp://b/c"])
+def test_an_unknown_scheme_is_refused_with_the_cure(uri):
     with pytest.raises(Invalid) as refused:
         location.resolve(uri, field="spec.source.uri")
     assert refused.value.reason == "UnsupportedScheme"

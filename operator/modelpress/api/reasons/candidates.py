@@ -7,6 +7,8 @@ from modelpress.api.reasons.row import Reason, Section
 _REFUSED = "`refused[]`"
 _SAVED_MODEL = "Set `spec.recipe.format: SavedModel`; with `Auto` the other forms are tried anyway."
 
+_TRIAL = "`trials[]`"
+
 SECTION = Section(
     "Refused candidates",
     "In `refused[].reason` of an artifact's `manifest.json` and of the report of `modelpress run`; in a cluster in the "
@@ -48,6 +50,13 @@ SECTION = Section(
             _REFUSED,
             "The signatures take different inputs; TensorFlow Serving runs only one subgraph of a TFLite model.",
             f"{_SAVED_MODEL} Or name one in `spec.source.signatures`.",
+        ),
+        Reason(
+            "Dominated",
+            _TRIAL,
+            "A trial of a search was much slower than the best so far when both ran in the engine's own process, and no "
+            "smaller, so it was not measured through a server.",
+            "Nothing needs to be done: a better one was found.",
         ),
         Reason(
             "UnservableSignature",

@@ -188,51 +188,6 @@ _RECIPE = (
     ),
 )
 
-_STORE = (
-    Reason(
-        "StorageFull",
-        f"{_BOTH}, serving pods",
-        "No space, or no quota, is left. The Job is tried again; finished parts are kept.",
-        "Free some, enlarge `spec.artifacts.volume.size`, or name a larger store.",
-    ),
-    Reason(
-        "DigestMismatch",
-        f"{_COMPRESS}; {_PODS}",
-        "Content is not what its digest says: another model than the pinned one, or files that changed.",
-        "Restore the content or change `spec.source.digest`; compress again where it lies in the store.",
-    ),
-    Reason(
-        "ArtifactMissing",
-        f"evaluate Job; {_PODS}",
-        "The store holds no such artifact, or not all of it.",
-        "Restore the store, or compress again: set `modelpress.dev/reconcile-requested-at`.",
-    ),
-    Reason(
-        "CandidateMissing",
-        "evaluate Job",
-        "The artifact has no candidate of that number.",
-        "Delete the Job; the operator makes it again. By hand, take a number that the message names.",
-    ),
-    Reason(
-        "InvalidListing",
-        _PODS,
-        "The manifest lists a file outside of its artifact: it was tampered with.",
-        "Find out who writes to the store; compress into a clean one.",
-    ),
-    Reason(
-        "InvalidLocation",
-        f"{_BOTH}, serving pods",
-        "A URI names no claim, a host, or `..`.",
-        "Write `pvc://<claim>/<path>` or `file:///<path>`.",
-    ),
-    Reason(
-        "InvalidRequest",
-        "compress and evaluate Jobs",
-        "The Job's request is missing or cannot be read: the images of operator and Job are of different releases.",
-        "Use images of one release; leave `spec.jobs.image` out.",
-    ),
-)
-
 _PROGRAMS = (
     Reason("PortInUse", "`run`", "A port that was asked for is taken.", "Stop what listens there, or choose another."),
     Reason(
@@ -280,5 +235,5 @@ SECTION = Section(
     "`GatePassed`. Where the cure lies outside of the resource (a file was restored, a claim enlarged), set the "
     "annotation `modelpress.dev/reconcile-requested-at` to the time afterwards, which starts a new Job. `run`, `serve` "
     "and so on stand for `modelpress run` and `modelpress serve`.",
-    (*_SOURCE, *_DATA, *_RECIPE, *_STORE, *_PROGRAMS),
+    (*_SOURCE, *_DATA, *_RECIPE, *_PROGRAMS),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from modelpress.api.reasons import candidates, conditions, gate, jobs, resource, sidecar
+from modelpress.api.reasons import candidates, conditions, gate, jobs, resource, sidecar, stores
 from modelpress.api.reasons.row import Section
 
 FILE = "reasons.md"
@@ -10,6 +10,7 @@ SECTIONS = (
     conditions.SECTION,
     resource.SECTION,
     jobs.SECTION,
+    stores.SECTION,
     candidates.SECTION,
     gate.SECTION,
     sidecar.BYPASSED,

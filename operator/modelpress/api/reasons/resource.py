@@ -78,8 +78,8 @@ SECTION = Section(
         Reason(
             "UnsupportedScheme",
             f"{_FIELD}; Jobs",
-            "This release cannot read or write such a URI in this place.",
-            "In a cluster use `pvc://<claim>/<path>`, locally also a path or `file:`.",
+            "The scheme of a URI is unknown.",
+            "Use one that the message names.",
         ),
         Reason(
             "UnsupportedFormat",
