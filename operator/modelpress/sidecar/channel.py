@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from modelpress.sidecar.address import Address
 from modelpress.sidecar.http2 import Connection
-from modelpress.sidecar.stream import Unprocessed, UpstreamResponse
+from modelpress.sidecar.stream import Done, Unprocessed, UpstreamResponse
 
 CONNECT_TIMEOUT = 5.0
 FIRST_PAUSE = 0.02
@@ -36,6 +36,17 @@ class Channel:
     def connected(self) -> bool:
         """Whether a call could go out now."""
         return self._current is not None and self._current.usable
+
+    def begin(self, block: bytes, chunks: Sequence[bytes], deadline: float, done: Done) -> bool:
+        """One unary call at once and at most once, where there is a connection; False where there is none.
+
+        `done` may be told Unprocessed: then `call` can still be tried.
+        """
+        connection = self._current
+        if connection is None or not connection.usable:
+            return False
+        connection.begin(block, chunks, deadline, done)
+        return True
 
     async def call(self, block: bytes, chunks: Sequence[bytes], deadline: float) -> UpstreamResponse:
         """One unary call; raises Unavailable, Reset or TimeoutError. `deadline` is on the loop's clock."""

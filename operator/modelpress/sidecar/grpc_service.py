@@ -21,7 +21,7 @@ from modelpress.sidecar.popular import Asked
 from modelpress.sidecar.question import Question, Reply
 from modelpress.sidecar.reason import Bypass, Refusal, Refused
 from modelpress.sidecar.rollout.backend import TRIAL, Backend
-from modelpress.sidecar.stream import Reset
+from modelpress.sidecar.stream import Reset, UpstreamResponse
 from modelpress.sidecar.wire_pb2 import HealthCheckRequest, ModelSpec, Named, NamedTasks, PredictResponse
 
 if TYPE_CHECKING:
@@ -127,29 +127,51 @@ class GrpcQuestion(Question):
         return await self._exchange(backend.channel, deadline, TRIAL)
 
     async def _exchange(self, channel: Channel, deadline: float, *more: tuple[bytes, bytes]) -> Answer:
-        left = deadline - asyncio.get_running_loop().time()
-        block = self._head(more) + literal(b"grpc-timeout", grpc_codes.format_timeout(left))
         try:
-            response = await channel.call(block, self.chunks, deadline)
-        except TimeoutError:
-            return grpc_codes.failure(GrpcCode.DEADLINE_EXCEEDED, "Deadline Exceeded")
-        except Unavailable as error:
-            return grpc_codes.failure(GrpcCode.UNAVAILABLE, str(error))
-        except Reset as error:
-            return grpc_codes.failure(grpc_codes.of_reset(error.code), str(error))
+            response = await channel.call(self._block(deadline, more), self.chunks, deadline)
+        except (TimeoutError, Unavailable, Reset) as error:
+            return _failed(error)
         return grpc_codes.answer(response)
 
+    def begin(self, version: int | None, done: Callable[[Reply | None, BaseException | None], None]) -> None:
+        """Without a task of its own while there is a connection."""
+
+        def ended(response: UpstreamResponse | None, error: Exception | None) -> None:
+            if response is not None:
+                done(self._reply(version, grpc_codes.answer(response)), None)
+            elif isinstance(error, (TimeoutError, Reset)):
+                done(Reply(_failed(error)), None)
+            else:
+                super(GrpcQuestion, self).begin(version, done)
+
+        if not self._service.channel.begin(self._block(self.deadline, ()), self.chunks, self.deadline, ended):
+            super().begin(version, done)
+
     async def ask(self, version: int | None) -> Reply:
-        answer = await self._exchange(self._service.channel, self.deadline)
+        return self._reply(version, await self._exchange(self._service.channel, self.deadline))
+
+    def _reply(self, version: int | None, answer: Answer) -> Reply:
         if version is None or not self._service.answers_for(version, answer):
             return Reply(answer)
         return Reply(answer, Answer(200, HEADERS, answer.body, OK_TRAILERS))
+
+    def _block(self, deadline: float, more: Headers) -> bytes:
+        left = deadline - asyncio.get_running_loop().time()
+        return self._head(more) + literal(b"grpc-timeout", grpc_codes.format_timeout(left))
 
     def _head(self, more: Headers) -> bytes:
         headers = self._scope["headers"]
         custom = tuple((name, value) for name, value in headers if name not in _NOT_FORWARDED and name[:1] != b":")
         content_type = next(value for name, value in headers if name == b"content-type")
         return _block(self._scope["path"].encode(), content_type, (*custom, *more) if more else custom)
+
+
+def _failed(error: Exception) -> Answer:
+    """How a call that got no response is told."""
+    if isinstance(error, TimeoutError):
+        return grpc_codes.failure(GrpcCode.DEADLINE_EXCEEDED, "Deadline Exceeded")
+    code = grpc_codes.of_reset(error.code) if isinstance(error, Reset) else GrpcCode.UNAVAILABLE
+    return grpc_codes.failure(code, str(error))
 
 
 def named_model(path: str, message: bytes) -> ModelSpec | None:

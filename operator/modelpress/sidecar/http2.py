@@ -1,4 +1,4 @@
-"""One HTTP/2 connection to the model server: unary gRPC calls, multiplexed, as futures.
+"""One HTTP/2 connection to the model server: unary gRPC calls, multiplexed.
 
 Fast because header blocks are stateless (see headers), what a turn of the loop sends goes out in one write, and the
 receive windows are wide. The peer's windows, frame size, number of streams, GOAWAY and backpressure are honoured.
@@ -17,7 +17,7 @@ from modelpress.sidecar import frames
 from modelpress.sidecar.frames import Code, Frame, ProtocolError, Setting
 from modelpress.sidecar.headers import BlockDecoder
 from modelpress.sidecar.outbox import Outbox
-from modelpress.sidecar.stream import Reset, Stream, Unprocessed, UpstreamResponse
+from modelpress.sidecar.stream import Done, Reset, Stream, Unprocessed, UpstreamResponse
 
 OUR_FRAME = 1 << 20
 _CREDIT_STEP = 1 << 26
@@ -63,11 +63,12 @@ class Connection(asyncio.Protocol):
         self.usable = False
         if exc is not None:
             self._reason = str(exc) or type(exc).__name__
-        for stream in [*self._streams.values(), *self._waiting]:
-            stream.fail(Reset(self._reason) if stream.number else Unprocessed(self._reason))
+        lost = [*self._streams.values(), *self._waiting]
         self._streams.clear()
         self._waiting.clear()
         self._out.clear()
+        for stream in lost:
+            self._end(stream, Reset(self._reason) if stream.number else Unprocessed(self._reason))
         if not self.ready.done():
             self.ready.set_exception(ConnectionError(self._reason))
             self.ready.exception()  # retrieved: the connector may have given up already
@@ -91,28 +92,49 @@ class Connection(asyncio.Protocol):
     def call(
         self, block: bytes, chunks: Sequence[bytes], deadline: float | None = None
     ) -> asyncio.Future[UpstreamResponse]:
-        """Sends a request of encoded headers and a body; fails with Unprocessed, Reset or TimeoutError.
+        """As `begin`, with a future instead of a callback. Cancelling it resets the stream."""
+        future: asyncio.Future[UpstreamResponse] = self._loop.create_future()
 
-        `deadline` is on the loop's clock. Cancelling the future resets the stream.
+        def done(response: UpstreamResponse | None, error: Exception | None) -> None:
+            if future.done():
+                return
+            if response is None:
+                future.set_exception(error or Reset("Ended without a response"))
+            else:
+                future.set_result(response)
+
+        stream = self.begin(block, chunks, deadline, done)
+        future.add_done_callback(lambda _: self.cancel(stream))
+        return future
+
+    def begin(self, block: bytes, chunks: Sequence[bytes], deadline: float | None, done: Done) -> Stream:
+        """Sends a request of encoded headers and a body; `done` is called once, perhaps before this returns.
+
+        `deadline` is on the loop's clock.
         """
-        stream = Stream(self._loop, block, chunks)
+        stream = Stream(block, chunks, done)
         if deadline is not None:
             stream.timer = self._loop.call_at(deadline, self._time_out, stream)
-        stream.future.add_done_callback(lambda future: self._finished(stream, future))
         if not self.usable:
-            stream.fail(Unprocessed(self._reason))
+            self._end(stream, Unprocessed(self._reason))
         elif len(self._streams) < self._max_streams:
             self._open(stream)
         else:
             self._waiting.append(stream)
-        return stream.future
+        return stream
+
+    def cancel(self, stream: Stream) -> None:
+        """Nobody wants the response any longer; `done` is not called."""
+        if not stream.over:
+            stream.over = True
+            self._forget(stream)
 
     def close(self, reason: str = "Connection closed") -> None:
         """Takes no more calls; closes as soon as those under way have ended."""
         self.usable = False
         self._reason = reason
         while self._waiting:
-            self._waiting.popleft().fail(Unprocessed(reason))
+            self._end(self._waiting.popleft(), Unprocessed(reason))
         if not self._streams:
             self._out.flush()
             self._transport.close()
@@ -164,7 +186,7 @@ class Connection(asyncio.Protocol):
             return
         stream.body.append(frames.unpadded(received) if received.flags & frames.PADDED else received.payload)
         if received.flags & frames.END_STREAM:
-            self._end(stream)
+            self._complete(stream)
 
     def _on_block(self, number: int, first_flags: int, flags: int, fragment: bytes) -> None:
         if not flags & frames.END_HEADERS:
@@ -176,7 +198,7 @@ class Connection(asyncio.Protocol):
             return
         stream.add_headers(headers)
         if first_flags & frames.END_STREAM:
-            self._end(stream)
+            self._complete(stream)
 
     def _on_continuation(self, received: Frame) -> None:
         if self._block is None or self._block[0] != received.stream:
@@ -214,7 +236,7 @@ class Connection(asyncio.Protocol):
         code = int.from_bytes(payload[4:8], "big")
         reason = f"The model server closes the connection (GOAWAY, code {code})"
         for stream in [stream for number, stream in self._streams.items() if number > last]:
-            stream.fail(Unprocessed(reason))
+            self._end(stream, Unprocessed(reason))
         self.close(reason)
 
     def _on_reset(self, number: int, code: int) -> None:
@@ -223,17 +245,32 @@ class Connection(asyncio.Protocol):
             return
         stream.reset = True
         reason = f"The model server reset the stream (code {code})"
-        stream.fail(Unprocessed(reason) if code == Code.REFUSED_STREAM else Reset(reason, code))
+        self._end(stream, Unprocessed(reason) if code == Code.REFUSED_STREAM else Reset(reason, code))
 
-    def _end(self, stream: Stream) -> None:
-        stream.reset = stream.sent  # the peer answered before it had read everything: tell it that we stop
-        stream.finish()
+    def _complete(self, stream: Stream) -> None:
+        stream.reset = stream.sent  # else the peer answered before it had read everything: tell it that we stop
+        try:
+            response = stream.response()
+        except Reset as error:
+            self._end(stream, error)
+            return
+        if not stream.over:
+            stream.over = True
+            self._forget(stream)
+            stream.done(response, None)
 
     def _time_out(self, stream: Stream) -> None:
-        stream.fail(TimeoutError())
+        self._end(stream, TimeoutError())
 
-    def _finished(self, stream: Stream, future: asyncio.Future[UpstreamResponse]) -> None:
-        """Runs once for every call, however it ended: forgets the stream, and resets it where the peer still has it."""
+    def _end(self, stream: Stream, error: Exception) -> None:
+        """The call ends with an error, unless it has ended."""
+        if not stream.over:
+            stream.over = True
+            self._forget(stream)
+            stream.done(None, error)
+
+    def _forget(self, stream: Stream) -> None:
+        """Runs once for every call, however it ended; resets the stream where the peer still has it."""
         if stream.timer is not None:
             stream.timer.cancel()
         if not stream.number:
@@ -245,16 +282,15 @@ class Connection(asyncio.Protocol):
             return
         if not stream.reset:
             self._out.send(frames.frame(frames.RST_STREAM, 0, stream.number, Code.CANCEL.to_bytes(4, "big")))
-        self._open_waiting()
+        if self._waiting:
+            self._open_waiting()
         if not self.usable and not self._streams:
             self._out.flush()
             self._transport.close()
 
     def _open_waiting(self) -> None:
         while self.usable and self._waiting and len(self._streams) < self._max_streams:
-            stream = self._waiting.popleft()
-            if not stream.future.done():
-                self._open(stream)
+            self._open(self._waiting.popleft())
 
     def _abort(self, code: Code, reason: str) -> None:
         self._reason = f"The model server broke the HTTP/2 protocol: {reason}"

@@ -9,6 +9,7 @@ is framed by a tag and a length, so that no two different lists of components ha
 
 from __future__ import annotations
 
+import functools
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 from enum import IntEnum
@@ -76,14 +77,15 @@ def digest(parts: Parts) -> bytes:
     return hasher.digest()
 
 
-def common(identity: Identity, version: int, method: str) -> list[tuple[Part, bytes]]:
+@functools.lru_cache(maxsize=16)
+def common(identity: Identity, version: int, method: str) -> tuple[tuple[Part, bytes], ...]:
     """The components that every key begins with; `version` is the one that answers, labels and latest resolved."""
-    return [
+    return (
         (Part.ARTIFACT, identity.artifact.encode()),
         (Part.MODEL, identity.model.encode()),
         (Part.VERSION, str(version).encode()),
         (Part.METHOD, method.encode()),
-    ]
+    )
 
 
 class Level1:

@@ -20,7 +20,7 @@ from modelpress.sidecar.limiter import Limiter, Rules
 from modelpress.sidecar.measures import Measures, Protocol
 from modelpress.sidecar.memory import Cause, Memory
 from modelpress.sidecar.popular import EVERY, Popular
-from modelpress.sidecar.question import Fetched, Question
+from modelpress.sidecar.question import Fetched, Question, Reply
 from modelpress.sidecar.reason import Bypass, Refusal, Refused, Uncacheable
 from modelpress.sidecar.rollout.route import Rollout
 from modelpress.sidecar.tiers.stack import Stack
@@ -70,7 +70,8 @@ class Pipeline:
         self._standing: Bypass | None = None
         self.rest(resting=False)
         self._flights: dict[bytes, asyncio.Future[Answer | None]] = {}
-        self._calls: set[asyncio.Task[Answer]] = set()
+        self.pending = 0
+        """Calls that are in the model or on the way to it, also those whose client has gone."""
         self._level1: dict[tuple[int, str], Level1] = {}
 
     def configure(self, tunables: Tunables) -> None:
@@ -103,11 +104,6 @@ class Pipeline:
     def forget(self, cause: Cause) -> int:
         """Empties the memory; the number of answers that were there."""
         return self.memory.clear(cause)
-
-    @property
-    def pending(self) -> int:
-        """Calls that are in the model or on the way to it, also those whose client has gone."""
-        return len(self._calls)
 
     async def answer(self, question: Question, counts: Protocol) -> Answer:
         """From memory or from upstream; raises Refused. Counts exactly one outcome."""
@@ -246,28 +242,35 @@ class Pipeline:
     async def _call(
         self, question: Question, key: bytes | None, version: int | None, flight: asyncio.Future[Answer | None] | None
     ) -> Answer:
-        call = asyncio.get_running_loop().create_task(self._upstream(question, key, version, flight))
-        self._calls.add(call)
-        call.add_done_callback(self._calls.discard)
-        return await asyncio.shield(call)
-
-    async def _upstream(
-        self, question: Question, key: bytes | None, version: int | None, flight: asyncio.Future[Answer | None] | None
-    ) -> Answer:
+        """Asks the model; who is cancelled here leaves the call to itself."""
+        waiting: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         started = time.perf_counter()
-        answer: Answer | None = None
-        kept: Answer | None = None
-        try:
-            answer, kept = await question.ask(version)
-        finally:
+        self.pending += 1
+
+        def done(reply: Reply | None, error: BaseException | None) -> None:
+            self.pending -= 1
             took = time.perf_counter() - started
             self.measures.upstream_seconds.observe(took)
             if question.runs_model:
-                self.limiter.release(took, failed=answer is None or not answer.succeeded)
+                self.limiter.release(took, failed=reply is None or not reply.answer.succeeded)
             if key is not None:
+                kept = reply.kept if reply is not None else None
                 self._keep(key, version, kept)
                 self._land(key, flight, kept)
-        return answer
+            if waiting.done():
+                return
+            if reply is None:
+                waiting.set_exception(error or asyncio.CancelledError())
+            else:
+                waiting.set_result(reply.answer)
+
+        try:
+            question.begin(version, done)
+        except BaseException as error:
+            waiting.cancel()
+            done(None, error)
+            raise
+        return await waiting
 
     def _keep(self, key: bytes, version: int | None, kept: Answer | None) -> None:
         """Remembers an answer, unless the version or the mode has changed meanwhile."""

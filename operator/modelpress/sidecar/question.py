@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from enum import Enum, auto
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -59,6 +61,15 @@ class Question(ABC):
     @abstractmethod
     async def ask(self, version: int | None) -> Reply:
         """The answer of the model server; failures on the way are answers too. None: whichever version answers."""
+
+    def begin(self, version: int | None, done: Callable[[Reply | None, BaseException | None], None]) -> None:
+        """As `ask`, in the background: `done` is told the reply or the error, whoever still waits for it."""
+
+        def ended(task: asyncio.Task[Reply]) -> None:
+            error = asyncio.CancelledError() if task.cancelled() else task.exception()
+            done(None if error else task.result(), error)
+
+        asyncio.get_running_loop().create_task(self.ask(version)).add_done_callback(ended)
 
     @abstractmethod
     def asked(self) -> Asked | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from modelpress.sidecar.headers import Headers
@@ -29,6 +29,10 @@ class Reset(Exception):
         self.code = code
 
 
+Done = Callable[[UpstreamResponse | None, Exception | None], None]
+"""Told once how a call ended: by a response, or by Unprocessed, Reset or TimeoutError."""
+
+
 class Stream:
     """A request body is a list of chunks that are never joined; `number` is 0 until the stream is open."""
 
@@ -39,16 +43,19 @@ class Stream:
         "block",
         "body",
         "chunks",
-        "future",
+        "done",
         "number",
+        "over",
         "reset",
         "sent",
         "timer",
         "window",
     )
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, block: bytes, chunks: Sequence[bytes]) -> None:
-        self.future: asyncio.Future[UpstreamResponse] = loop.create_future()
+    def __init__(self, block: bytes, chunks: Sequence[bytes], done: Done) -> None:
+        self.done = done
+        self.over = False
+        """Whether the call has ended, for us."""
         self.number = 0
         self.block = block
         self.chunks = chunks
@@ -88,19 +95,11 @@ class Stream:
         if status is None or not status.startswith(b"1"):
             self._headers.append(headers)
 
-    def finish(self) -> None:
-        """The response is complete."""
-        if self.future.done():
-            return
+    def response(self) -> UpstreamResponse:
+        """What has come back, once it is complete; raises Reset where that is no response."""
         if not self._headers:
-            self.fail(Reset("The model server ended the stream without headers"))
-            return
+            raise Reset("The model server ended the stream without headers")
         trailers = self._headers[-1]
         headers = self._headers[0] if len(self._headers) > 1 else ()
         body = self.body[0] if len(self.body) == 1 else b"".join(self.body)
-        self.future.set_result(UpstreamResponse(headers, body, trailers))
-
-    def fail(self, error: Exception) -> None:
-        """The call ends with an error, unless it has ended."""
-        if not self.future.done():
-            self.future.set_exception(error)
+        return UpstreamResponse(headers, body, trailers)

@@ -17,19 +17,8 @@ from modelpress.sidecar.wire_pb2 import Tensor, TensorShape
 
 STRING = 7
 
-_VALUE_FIELDS = (
-    "float_val",
-    "double_val",
-    "int_val",
-    "string_val",
-    "scomplex_val",
-    "int64_val",
-    "bool_val",
-    "dcomplex_val",
-    "half_val",
-    "uint32_val",
-    "uint64_val",
-)
+_CONTENT: int = Tensor.DESCRIPTOR.fields_by_name["tensor_content"].number
+"""The fields with higher numbers are those of typed values."""
 
 
 class Kind(NamedTuple):
@@ -68,7 +57,7 @@ def dimensions(shape: TensorShape, *, largest: int) -> tuple[tuple[int, ...], in
     """The sizes of the dimensions and the number of elements, which is at most `largest`."""
     if shape.unknown_rank:
         raise Uncacheable(Bypass.UNSUPPORTED_TENSOR)
-    sizes = tuple(dim.size for dim in shape.dim)
+    sizes = tuple([dim.size for dim in shape.dim])
     count = 1
     for size in sizes:
         if size < 0:
@@ -90,7 +79,7 @@ def content(tensor: Tensor, count: int, *, largest: int) -> bytes:
         raise Uncacheable(Bypass.UNSUPPORTED_TENSOR)
     raw: bytes = tensor.tensor_content
     if raw:
-        if len(raw) != count * kind.size or any(getattr(tensor, field) for field in _VALUE_FIELDS):
+        if len(raw) != count * kind.size or tensor.ListFields()[-1][0].number > _CONTENT:
             raise Uncacheable(Bypass.UNSUPPORTED_TENSOR)
         return raw
     return _filled(_values(tensor, kind.field), kind, count)
@@ -98,7 +87,7 @@ def content(tensor: Tensor, count: int, *, largest: int) -> bytes:
 
 def _values(tensor: Tensor, wanted: str) -> Sequence[Any]:
     """The values of the one field that a dtype uses; a value in any other field makes the tensor ambiguous."""
-    if any(getattr(tensor, field) for field in _VALUE_FIELDS if field != wanted):
+    if any(field.number > _CONTENT and field.name != wanted for field, _ in tensor.ListFields()):
         raise Uncacheable(Bypass.UNSUPPORTED_TENSOR)
     values: Sequence[Any] = getattr(tensor, wanted)
     return values
