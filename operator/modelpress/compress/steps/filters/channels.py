@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from modelpress.compress.dataset import Array
@@ -21,6 +22,7 @@ from modelpress.compress.steps.filters.sizes import Sizes
 Rule = Callable[["Channels", Any], list[Labels] | None]
 """(analysis, node) -> labels of the outputs; None where the operation is not understood after all."""
 _SIZED = "is made to measure by"
+_FORMS = ("Cast", "ExpandDims", "Reshape", "Squeeze", "Transpose")
 
 
 @dataclass(frozen=True)
@@ -114,9 +116,12 @@ class Channels:
         return self._shapes.dtype(tensor)
 
     def constant(self, node: Any, position: int) -> Array | None:
-        """Value of an operand; None where it is not constant."""
+        """Value of an operand; None where it is not constant, nor a vector of literals."""
         source = self.source(node.input[position])
-        return tf.make_ndarray(source.attr["value"].tensor) if source.op == "Const" else None
+        if source.op == "Const":
+            return tf.make_ndarray(source.attr["value"].tensor)
+        joined = self.sizes(node, position) or ()
+        return np.array([size.value for size in joined]) if joined and all(one.literal for one in joined) else None
 
     def source(self, tensor: str) -> Any:
         """The node that gives a tensor, identities left out."""
@@ -126,10 +131,18 @@ class Channels:
         return node
 
     def weights(self, tensor: str, axis: int, labels: Array) -> None:
-        """Notes that slices of a tensor make these channels, if it is a constant."""
+        """Notes that slices of a tensor make these channels, if it is a constant, or one in another form."""
         source = self.source(tensor)
         if source.op == "Const":
             self.found.weights.append(Weights(source.name, axis, labels))
+            return
+        while source.op in _FORMS:
+            source = self.source(source.input[0])
+        if source.op == "Const":
+            atoms = np.unique(self.atoms.roots(labels))
+            for place, own in enumerate(self.of(source.name) or ()):
+                if own is not None and len(own) > 1 and np.array_equal(np.unique(self.atoms.roots(own)), atoms):
+                    self.found.weights.append(Weights(source.name, place, own))
 
     def total(self, node: Any, operand: int, axis: int, labels: Axis) -> None:
         """Notes a sum over the channels of an operand's axis."""

@@ -10,7 +10,7 @@ from modelpress.compress.dataset import Array
 from modelpress.compress.steps.filters.atoms import Axis, Labels, plain_axes
 from modelpress.compress.steps.filters.channels import Channels, Rule, describe
 from modelpress.compress.steps.filters.nodes import attribute
-from modelpress.compress.steps.filters.pointwise import broadcast
+from modelpress.compress.steps.filters.pointwise import broadcast, channel_axis, keep_others
 
 
 def convolution(channels: Channels, node: Any) -> list[Labels] | None:
@@ -18,7 +18,8 @@ def convolution(channels: Channels, node: Any) -> list[Labels] | None:
     data, kernel, shape = channels.labels(node, 0), channels.labels(node, 1), channels.shape(node)
     if data is None or kernel is None or shape is None:
         return None
-    place = _channel_axis(node, len(data))
+    place = channel_axis(node, len(data))
+    keep_others(channels, node, data, place)
     incoming, outgoing = kernel[-2], kernel[-1]
     if not _sums(channels, node, data[place], incoming) or outgoing is None:
         return None
@@ -32,7 +33,8 @@ def depthwise(channels: Channels, node: Any) -> list[Labels] | None:
     data, kernel, shape = channels.labels(node, 0), channels.labels(node, 1), channels.shape(node)
     if data is None or kernel is None or shape is None:
         return None
-    place = _channel_axis(node, len(data))
+    place = channel_axis(node, len(data))
+    keep_others(channels, node, data, place)
     incoming, multiplier = kernel[2], kernel[3]
     if incoming is None or multiplier is None or not _sums(channels, node, data[place], incoming):
         return None
@@ -46,7 +48,8 @@ def transposed_convolution(channels: Channels, node: Any) -> list[Labels] | None
     kernel, data, shape = channels.labels(node, 1), channels.labels(node, 2), channels.shape(node)
     if data is None or kernel is None or shape is None:
         return None
-    place = _channel_axis(node, len(data))
+    place = channel_axis(node, len(data))
+    keep_others(channels, node, data, place)
     outgoing, incoming = kernel[2], kernel[3]
     if outgoing is None or not _sums(channels, node, data[place], incoming):
         return None
@@ -121,10 +124,6 @@ def _sums(channels: Channels, node: Any, one: Axis, other: Axis) -> bool:
         return False
     channels.atoms.unite(one, other, f"{describe(node)} reads it beside what is no channel")
     return True
-
-
-def _channel_axis(node: Any, rank: int) -> int:
-    return 1 if attribute(node, "data_format").s.startswith(b"NC") else rank - 1
 
 
 def _replaced(axes: Labels, place: int, labels: Array) -> Labels:

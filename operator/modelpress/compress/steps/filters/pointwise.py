@@ -84,10 +84,19 @@ def normalization(channels: Channels, node: Any) -> list[Labels] | None:
     return [data, *(plain_axes(shape) if shape is not None else () for shape in others)]
 
 
+def channel_axis(node: Any, rank: int) -> int:
+    """Which axis of an image holds its channels."""
+    return 1 if attribute(node, "data_format").s.startswith(b"NC") else rank - 1
+
+
+def keep_others(channels: Channels, node: Any, data: Labels, place: int) -> None:
+    """Only the axis of channels may shrink, no row or column of an image."""
+    channels.atoms.fix_all([*data[:place], *data[place + 1 :]], f"{describe(node)} moves over it")
+
+
 def _meet(channels: Channels, node: Any, data: Labels, vectors: list[Labels]) -> bool:
     """Whether the vectors have one entry a channel; then they go with it."""
-    place = 1 if attribute(node, "data_format").s.startswith(b"NC") else len(data) - 1
-    axis = data[place]
+    axis = data[channel_axis(node, len(data))]
     for vector in vectors:
         if len(vector) != 1 or axis is None or vector[0] is None or len(vector[0]) != len(axis):
             return False
@@ -100,9 +109,10 @@ def pooling(channels: Channels, node: Any) -> list[Labels] | None:
     data, shape = channels.labels(node, 0), channels.shape(node)
     if data is None or shape is None:
         return None
-    place = 1 if attribute(node, "data_format").s.startswith(b"NC") else len(data) - 1
+    place = channel_axis(node, len(data))
     if node.op == "MaxPoolV2" or attribute(node, "ksize").list.i[place] != 1:
         return None
+    keep_others(channels, node, data, place)
     result = list(plain_axes(shape))
     result[place] = data[place]
     return [tuple(result)]
@@ -113,7 +123,7 @@ def resizing(channels: Channels, node: Any) -> list[Labels] | None:
     data, shape = channels.labels(node, 0), channels.shape(node)
     if data is None or shape is None:
         return None
-    channels.atoms.fix_all(data[1:3], f"{describe(node)} stretches it")
+    keep_others(channels, node, data, 3)
     return [(*plain_axes(shape)[:3], data[3])]
 
 
@@ -128,6 +138,11 @@ def reduction(channels: Channels, node: Any) -> list[Labels] | None:
     if attribute(node, "keep_dims").b:
         return [tuple(plain(1) if axis in reduced else labels for axis, labels in enumerate(data))]
     return [tuple(labels for axis, labels in enumerate(data) if axis not in reduced)]
+
+
+def each(channels: Channels, node: Any) -> list[Labels] | None:
+    """IdentityN: every tensor as it is."""
+    return [channels.labels(node, place) or () for place in range(len(node.input))]
 
 
 def softmax(channels: Channels, node: Any) -> list[Labels] | None:
@@ -168,5 +183,6 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(("LogSoftmax", "Softmax"), softmax),
     "BiasAdd": bias,
     "GatherV2": table,
+    "IdentityN": each,
     "Shape": measured,
 }

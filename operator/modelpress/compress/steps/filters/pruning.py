@@ -118,7 +118,10 @@ def _difference(
     for name, signature in opened.signatures.items():
         definition = frozen.signatures[name]
         fed = _rows(signature, setting)
-        wanted, have = (_run(one, definition, fed) for one in (silenced, smaller.graph))
+        try:
+            wanted, have = (_run(one, definition, fed) for one in (silenced, smaller.graph))
+        except tf.errors.OpError as error:
+            return f"the rebuilt graph does not run ({error.message.splitlines()[0][:300]})"
         for key, value in wanted.items():
             if value.dtype.kind == "f" and not _is_close(value, have[key]):
                 off = float(np.abs(value - have[key]).max())

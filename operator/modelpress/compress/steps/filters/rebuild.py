@@ -24,17 +24,18 @@ def silenced(graph: Any, shapes: Shapes, channels: Channels, gone: Array) -> Any
     result = graph_pb2.GraphDef()
     result.CopyFrom(graph)
     nodes = {node.name: node for node in result.node}
+    old = {node.name: node for node in graph.node}
     for number, total in enumerate(channels.found.sums):
         mask = ~gone[channels.atoms.roots(total.labels)]
         if mask.all():
             continue
         node = nodes[total.node]
-        tensor = node.input[total.operand]
+        tensor = old[total.node].input[total.operand]
         dtype = shapes.dtype(tensor)
         rank = len(channels.of(tensor) or ())
         values = mask.reshape([-1] + [1] * (rank - total.axis - 1)).astype(dtype.as_numpy_dtype)
         factor = _constant(result, f"silenced_{number}/mask", values)
-        product = result.node.add(name=f"silenced_{number}", op="Mul", input=[tensor, factor])
+        product = result.node.add(name=f"silenced_{number}", op="Mul", input=[node.input[total.operand], factor])
         product.attr["T"].type = dtype.as_datatype_enum
         node.input[total.operand] = product.name
     return result
@@ -84,8 +85,7 @@ class _Rebuilt:
         added = self._channels.found.padded[node.name]
         if any(self._shrinks(axis) for pair in added for axis in pair):
             counts = [[0 if axis is None else int(self._stays(axis).sum()) for axis in pair] for pair in added]
-            old = self._channels.constant(node, 1)
-            dtype = np.int32 if old is None else old.dtype
+            dtype = self._channels.dtype(node.input[1]).as_numpy_dtype
             node.input[1] = _constant(self.graph, f"{node.name}/paddings_left", np.array(counts, dtype))
 
     def _part(self, node: Any) -> None:
@@ -111,12 +111,12 @@ class _Rebuilt:
             return
         tensor = node.input[resized.operand]
         prefix = f"{node.name}/operand_{resized.operand}"
+        dtype = self._channels.dtype(tensor)
         old = self._channels.constant(node, resized.operand)
         if old is not None:
             values = [before if now is None else now for before, now in zip(old.tolist(), wanted, strict=True)]
-            node.input[resized.operand] = _constant(self.graph, prefix, np.array(values, old.dtype))
+            node.input[resized.operand] = _constant(self.graph, prefix, np.array(values, dtype.as_numpy_dtype))
             return
-        dtype = self._channels.dtype(tensor)
         entries = [
             self._entry(tensor, place, prefix, dtype)
             if now is None
