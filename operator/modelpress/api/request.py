@@ -8,7 +8,7 @@ from typing import Any, Literal
 from modelpress.api import identity, quantity
 from modelpress.api.artifact import FORMAT_VERSION
 from modelpress.api.base import Model
-from modelpress.api.data import Data
+from modelpress.api.data import Data, DataSet
 from modelpress.api.gate import Gate
 from modelpress.api.recipe import Recipe
 from modelpress.api.resource import CompressedModel
@@ -47,6 +47,8 @@ class Request(Model):
     namespace: str = "default"
     source: Source
     data: Data | None = None
+    prefetch: DataSet | None = None
+    """Common requests, written beside the artifact for the sidecars; no part of the artifact."""
     recipe: Recipe
     gate: Gate
     target: Target = Target()
@@ -64,6 +66,7 @@ def of_resource(resource: CompressedModel, *, store: str) -> Request:
         namespace=resource.metadata.namespace or "default",
         source=spec.source,
         data=spec.data,
+        prefetch=spec.cache.prefetch,
         recipe=spec.recipe,
         gate=spec.gate,
         target=target(resource),
@@ -126,7 +129,17 @@ def _recipe_inputs(request: Request) -> dict[str, Any]:
 def request_key(request: Request) -> str:
     """R: what the operator, which never reads a model, names Jobs by. No image and no compressor version is in it."""
     data = request.data.plain() if request.data else None
-    return identity.key(_without_secrets({**_recipe_inputs(request), "source": request.source.plain(), "data": data}))
+    inputs = {**_recipe_inputs(request), "source": request.source.plain(), "data": data}
+    prefetch = {"prefetch": request.prefetch.plain()} if request.prefetch else {}
+    return identity.key(_without_secrets({**inputs, **prefetch}))
+
+
+def prefetch_key(request: Request) -> str | None:
+    """Names the file of common requests; None where there is none. What lies at the URI is read once for each name."""
+    if request.prefetch is None:
+        return None
+    asked = {"prefetch": request.prefetch.plain(), "requestedAt": request.requested_at}
+    return identity.key(_without_secrets(asked))[: identity.KEY_LENGTH_IN_NAMES]
 
 
 def artifact_key(request: Request, *, source_digest: str, data_digests: dict[str, str]) -> str:

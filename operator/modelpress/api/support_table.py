@@ -121,21 +121,9 @@ _SERVING = (
 )
 
 _CACHE = (
-    *row.honoured("spec.cache.mode", "spec.cache.policy", "spec.cache.memory", "spec.cache.ttl"),
-    row.Row(
-        "spec.cache.mode",
-        "Reported",
-        "Reported",
-        "works like Enabled in this release: it does not switch itself off",
-        "set Enabled or Disabled to choose",
-        lambda mode: mode == "Auto",
-        "Auto",
-        row.IGNORED,
-    ),
-    row.refused("spec.cache.policy", "this release evicts by LRU or LFU", "use policy: LRU", "TinyLFU"),
-    row.refused("spec.cache.disk", "this release caches in memory", "leave it out, or raise cache.memory.size"),
-    row.refused("spec.cache.redis", "this release caches in memory", "leave it out, or raise cache.memory.size"),
-    row.refused("spec.cache.prefetch", "this release fills the cache by requests only", "leave it out"),
+    *row.honoured(*(f"spec.cache.{name}" for name in ("mode", "policy", "memory", "disk", "ttl"))),
+    *row.cluster_only("spec.cache.redis"),
+    *_data_set("spec.cache.prefetch"),
 )
 
 _CONCURRENCY = (*row.honoured(*(f"spec.concurrency.{name}" for name in ("mode", "limit", "min", "queue"))),)

@@ -36,11 +36,14 @@ def compress(
 ) -> None:
     """Compress a model as a Request says; exit status 0 when done, 64 for bad input, 1 for what may work later."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    from modelpress.compress import engine
+    from modelpress.compress import engine, prefetch
 
     console = Console(stderr=True)
     try:
-        done = engine.compress(read_request(request), progress=progress.on(console), now=int(time.time()))
+        wanted = read_request(request)
+        common = prefetch.rows(wanted)
+        done = engine.compress(wanted, progress=progress.on(console), now=int(time.time()))
+        prefetch.write(wanted, done.manifest, common, progress=progress.on(console))
         message = done.message
     except Invalid as error:
         message = engine.failed(error)
@@ -62,11 +65,12 @@ def fetch(
     model: Annotated[str, typer.Option(help="Name of the served model.")],
     into: Annotated[Path, typer.Option(help="Folder of models that the server reads.")],
     warmup: Annotated[int, typer.Option(min=0, max=1000, help="Warm-up records to replay at load.")] = 0,
+    prefetch: Annotated[str | None, typer.Option(help="Name of the common requests to copy for the sidecar.")] = None,
 ) -> None:
     """Copy a servable from the store to <into>/<model>/<version>, digests checked."""
     from modelpress.storage import fetch as fetching
 
-    order = fetching.Order(store, namespace, artifact, servable, digest, model, into, warmup)
+    order = fetching.Order(store, namespace, artifact, servable, digest, model, into, warmup, prefetch)
     console = Console(stderr=True)
     console.print(str(fetching.fetch(order, progress=progress.on(console))), highlight=False, soft_wrap=True)
 

@@ -22,14 +22,19 @@ BYTES_LIMIT = 64 * 2**20
 
 
 def write(
-    path: Path, rows: Mapping[str, Rows], signatures: Mapping[str, Signature], *, bytes_limit: int = BYTES_LIMIT
+    path: Path,
+    rows: Mapping[str, Rows],
+    signatures: Mapping[str, Signature],
+    *,
+    limit: int = RECORDS_LIMIT,
+    bytes_limit: int = BYTES_LIMIT,
 ) -> int:
     """Writes requests of each signature that has rows, in turns, and returns their number.
 
     How many of them a server replays is decided when a pod fetches it: all that may be asked for are kept.
     """
-    limit = RECORDS_LIMIT // max(1, len(rows))
-    requests = [_requests(signatures[name], found, limit) for name, found in rows.items()]
+    share = limit // max(1, len(rows))
+    requests = [_requests(signatures[name], found, share) for name, found in rows.items()]
     turns = itertools.chain.from_iterable(itertools.zip_longest(*requests))
     count = size = 0
     with tf.io.TFRecordWriter(str(path)) as writer:

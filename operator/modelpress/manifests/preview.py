@@ -38,9 +38,10 @@ def of(model: CompressedModel, installation: Installation, assumed: Assumed) -> 
     """At once; after compression; after a candidate has passed its gate."""
     request = requests.of_resource(model, store=store.uri(model, installation))
     key = requests.request_key(request)
-    served = _served(model, installation, request.store, assumed)
-    source = served._replace(servable=SOURCE, digest=UNKNOWN, form="SavedModel")
-    evaluate = jobs.evaluate(model, request, UNKNOWN, installation, source=source, candidate=served, index=1)
+    measured = _served(model, installation, request.store, assumed)
+    served = measured._replace(prefetch=requests.prefetch_key(request))
+    source = measured._replace(servable=SOURCE, digest=UNKNOWN, form="SavedModel")
+    evaluate = jobs.evaluate(model, request, UNKNOWN, installation, source=source, candidate=measured, index=1)
     evaluate["metadata"]["name"] = f"{model.metadata.name}-evaluate-{UNKNOWN}"
     replicas = None if scaling.is_autoscaled(model) else model.spec.serving.replicas
     return (

@@ -34,6 +34,8 @@ class Served(NamedTuple):
     measured: MeasuredWith
     """Threads and batching of the server that it was measured in, and will be served by."""
     deterministic: bool = True
+    prefetch: str | None = None
+    """Names the file of common requests beside the artifact; None: there is none."""
 
     @property
     def is_source(self) -> bool:

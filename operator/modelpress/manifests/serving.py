@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from modelpress.api import duration, identity, quantity
+from modelpress.api import duration, identity
 from modelpress.api.base import GROUP
 from modelpress.api.pod import Resources
 from modelpress.api.resource import CompressedModel
 from modelpress.kube.kinds import DEPLOYMENT, SERVICE, Manifest
-from modelpress.manifests import labels, metadata, names, pods, store
+from modelpress.manifests import labels, metadata, names, pods, store, tiers
 from modelpress.manifests.measured import MEASURED_WITH
 from modelpress.manifests.served import Served
 from modelpress.runtime import batching, command, probes
@@ -24,6 +24,9 @@ MODELS = "/models"
 SOCKETS = "/run/modelpress"
 SOCKET = f"{SOCKETS}/grpc.sock"
 CONFIG = "/etc/modelpress"
+PREFETCH_FILE = ".prefetch/requests.tfrecord"
+"""Below the folder of models; no model has such a name."""
+PREFETCH_FLAG = "--prefetch="
 RESTARTED_AT = f"{GROUP}/restarted-at"
 ROLLOUT, FAILED_ROLLOUT = f"{GROUP}/rollout", f"{GROUP}/failed-rollout"
 ROLLOUT_KEY_LENGTH = 16
@@ -56,7 +59,7 @@ def rollout_key(model: CompressedModel, served: Served) -> str:
     Whether answers may be kept is no part of that, nor are images of the installation: an upgrade tries nothing again.
     """
     image = model.spec.serving.image or ""
-    spec = _spec(model, served._replace(deterministic=True, image=image, sidecar_image=""))
+    spec = _spec(model, served._replace(deterministic=True, image=image, sidecar_image="", prefetch=None))
     return identity.key({**spec, "replicas": model.spec.serving.replicas})[:ROLLOUT_KEY_LENGTH]
 
 
@@ -103,6 +106,7 @@ def fetch(model: CompressedModel, served: Served, *, name: str = "fetch", models
             f"--model={names.served_model(model)}",
             f"--into={MODELS}",
             f"--warmup={model.spec.serving.warmup.requests}",
+            *((f"{PREFETCH_FLAG}{served.prefetch}",) if served.prefetch else ()),
         ],
         resources=Resources(requests={"cpu": "100m", "memory": "128Mi"}, limits={"memory": "512Mi"}),
         env={"HOME": pods.TMP},
@@ -145,6 +149,7 @@ def _template(model: CompressedModel, served: Served) -> dict[str, Any]:
         {"name": "models", "emptyDir": {}},
         {"name": "sockets", "emptyDir": {}},
         {"name": "config", "configMap": {"name": names.sidecar_config(model)}},
+        *tiers.volumes(model),
     ]
     return pods.template(
         model,
@@ -198,9 +203,11 @@ def _sidecar(model: CompressedModel, served: Served) -> pods.Container:
             f"--rest-port={REST}",
             f"--admin-port={ADMIN}",
             *(() if served.deterministic else ("--no-deterministic",)),
+            *tiers.flags(model),
+            *((f"--prefetch-file={MODELS}/{PREFETCH_FILE}",) if served.prefetch else ()),
         ],
         restartPolicy="Always",
-        resources=sidecar_resources(model),
+        resources=tiers.resources(model),
         env={"HOME": pods.TMP},
         ports=[
             {"name": "grpc", "containerPort": GRPC, "protocol": "TCP"},
@@ -210,25 +217,14 @@ def _sidecar(model: CompressedModel, served: Served) -> pods.Container:
         mounts=[
             {"name": "sockets", "mountPath": SOCKETS},
             {"name": "config", "mountPath": CONFIG, "readOnly": True},
+            *tiers.mounts(model),
+            *([{"name": "models", "mountPath": MODELS, "readOnly": True}] if served.prefetch else []),
         ],
         startupProbe=probes.sidecar_startup(ADMIN),
         readinessProbe=probes.sidecar_readiness(ADMIN),
         livenessProbe=probes.sidecar_liveness(ADMIN),
         lifecycle={"preStop": {"httpGet": {"path": "/drain", "port": ADMIN}}},
     )
-
-
-def sidecar_resources(model: CompressedModel) -> Resources:
-    """The cache's memory comes on top of what the resource says, so that a larger cache never kills the proxy."""
-    wanted = model.spec.serving.sidecar.resources
-    cache = quantity.number(model.spec.cache.memory.size)
-
-    def grown(amounts: dict[str, Any]) -> dict[str, Any]:
-        if "memory" not in amounts:
-            return amounts
-        return {**amounts, "memory": str(math.ceil(quantity.number(amounts["memory"]) + cache))}
-
-    return Resources(requests=grown(wanted.requests), limits=grown(wanted.limits))
 
 
 def _spread(model: CompressedModel) -> list[Any]:

@@ -71,6 +71,8 @@ def data_uris(model: CompressedModel) -> dict[str, tuple[str, SecretRef | None]]
     for role in ("evaluation", "calibration", "training"):
         if data and (data_set := getattr(data, role)):
             found[role] = (data_set.uri, data_set.secret_ref)
+    if prefetch := model.spec.cache.prefetch:
+        found["prefetch"] = (prefetch.uri, prefetch.secret_ref)
     return found
 
 

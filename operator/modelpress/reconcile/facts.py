@@ -92,6 +92,22 @@ class Facts:
                 return str(container["image"])
         return self.installation.sidecar_image
 
+    def prefetch(self, known: Revision) -> str | None:
+        """Common requests for this revision: what its Job wrote, else what its pods have been given."""
+        if known.inputs_digest == self.inputs:
+            return requests.prefetch_key(self.request)
+        template = (self.deployment or {}).get("spec", {}).get("template", {})
+        commands = [container.get("command", ()) for container in template.get("spec", {}).get("initContainers") or ()]
+        return next(
+            (
+                flag.removeprefix(serving.PREFETCH_FLAG)
+                for command in commands
+                for flag in command
+                if f"--digest={known.digest}" in command and flag.startswith(serving.PREFETCH_FLAG)
+            ),
+            None,
+        )
+
     def condition(self, type_: str) -> Condition | None:
         """A condition as it was last written."""
         return conditions.named(self.status.conditions, type_)

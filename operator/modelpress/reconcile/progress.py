@@ -169,6 +169,7 @@ def _served(facts: Facts, known: Revision) -> Served | None:
         sidecar_image=facts.sidecar_image(known.digest),
         measured=facts.measured_with or MeasuredWith.wanted(facts.model),
         deterministic=facts.is_deterministic(),
+        prefetch=facts.prefetch(known),
     )
 
 

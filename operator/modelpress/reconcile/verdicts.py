@@ -176,8 +176,6 @@ def _cache(facts: Facts, progress: Progress) -> Part:
         told = "The model gives different answers to one input, so nothing is answered from the cache."
         return Draft("CacheEffective", "False", "NotDeterministic", told)
     told = "Hits are counted by the sidecars (modelpress_sidecar_...), and not read by this release."
-    if facts.model.spec.cache.mode == "Auto":
-        told += " spec.cache.mode: Auto works like Enabled."
     return Draft("CacheEffective", "Unknown", "NotMeasured", told)
 
 

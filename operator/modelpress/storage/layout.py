@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from modelpress.api.artifact import ArtifactManifest, File, Servable
+from modelpress.api.artifact import ArtifactManifest, Servable
 from modelpress.api.errors import Invalid
 from modelpress.storage import durable, location, remote, staging, transfer
 from modelpress.storage.bucket import Bucket
@@ -70,9 +70,30 @@ class Store:
         """Makes the artifact exist: its files, then its manifest. Of two writers the loser gets the winner's."""
         path, content = self.artifact(key) / MANIFEST, manifest.json_line().encode()
         if self.bucket is not None:
-            self.bucket.upload(self.artifact(key), self._name(path.parent), _files(manifest), progress=progress)
+            self.bucket.upload(self.artifact(key), self._name(path.parent), progress=progress)
             content = self.bucket.create(self._name(path), content)
         return ArtifactManifest.from_json(durable.create(path, content))
+
+    def push(self, directory: Path, marker: bytes) -> None:
+        """Keeps a finished piece in a remote store too, so that another machine can go on from it."""
+        if self.bucket is not None:
+            self.bucket.upload(directory, self._name(directory))
+            self.bucket.create(f"{self._name(directory)}.json", marker)
+
+    def pull(self, directory: Path) -> bytes | None:
+        """Fetches what `push` kept, and returns its marker; None where there is none. The caller checks the digest."""
+        if self.bucket is None:
+            return None
+        marker = self.bucket.read(f"{self._name(directory)}.json")
+        if marker is not None:
+            with durable.new_directory(directory) as new:
+                self.bucket.fetch(self._name(directory), new)
+        return marker
+
+    def forget(self, directory: Path) -> None:
+        """Removes pieces that `push` kept below a directory."""
+        if self.bucket is not None:
+            self.bucket.remove(self._name(directory))
 
     def evaluation(self, key: str) -> bytes | None:
         """The evaluation `key`; None while there is none."""
@@ -124,16 +145,3 @@ def opened(uri: str, namespace: str, *, field: str = FIELD) -> Store:
         )
     bucket = Bucket(remote.opened(uri, role=ROLE, field=field), uri, namespace, field=field)
     return Store(bucket.mirror / namespace, bucket)
-
-
-def _files(manifest: ArtifactManifest) -> tuple[File, ...]:
-    """Every file of an artifact but its manifest, by its path below the artifact."""
-    servables = [manifest.source.servable, *(one.servable for one in manifest.candidates)]
-    found = [
-        file.model_copy(update={"path": f"{servable.path}/{file.path}"})
-        for servable in servables
-        for file in servable.files
-    ]
-    if manifest.warmup is not None:
-        found.append(File(path=manifest.warmup.path, size=0, sha256=manifest.warmup.sha256))
-    return tuple(found)

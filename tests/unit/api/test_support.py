@@ -120,28 +120,6 @@ REFUSED_EVERYWHERE = [
         NOT,
         "spec.jobs.profile: true is not supported: this release writes no profiler trace; leave it out",
     ),
-    (
-        {"cache": {"policy": "TinyLFU"}},
-        NOT,
-        'spec.cache.policy: "TinyLFU" is not supported: this release evicts by LRU or LFU; use policy: LRU',
-    ),
-    (
-        {"cache": {"disk": {}}},
-        NOT,
-        "spec.cache.disk: this field is not supported: this release caches in memory; leave it out, or raise"
-        " cache.memory.size",
-    ),
-    (
-        {"cache": {"redis": {"urlSecretRef": {"name": "a", "key": "b"}}}},
-        NOT,
-        "spec.cache.redis: this field is not supported: this release caches in memory; leave it out, or raise"
-        " cache.memory.size",
-    ),
-    (
-        {"cache": {"prefetch": {"uri": "pvc://data/x.npz"}}},
-        NOT,
-        "spec.cache.prefetch: this field is not supported: this release fills the cache by requests only; leave it out",
-    ),
 ]
 
 REFUSED_IN_A_CLUSTER = [
@@ -207,6 +185,8 @@ HONOURED = [
     ),
     {"gate": {"memory": {"maxRatio": 1}, "onFailure": "ServeSource"}},
     {"cache": {"mode": "Enabled"}},
+    {"cache": {"mode": "Auto", "policy": "TinyLFU", "memory": {"entries": 10}, "disk": {"size": "1Gi"}}},
+    {"cache": {"redis": {"urlSecretRef": {"name": "a", "key": "b"}}, "prefetch": {"uri": "pvc://data/x.npz"}}},
     {"cache": {"mode": "Disabled", "ttl": "1m", "memory": {"size": "1Gi"}}},
     {"concurrency": {"limit": 8, "queue": {"depth": 0}}},
     {"autoscaling": {"maxReplicas": 3}},
@@ -273,14 +253,6 @@ def test_an_elastic_limit_and_its_floor_are_honoured():
     assert support.refusals(resource({"concurrency": {"mode": "Elastic", "min": 2}})) == ()
 
 
-def test_the_cache_mode_auto_is_reported():
-    assert [str(problem) for problem in support.reports(resource({}))] == [
-        'spec.cache.mode: "Auto": works like Enabled in this release: it does not switch itself off; set Enabled or'
-        " Disabled to choose"
-    ]
-    assert support.reports(resource({"cache": {"mode": "Enabled"}})) == ()
-
-
 def test_a_local_run_tells_that_it_has_no_secrets():
     spec = {"cache": {"mode": "Enabled"}, "source": {"uri": "s3://models/x", "secretRef": {"name": "s3"}}}
     assert support.reports(resource(spec)) == ()
@@ -308,6 +280,7 @@ def test_a_learning_rate_without_epochs_is_reported():
         ({"jobs": {"resources": {"limits": {"cpu": 4}}}}, "spec.jobs.resources"),
         ({"artifacts": {"volume": {}}}, "spec.artifacts.volume"),
         ({"suspend": True}, "spec.suspend"),
+        ({"cache": {"redis": {"urlSecretRef": {"name": "a", "key": "b"}}}}, "spec.cache.redis"),
     ],
 )
 def test_local_runs_list_what_only_a_cluster_can_honour(spec, field):

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from modelpress.cli import app
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
+TOLD = "recipe: {steps: [{quantize: {scheme: DynamicInt8, learningRate: 0.5}}]}}"
 HEAD = "apiVersion: modelpress.dev/v1alpha1\nkind: CompressedModel\nmetadata: {name: resnet50}\n"
 
 
@@ -40,10 +41,10 @@ def test_a_bad_file_ends_with_64_and_every_problem(run):
 
 
 def test_what_this_release_refuses_is_told_too(run):
-    done = run("spec: {source: {uri: 's3://models/x'}, artifacts: {uri: 'hf://us/models'}}")
+    done = run("spec: {source: {uri: 's3://models/x'}, artifacts: {uri: 'hf://us/models'}, " + TOLD)
     assert done.exit_code == 64
     assert 'ReadOnlyStore: spec.artifacts.uri: "hf://us/models" is not supported' in done.stderr
-    assert 'warning: spec.cache.mode: "Auto": works like Enabled' in done.stderr
+    assert "warning: spec.recipe.steps[0].quantize.learningRate: 0.5: nothing is trained" in done.stderr
 
 
 def test_paths_are_for_local_runs(run):
@@ -63,10 +64,10 @@ def test_several_pods_on_a_volume_of_the_models_own_are_warned_of(run):
 
 
 def test_json_is_for_programs(run):
-    spec = "spec: {source: {uri: 's3://models/x'}, artifacts: {uri: 'hf://us/models'}}"
+    spec = "spec: {source: {uri: 's3://models/x'}, artifacts: {uri: 'hf://us/models'}, " + TOLD
     (entry,) = json.loads(run(spec, "--output", "json").stdout)
     assert entry["problems"][0]["field"] == "spec.artifacts.uri"
-    assert entry["warnings"][0]["field"] == "spec.cache.mode"
+    assert entry["warnings"][0]["field"] == "spec.recipe.steps[0].quantize.learningRate"
 
 
 @pytest.mark.parametrize("example", sorted(EXAMPLES.glob("*/model.yaml")), ids=lambda example: example.parent.name)

@@ -25,7 +25,7 @@ REASON = re.compile(r"[A-Z][A-Za-z0-9]*")
 CONSTANT = re.compile(r"_?[A-Z][A-Z0-9_]*")
 
 ROOMS = {
-    conditions.SECTION.title: {"reconcile", "status", "cli", "compress"},
+    conditions.SECTION.title: {"reconcile", "status", "cli", "compress", "sidecar"},
     resource.SECTION.title: {"api", "cli", "compress", "storage"},
     jobs.SECTION.title: {"cli", "compress", "storage", "server", "sidecar"},
     stores.SECTION.title: {"api", "cli", "compress", "storage"},

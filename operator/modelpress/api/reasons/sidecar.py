@@ -21,6 +21,12 @@ BYPASSED = Section(
             "Export it in inference mode, without dropout or sampling.",
         ),
         Reason(
+            "NotEffective",
+            _BYPASSED,
+            "`spec.cache.mode` is `Auto`, and the cache costs more time than it saves.",
+            "Nothing: it is tried again by itself. Set `Enabled` to use it all the same.",
+        ),
+        Reason(
             "NotCacheable",
             _BYPASSED,
             "Another method than Predict: Classify, Regress, MultiInference, metadata, status, health.",

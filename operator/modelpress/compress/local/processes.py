@@ -121,8 +121,12 @@ def sidecar(
     deterministic: bool,
     listening: tuple[int, int],
     directory: Path,
+    prefetch: Path | None = None,
 ) -> Iterator[Sidecar]:
-    """The sidecar with the resource's tunables before a server; drained and stopped at the end."""
+    """The sidecar with the resource's tunables before a server; drained and stopped at the end.
+
+    Its disk tier, where one is asked for, is below `directory`; `prefetch` is a file of common requests.
+    """
     config = directory / "sidecar"
     config.mkdir(exist_ok=True)
     (config / tunables.FILE_NAME).write_text(tunables.of_resource(resource).json_line())
@@ -140,6 +144,8 @@ def sidecar(
         f"--rest-port={listening[1]}",
         f"--admin-port={addresses.admin.rpartition(':')[2]}",
         "--deterministic" if deterministic else "--no-deterministic",
+        *((f"--disk-dir={directory / 'cache'}",) if resource.spec.cache.disk else ()),
+        *((f"--prefetch-file={prefetch}",) if prefetch else ()),
     ]
     log = directory / "sidecar.log"
     with log.open("wb") as written:

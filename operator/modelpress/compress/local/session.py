@@ -11,10 +11,10 @@ from pathlib import Path
 
 from modelpress.api import request as requests
 from modelpress.api.resource import CompressedModel
-from modelpress.compress import engine
+from modelpress.compress import engine, prefetch
 from modelpress.compress.local import anchoring, processes
 from modelpress.compress.report.document import Report
-from modelpress.storage import location
+from modelpress.storage import location, staging
 from modelpress.telemetry.progress import Progress
 
 STORE = ".modelpress"
@@ -46,7 +46,9 @@ def session(options: Options, progress: Progress) -> Iterator[Report]:
     for problem in reported:
         progress.say(f"Note: {problem}")
     request = requests.of_resource(resource, store=_store(options, resource))
+    common = prefetch.rows(request)
     compressed = engine.compress(request, progress=progress, now=int(time.time()))
+    prefetch.write(request, compressed.manifest, common, progress=progress)
     # TensorFlow and matplotlib, which nobody with bad input should wait for.
     from modelpress.compress.local.stages import Stages
     from modelpress.compress.report import page
@@ -65,7 +67,9 @@ def session(options: Options, progress: Progress) -> Iterator[Report]:
 
 def _store(options: Options, resource: CompressedModel) -> str:
     if options.store is not None:
-        return str(location.resolve(options.store, field="--store"))
+        return (
+            options.store if staging.is_remote(options.store) else str(location.resolve(options.store, field="--store"))
+        )
     if resource.spec.artifacts is not None and resource.spec.artifacts.uri is not None:
         return resource.spec.artifacts.uri
     return str(options.file.resolve().parent / STORE)

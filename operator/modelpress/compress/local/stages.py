@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from modelpress import __version__
+from modelpress.api import request as requests
 from modelpress.api.artifact import Servable
 from modelpress.api.request import Request
 from modelpress.api.resource import CompressedModel
@@ -20,7 +21,7 @@ from modelpress.compress.local.measuring import Measuring
 from modelpress.compress.local.processes import Sidecar
 from modelpress.compress.report import page
 from modelpress.compress.report.document import Decision, Report, Served, SourceReport, Traffic
-from modelpress.storage import fetch, location
+from modelpress.storage import fetch, location, staging
 from modelpress.telemetry.progress import Progress
 
 EXIT_GATE_FAILED = 3
@@ -91,6 +92,7 @@ class Stages:
             model=self._model,
             into=self._work / "models",
             warmup=self._resource.spec.serving.warmup.requests,
+            prefetch=requests.prefetch_key(self._request),
         )
         base = fetch.fetch(order, progress=self._progress).parent
         with contextlib.ExitStack() as stack:
@@ -114,6 +116,7 @@ class Stages:
                         deterministic=self._manifest.deterministic,
                         listening=ports,
                         directory=self._work,
+                        prefetch=order.into / fetch.PREFETCH_FILE if order.prefetch else None,
                     )
                 )
             served = Served(
@@ -155,6 +158,6 @@ class Stages:
     def _request_directories(self) -> list[Path]:
         """Where requests.json may lie: beside the file, and beside the evaluation data."""
         data = self._request.data
-        if data is None or data.evaluation is None:
+        if data is None or data.evaluation is None or staging.is_remote(data.evaluation.uri):
             return [self._directory]
         return [self._directory, location.resolve(data.evaluation.uri, field="spec.data.evaluation.uri").parent]
