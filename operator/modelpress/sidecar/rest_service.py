@@ -103,14 +103,24 @@ class RestQuestion(Question):
         return await self._exchange(backend.rest, deadline, TRIAL)
 
     async def ask(self, version: int | None) -> Reply:
-        answer = await self._exchange(self._service.upstream, self.deadline)
+        pinned = None if self._match is None or self._match[2] is not None else version
+        answer = await self._exchange(self._service.upstream, self.deadline, version=pinned)
+        if pinned is not None and answer.status == 404:  # that version has gone: ask again as the client did
+            self._service.pipeline.availability.suspect()
+            return Reply(await self._exchange(self._service.upstream, self.deadline))
         if version is None or answer.status != 200 or any(name == b"content-encoding" for name, _ in answer.headers):
             return Reply(answer)
         return Reply(answer, answer._replace(headers=tuple(pair for pair in answer.headers if pair[0] != b"date")))
 
-    async def _exchange(self, upstream: RestUpstream, deadline: float, *more: tuple[bytes, bytes]) -> Answer:
+    async def _exchange(
+        self, upstream: RestUpstream, deadline: float, *more: tuple[bytes, bytes], version: int | None = None
+    ) -> Answer:
+        """With a `version` it is that one's answer or 404: answers over REST do not say which version gave them."""
         scope = self._scope
         target = scope["raw_path"].decode("latin-1")
+        if version is not None:
+            model, _, verb = target.rpartition(":")
+            target = f"{model}/versions/{version}:{verb}"
         if scope["query_string"]:
             target += "?" + scope["query_string"].decode("latin-1")
         left = max(deadline - asyncio.get_running_loop().time(), 0.001)

@@ -31,6 +31,8 @@ class Upstream:
     def __init__(self) -> None:
         self.version = 7
         self.state = "AVAILABLE"
+        self.serves_only_its_version = False
+        """Over REST: 404 for other versions, as TensorFlow Serving answers."""
         self.calls: Counter[str] = Counter()
         self.running = 0
         self.most_running = 0
@@ -92,6 +94,9 @@ class Upstream:
             }
             return web.json_response({"model_version_status": [status]})
         await self.work(request.path)
+        _, named, version = request.path.partition("/versions/")
+        if self.serves_only_its_version and named and not version.startswith(f"{self.version}:"):
+            return web.json_response({"error": "Servable not found for request"}, status=404)
         if self.error is not None:
             return web.json_response({"error": self.error[1]}, status=400)
         return web.json_response(

@@ -8,6 +8,8 @@ import json
 import pytest
 
 PATH = "/v1/models/m:predict"
+PINNED = "/v1/models/m/versions/7:predict"
+"""What the model server is asked: by the version under whose key the answer is kept."""
 
 
 @pytest.fixture
@@ -25,20 +27,20 @@ async def test_a_repeated_question_is_answered_without_the_model(sidecar, upstre
     first, second = [await post(sidecar, b'{"instances": [1, 2]}') for _ in range(2)]
     assert (first[0], first[2]) == (second[0], second[2])
     assert first[1]["Content-Type"] == second[1]["Content-Type"]
-    assert upstream.calls[PATH] == 1
+    assert upstream.calls[PINNED] == 1
     assert outcomes(sidecar, "rest") == {"requests": 2, "hits": 1, "misses": 1}
 
 
 async def test_white_space_makes_no_other_question(sidecar, upstream, post):
     await post(sidecar, b'{"instances": [1, 2]}')
     await post(sidecar, b'{ "instances":[1,2] }\n')
-    assert upstream.calls[PATH] == 1
+    assert upstream.calls[PINNED] == 1
 
 
 async def test_row_and_columnar_form_have_their_own_answers(sidecar, upstream, post):
     row, columnar = await post(sidecar, b'{"instances": [1]}'), await post(sidecar, b'{"inputs": [1]}')
     assert row[2] != columnar[2]
-    assert upstream.calls[PATH] == 2
+    assert upstream.calls[PINNED] == 2
 
 
 async def test_the_version_that_answers_may_be_named_and_paths_ignore_case(sidecar, upstream, post):
@@ -141,7 +143,7 @@ async def test_a_client_that_hangs_up_in_line_never_reaches_the_model(start, ups
     await busy
     await until(lambda: outcomes(sidecar, "rest").get("refused"))
     assert outcomes(sidecar, "rest")["refused"] == {"ClientGone": 1}
-    assert upstream.calls[PATH] == 1
+    assert upstream.calls[PINNED] == 1
 
 
 async def test_without_a_server_there_is_503_with_its_address(start, upstream, post):
@@ -151,3 +153,31 @@ async def test_without_a_server_there_is_503_with_its_address(start, upstream, p
     status, _, text = await post(sidecar, b'{"instances": [1]}')
     assert status == 503
     assert f"127.0.0.1:{port}" in json.loads(text)["error"]
+
+
+async def test_a_version_that_changes_under_a_request_never_answers_for_the_one_before(
+    sidecar, upstream, post, outcomes
+):
+    assert sidecar.availability.version == 7
+    upstream.version = 8  # nobody has told the sidecar
+    upstream.serves_only_its_version = True
+    status, _, text = await post(sidecar, b'{"instances": [1]}')
+    assert (status, json.loads(text)["path"]) == (200, PATH)
+    assert upstream.calls == {PINNED: 1, PATH: 1}
+    assert len(sidecar.pipeline.memory) == 0
+    await sidecar.availability.refresh()
+    await post(sidecar, b'{"instances": [1]}')
+    await post(sidecar, b'{"instances": [1]}')
+    assert upstream.calls["/v1/models/m/versions/8:predict"] == 1
+    assert outcomes(sidecar, "rest") == {"requests": 3, "misses": 2, "hits": 1}
+
+
+async def test_a_version_that_changes_while_the_model_works_is_not_kept_under_either(sidecar, upstream, post, until):
+    upstream.gate.clear()
+    asked = asyncio.ensure_future(post(sidecar, b'{"instances": [1]}'))
+    await until(lambda: upstream.running == 1)
+    upstream.version = 8
+    await sidecar.availability.refresh()
+    upstream.gate.set()
+    assert (await asked)[0] == 200
+    assert len(sidecar.pipeline.memory) == 0
