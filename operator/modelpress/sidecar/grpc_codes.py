@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from enum import IntEnum
 from urllib.parse import quote, quote_from_bytes
 
 from modelpress.sidecar.answer import HOP_BY_HOP, Answer
 from modelpress.sidecar.frames import Code
+from modelpress.sidecar.headers import Headers
 from modelpress.sidecar.reason import Refusal, Refused
 from modelpress.sidecar.stream import UpstreamResponse
 
@@ -35,6 +37,8 @@ class GrpcCode(IntEnum):
 
 
 _HEADERS = ((b"content-type", b"application/grpc"),)
+OK_TRAILERS: Headers = ((b"grpc-status", b"0"),)
+"""The one object that stands for success without metadata, so that `is` tells it."""
 _UNITS = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
 _OF_RESET: dict[int, GrpcCode] = {
     Code.REFUSED_STREAM: GrpcCode.UNAVAILABLE,
@@ -116,19 +120,27 @@ def of_reset(code: int | None) -> GrpcCode:
 
 def answer(response: UpstreamResponse) -> Answer:
     """The answer of the model server as it is passed on: its metadata, body, code and message unchanged."""
-    first = response.headers or response.trailers
+    passed = _passed_on(response.headers, response.trailers)
+    if isinstance(passed, Answer):
+        return passed
+    headers, trailers = passed
+    return Answer(200, headers, response.body, trailers)
+
+
+@functools.lru_cache(maxsize=64)
+def _passed_on(headers: Headers, trailers: Headers) -> tuple[Headers, Headers] | Answer:
+    """Headers and trailers for the client, or the failure that stands for what is no gRPC answer."""
+    first = headers or trailers
     status = next((value for name, value in first if name == b":status"), b"200")
-    if not any(name == b"grpc-status" for name, _ in response.trailers):
+    if not any(name == b"grpc-status" for name, _ in trailers):
         code = GrpcCode.UNKNOWN if status == b"200" else _OF_HTTP.get(status, GrpcCode.UNKNOWN)
         return failure(
             code, f"The model server answered without a gRPC status (HTTP {status.decode(errors='replace')})"
         )
-    headers = tuple(_inside_field(pair) for pair in response.headers if _passed(pair[0])) or _HEADERS
-    trailers = tuple(
-        _inside_field(pair) for pair in response.trailers if _passed(pair[0]) and pair[0] != b"content-type"
-    )
-    trailers = tuple(sorted(trailers, key=lambda pair: pair[0] != b"grpc-status"))
-    return Answer(200, headers, response.body, trailers)
+    told = tuple(_inside_field(pair) for pair in headers if _passed(pair[0])) or _HEADERS
+    ended = tuple(_inside_field(pair) for pair in trailers if _passed(pair[0]) and pair[0] != b"content-type")
+    ended = tuple(sorted(ended, key=lambda pair: pair[0] != b"grpc-status"))
+    return told, OK_TRAILERS if ended == OK_TRAILERS else ended
 
 
 def _inside_field(pair: tuple[bytes, bytes]) -> tuple[bytes, bytes]:

@@ -14,7 +14,7 @@ from modelpress.sidecar import grpc_codes, key
 from modelpress.sidecar.answer import HOP_BY_HOP, Answer
 from modelpress.sidecar.body import Bodies, Receive, Scope, Send
 from modelpress.sidecar.channel import Channel, Unavailable
-from modelpress.sidecar.grpc_codes import GrpcCode
+from modelpress.sidecar.grpc_codes import OK_TRAILERS, GrpcCode
 from modelpress.sidecar.headers import Headers, encode, literal
 from modelpress.sidecar.pipeline import Pipeline
 from modelpress.sidecar.popular import Asked
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
 CONTENT_TYPE = (b"content-type", b"application/grpc")
 HEADERS = (CONTENT_TYPE,)
-OK_TRAILERS = ((b"grpc-status", b"0"),)
 
 
 class Kind(Enum):
@@ -84,6 +83,7 @@ class GrpcQuestion(Question):
         self._service = service
         self._scope = scope
         self._arrived = arrived
+        self._deadline: float | None = None
         kind = METHODS[scope["path"]]
         self.runs_model = kind is not Kind.FREE
         if kind is not Kind.CACHED:
@@ -91,9 +91,14 @@ class GrpcQuestion(Question):
         elif compressed:
             self.bypass = Bypass.COMPRESSED
 
-    @functools.cached_property
+    @property
     def deadline(self) -> float:
         """The client's, or the server's request timeout, whichever is earlier."""
+        if self._deadline is None:
+            self._deadline = self._due()
+        return self._deadline
+
+    def _due(self) -> float:
         limit = self._service.pipeline.tunables.request_timeout_seconds
         sent = next((value for name, value in self._scope["headers"] if name == b"grpc-timeout"), None)
         asked = None if sent is None else grpc_codes.parse_timeout(sent)

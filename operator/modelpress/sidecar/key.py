@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import functools
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from enum import IntEnum
 from hashlib import sha256
 from typing import NamedTuple
@@ -26,6 +26,8 @@ from modelpress.sidecar.wire_pb2 import PredictRequest
 DEFAULT_SIGNATURE = "serving_default"
 SHORT = 16_384
 """Bytes up to which SHA-256 is quicker."""
+MOST_NAMES = 4096
+"""Inputs, or outputs asked for: whoever sends more must not keep others waiting while they are sorted."""
 _FRAME = struct.Struct("<BQ")
 _NO_CONTEXT = bytes(8)
 
@@ -136,7 +138,7 @@ def parse_predict(message: bytes) -> PredictRequest:
 
 def predict_parts(
     identity: Identity, version: int, request: PredictRequest, *, largest: int
-) -> Iterator[tuple[Part, bytes]]:
+) -> list[tuple[Part, bytes]]:
     """All that the answer to a PredictRequest depends on, in one order whatever order the client chose."""
     spec = request.model_spec
     if spec.name != identity.model:
@@ -146,15 +148,19 @@ def predict_parts(
         raise Uncacheable(Bypass.VERSION_LABEL)
     if choice == "version" and spec.version.value != version:
         raise Uncacheable(Bypass.OTHER_VERSION)
-    yield from common(identity, version, "grpc/Predict")
-    yield Part.SIGNATURE, (spec.signature_name or DEFAULT_SIGNATURE).encode()
-    inputs = request.inputs
+    inputs, outputs = request.inputs, request.output_filter
+    if len(inputs) > MOST_NAMES or len(outputs) > MOST_NAMES:
+        raise Uncacheable(Bypass.UNSUPPORTED_TENSOR)
+    parts = [*common(identity, version, "grpc/Predict")]
+    parts.append((Part.SIGNATURE, (spec.signature_name or DEFAULT_SIGNATURE).encode()))
     for name in sorted(inputs):
         value = inputs[name]
         sizes, count = tensor.dimensions(value.tensor_shape, largest=largest)
-        yield Part.INPUT, name.encode()
-        yield Part.DTYPE, value.dtype.to_bytes(4, "little", signed=True)
-        yield Part.SHAPE, b"".join(size.to_bytes(8, "little") for size in sizes)
-        yield Part.CONTENT, tensor.content(value, count, largest=largest)
-    for name in sorted(request.output_filter):
-        yield Part.OUTPUT, name.encode()
+        parts += (
+            (Part.INPUT, name.encode()),
+            (Part.DTYPE, value.dtype.to_bytes(4, "little", signed=True)),
+            (Part.SHAPE, b"".join([size.to_bytes(8, "little") for size in sizes])),
+            (Part.CONTENT, tensor.content(value, count, largest=largest)),
+        )
+    parts += [(Part.OUTPUT, name.encode()) for name in sorted(outputs)]
+    return parts

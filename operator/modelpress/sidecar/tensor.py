@@ -16,6 +16,10 @@ from modelpress.sidecar.reason import Bypass, Uncacheable
 from modelpress.sidecar.wire_pb2 import Tensor, TensorShape
 
 STRING = 7
+MOST_DIMENSIONS = 254
+"""TensorFlow's own limit."""
+MOST_VALUES = 1 << 19
+"""Typed values of a tensor: reading more would keep others waiting for more than some 20 ms."""
 
 _CONTENT: int = Tensor.DESCRIPTOR.fields_by_name["tensor_content"].number
 """The fields with higher numbers are those of typed values."""
@@ -55,7 +59,7 @@ KINDS: dict[int, Kind] = {
 
 def dimensions(shape: TensorShape, *, largest: int) -> tuple[tuple[int, ...], int]:
     """The sizes of the dimensions and the number of elements, which is at most `largest`."""
-    if shape.unknown_rank:
+    if shape.unknown_rank or len(shape.dim) > MOST_DIMENSIONS:
         raise Uncacheable(Bypass.UNSUPPORTED_TENSOR)
     sizes = tuple([dim.size for dim in shape.dim])
     count = 1
@@ -95,7 +99,7 @@ def _values(tensor: Tensor, wanted: str) -> Sequence[Any]:
 
 def _filled(values: Sequence[Any], kind: Kind, count: int) -> bytes:
     """As TensorFlow reads them: no value means zeros, and the last element is repeated up to `count`."""
-    if len(values) > count * kind.values or len(values) % kind.values:
+    if len(values) > min(count * kind.values, MOST_VALUES) or len(values) % kind.values:
         raise Uncacheable(Bypass.UNSUPPORTED_TENSOR)
     try:
         packed = array(kind.code, values)
@@ -112,7 +116,7 @@ def _strings(tensor: Tensor, count: int, largest: int) -> bytes:
     if tensor.tensor_content:
         raise Uncacheable(Bypass.UNSUPPORTED_TENSOR)
     values: Sequence[bytes] = _values(tensor, "string_val")
-    if len(values) > count:
+    if len(values) > min(count, MOST_VALUES):
         raise Uncacheable(Bypass.UNSUPPORTED_TENSOR)
     last = values[-1] if values else b""
     if (count - len(values)) * (len(last) + 8) > largest:
