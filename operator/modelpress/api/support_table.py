@@ -45,12 +45,6 @@ _RECIPE = (
         *(f"{_STEPS}.quantize.{name}" for name in ("scheme", "epochs", "weights", "activations", "granularity"))
     ),
     *row.honoured("spec.recipe.training", "spec.recipe.iterations", "spec.recipe.search"),
-    row.refused(
-        f"{_STEPS}.prune.structure",
-        "this release prunes single weights",
-        "use structure: Unstructured",
-        "Filter",
-    ),
     row.refused(f"{_STEPS}.distill", "this release does not distill", "leave the step out"),
     row.refused(
         f"{_STEPS}.quantize.scheme",

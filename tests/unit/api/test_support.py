@@ -65,12 +65,6 @@ REFUSED_EVERYWHERE = [
         " which needs none, and set trust: DataOnly",
     ),
     (
-        prune(structure="Filter"),
-        NOT,
-        'spec.recipe.steps[0].prune.structure: "Filter" is not supported: this release prunes single weights; use'
-        " structure: Unstructured",
-    ),
-    (
         step(distill={"student": {"width": 0.5}}),
         NOT,
         f"spec.recipe.steps[0].distill: this field is not supported: this release does not distill; {LEAVE_THE_STEP}",

@@ -46,7 +46,7 @@ class _Pruning:
         self._opened, self._step, self._setting = opened, step, setting
         self._variables = opened.variables()
         self._chosen = weights.chosen(self._variables, step.exclude_layers, field=setting.field)
-        self._taylor = _Taylor(opened, self._chosen, setting) if step.criterion == "Gradient" else None
+        self._taylor = Taylor(opened, self._chosen, setting) if step.criterion == "Gradient" else None
         if step.structure == "TwoOfFour":
             self._require_fours()
 
@@ -129,7 +129,7 @@ class _Pruning:
                 )
 
 
-class _Taylor:
+class Taylor:
     """First-order Taylor importance: the mean over batches of |w * dL/dw| (Molchanov et al. 2017).
 
     L is the loss on labels where training data has some, else half the squared outputs.

@@ -119,7 +119,8 @@ class Channels:
         """Value of an operand; None where it is not constant, nor a vector of literals."""
         source = self.source(node.input[position])
         if source.op == "Const":
-            return tf.make_ndarray(source.attr["value"].tensor)
+            value: Array = tf.make_ndarray(source.attr["value"].tensor)
+            return value
         joined = self.sizes(node, position) or ()
         return np.array([size.value for size in joined]) if joined and all(one.literal for one in joined) else None
 

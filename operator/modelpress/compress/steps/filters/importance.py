@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
@@ -36,26 +37,31 @@ def scores(criterion: Criterion, atoms: Atoms, group: Group, values: Mapping[str
     return total
 
 
-def least(criterion: Criterion, groups: Sequence[Group], found: Sequence[Array], share: float) -> list[Array]:
+def least(
+    criterion: Criterion, groups: Sequence[Group], found: Sequence[Array], share: float, whole: Sequence[int] = ()
+) -> list[Array]:
     """Atoms to remove, for each group: `share` of every group, or of all for criteria that compare groups.
 
-    Rounded down; of equal ones the first goes, and something of every group stays.
+    Rounded down; of equal ones the first goes, and something of every group stays. `whole`: sizes of the groups before
+    earlier rounds, which the share is of; what those removed counts.
     """
+    sizes = list(whole) or [len(group.atoms) for group in groups]
+    lost = [size - len(group.atoms) for size, group in zip(sizes, groups, strict=True)]
     if criterion not in _WHOLE_MODEL:
-        return [_least(group, score, int(share * len(score))) for group, score in zip(groups, found, strict=True)]
-    limits = [len(score) - max(1, int(np.ceil(KEPT_SHARE * len(score)))) for score in found]
-    candidates = [
-        (value, number, int(place))
+        counts = [int(share * size) - before for size, before in zip(sizes, lost, strict=True)]
+        return [_least(*one) for one in zip(groups, found, counts, strict=True)]
+    limits = [len(score) - max(1, math.ceil(KEPT_SHARE * size)) for score, size in zip(found, sizes, strict=True)]
+    candidates = sorted(
+        (float(score[place]), number, place)
         for number, (score, limit) in enumerate(zip(found, limits, strict=True))
-        for value, place in zip(np.sort(score, kind="stable")[:limit], np.argsort(score, kind="stable"), strict=False)
-    ]
-    chosen = sorted(candidates)[: int(share * sum(len(score) for score in found))]
+        for place in np.argsort(score, kind="stable")[: max(0, limit)].tolist()
+    )
+    chosen = candidates[: max(0, int(share * sum(sizes)) - sum(lost))]
     return [
-        np.array([group.atoms[place] for _, owner, place in chosen if owner == number], np.int64)
-        for number, group in enumerate(groups)
+        group.atoms[[place for _, owner, place in chosen if owner == number]] for number, group in enumerate(groups)
     ]
 
 
 def _least(group: Group, score: Array, count: int) -> Array:
-    removed: Array = group.atoms[np.argsort(score, kind="stable")[: min(count, len(score) - 1)]]
+    removed: Array = group.atoms[np.argsort(score, kind="stable")[: max(0, min(count, len(score) - 1))]]
     return removed

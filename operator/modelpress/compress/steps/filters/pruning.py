@@ -2,178 +2,192 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
-from collections.abc import Mapping
-from typing import Any
+import shutil
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
 
 from modelpress.api.errors import Invalid
-from modelpress.api.recipe import Prune
+from modelpress.api.recipe import FineTune, Prune
 from modelpress.compress import graph, lifting
 from modelpress.compress.dataset import Array
-from modelpress.compress.evaluation import examples as unlabelled
 from modelpress.compress.graph import FrozenGraph
 from modelpress.compress.model import OpenedModel
-from modelpress.compress.signature import Signature
-from modelpress.compress.steps.filters import groups, importance, rebuild
-from modelpress.compress.steps.filters.channels import Channels, Shapes
-from modelpress.compress.steps.filters.groups import Group
+from modelpress.compress.steps import fine_tune
+from modelpress.compress.steps.filters import comparison, groups, importance, rebuild
+from modelpress.compress.steps.prune import Taylor
 from modelpress.compress.steps.step import Changed, Setting
+from modelpress.compress.training import schedule
 
-TOLERANCE = 1e-5
-"""Between the rebuilt network and the old one with the same channels silenced, relative to the largest output."""
-_CHECKED_ROWS = 4
-_UNKNOWN_SIZE = 8
 _SHOWN = 3
 
 
 def apply(opened: OpenedModel, step: Prune, setting: Setting) -> Changed:
-    """Writes the smaller model to `setting.replacement`.
+    """Writes the smaller model to `setting.replacement`; with epochs it shrinks before each of them, and trains on.
 
-    Raises Invalid `StepCannotApply`, `UnknownLayer`, `DataRequired`.
+    Raises Invalid `StepCannotApply`, `UnknownLayer`, `DataRequired`, and with epochs what `fine_tune` raises.
     """
-    try:
-        frozen = graph.freeze(opened, merge_weights=False)
-    except graph.NotFreezable as error:
-        raise _refused(f"filters are removed from a graph of constants, but {error}", setting.field) from error
-    with setting.progress.step("Removing filters"):
-        trainable = _trainable(opened, frozen)
-        channels = groups.analysed(frozen)
-        groups.exclude(channels, list(trainable), step.exclude_layers, setting.field)
-        found = groups.groups(channels)
-        if not found:
-            raise _refused(_nothing(channels), setting.field)
-        gone, note = _chosen(channels, found, _values(frozen, found), step)
-        smaller = FrozenGraph(rebuild.without(frozen.graph, channels, gone), frozen.signatures)
-        difference = _difference(opened, frozen, smaller, channels, gone, setting)
-        if difference is not None:
-            raise _refused(difference, setting.field)
-        lifting.write(smaller, trainable, setting.replacement)
-    sizes = [_parameters(one.graph) for one in (frozen, smaller)]
-    share = 1 - sizes[1] / sizes[0]
-    return Changed(f"prune: {note}; {sizes[0]:,} parameters became {sizes[1]:,} ({share:.1%} less)", replaced=True)
+    if not step.epochs:
+        return _Removal(opened, step, setting).written(step.sparsity or 0)
+    return _gradual(opened, step, setting)
 
 
-def _trainable(opened: OpenedModel, frozen: FrozenGraph) -> dict[str, bool]:
-    """Constants that become variables again -> whether they are trained."""
-    known = {variable.name.split(":")[0]: bool(variable.trainable) for variable in opened.variables()}
+def _gradual(opened: OpenedModel, step: Prune, setting: Setting) -> Changed:
+    """One round an epoch; sparsity rises as for single weights."""
+    whole: Sequence[int] = ()
+    notes: list[str] = []
+    model, inner = opened, setting
+    for epoch in range(step.epochs):
+        share = schedule.sparsity(epoch + 1, step.epochs, 0, step.sparsity or 0)
+        at = setting.checkpoints / f"epoch-{epoch}"
+        inner = dataclasses.replace(inner, replacement=at / "model", checkpoints=at / "training")
+        inner.checkpoints.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(inner.replacement, ignore_errors=True)  # of a killed run
+        removal = _Removal(model, step, inner)
+        whole = whole or [len(group.atoms) for group in removal.groups]
+        changed = removal.written(share, whole)
+        model = OpenedModel(inner.replacement, tuple(opened.signatures))
+        inner = dataclasses.replace(inner, masks=changed.masks, clusters=changed.clusters)
+        trained = fine_tune.apply(model, FineTune(epochs=1, learning_rate=step.learning_rate), inner)
+        notes.append(f"{changed.note}; {trained.note}")
+    frozen = graph.freeze(model, merge_weights=False)
+    lifting.write(frozen, {name: one.trainable for name, one in owners(model, frozen).items()}, setting.replacement)
+    return Changed("; ".join(notes), inner.masks, inner.clusters, replaced=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class Owner:
+    """The variable that a constant of the frozen graph was."""
+
+    position: int
+    trainable: bool
+
+
+def owners(opened: OpenedModel, frozen: FrozenGraph) -> dict[str, Owner]:
+    """Constant -> its variable; variables of equal names, which freezing numbers, are told apart by their values."""
+    variables = opened.variables()
+    known: dict[str, list[int]] = {}
+    for position, variable in enumerate(variables):
+        known.setdefault(variable.name.split(":")[0], []).append(position)
     found = {}
     for node in frozen.graph.node:
         name = node.name if node.name in known else re.sub(r"_\d+$", "", node.name)
         if node.op == "Const" and name in known:
-            found[node.name] = known[name]
-    return found or lifting.weights(frozen.graph)
-
-
-def _values(frozen: FrozenGraph, found: list[Group]) -> dict[str, Array]:
-    wanted = {weights.name for group in found for weights in group.weights}
-    return {
-        node.name: tf.make_ndarray(node.attr["value"].tensor).astype(np.float32)
-        for node in frozen.graph.node
-        if node.name in wanted
-    }
-
-
-def _chosen(channels: Channels, found: list[Group], values: Mapping[str, Array], step: Prune) -> tuple[Array, str]:
-    """For each label whether its atom goes, and what to tell people."""
-    scores = [importance.scores(step.criterion, channels.atoms, group, values) for group in found]
-    removed = importance.least(step.criterion, found, scores, step.sparsity or 0)
-    gone = np.zeros(len(channels.atoms), bool)
-    gone[np.concatenate(removed)] = True
-    total = sum(len(group.atoms) for group in found)
-    note = f"{int(gone.sum()):,} of {total:,} filters in {len(found)} groups went"
-    kept = groups.kept(channels)
-    if kept:
-        shown = [f"{name} ({why})" for name, why in sorted(kept.items())[:_SHOWN]]
-        more = f" and {len(kept) - _SHOWN} more" if len(kept) > _SHOWN else ""
-        note += f"; left whole: {', '.join(shown)}{more}"
-    return gone, note
-
-
-def _nothing(channels: Channels) -> str:
-    kept = groups.kept(channels)
-    shown = ", ".join(f"{name} ({why})" for name, why in sorted(kept.items())[:_SHOWN])
-    return f"no filter can be removed without changing the meaning of the rest: {shown or 'the graph has no kernels'}"
-
-
-def _difference(
-    opened: OpenedModel,
-    frozen: FrozenGraph,
-    smaller: FrozenGraph,
-    channels: Channels,
-    gone: Array,
-    setting: Setting,
-) -> str | None:
-    """What the rebuilt graph does differently from the old one with the same channels silenced; None: nothing."""
-    try:
-        shapes = Shapes(smaller.graph)
-    except ValueError as error:
-        return f"the rebuilt graph does not fit together ({str(error).splitlines()[0][:300]})"
-    misfit = rebuild.fits(shapes, frozen.graph, channels, gone)
-    if misfit is not None:
-        return f"the rebuilt graph has another shape than it should at {misfit}"
-    silenced = rebuild.silenced(frozen.graph, Shapes(frozen.graph), channels, gone)
-    for name, signature in opened.signatures.items():
-        definition = frozen.signatures[name]
-        fed = _rows(signature, setting)
-        try:
-            wanted, have = (_run(one, definition, fed) for one in (silenced, smaller.graph))
-        except tf.errors.OpError as error:
-            return f"the rebuilt graph does not run ({error.message.splitlines()[0][:300]})"
-        for key, value in wanted.items():
-            if value.dtype.kind == "f" and not _is_close(value, have[key]):
-                off = float(np.abs(value - have[key]).max())
-                return f"output {key} of the rebuilt graph is off by {off:.2g}"
-    return None
-
-
-def _is_close(wanted: Array, have: Array) -> bool:
-    if wanted.shape != have.shape:
-        return False
-    scale = max(1.0, float(np.abs(wanted[np.isfinite(wanted)]).max(initial=0)))
-    return bool(np.allclose(wanted, have, rtol=0, atol=TOLERANCE * scale, equal_nan=True))
-
-
-def _rows(signature: Signature, setting: Setting) -> dict[str, Array]:
-    """A few rows to compare on: data, synthetic floats, or zeros, which are valid tokens, too."""
-    found = setting.examples.feeding(signature)
-    if found is None and all(tensor.is_float for tensor in signature.inputs.values()):
-        found = unlabelled.synthetic(signature)
-    if found is not None:
-        fixed = [tensor.shape[0] for tensor in signature.inputs.values() if tensor.shape]
-        return dict(found.part(0, next((size for size in fixed if size is not None), _CHECKED_ROWS)).inputs)
-    return {
-        name: np.full(
-            [_UNKNOWN_SIZE if size is None else size for size in tensor.shape or (1,)],
-            "" if tensor.dtype == "string" else 0,
-            tf.as_dtype(tensor.dtype).as_numpy_dtype,
-        )
-        for name, tensor in signature.inputs.items()
-    }
-
-
-def _run(definition: Any, signature: Any, fed: Mapping[str, Array]) -> dict[str, Array]:
-    with tf.Graph().as_default():
-        tf.graph_util.import_graph_def(definition, name="")
-        with tf.compat.v1.Session() as session:
-            return session.run(  # type: ignore[no-any-return]
-                {key: info.name for key, info in signature.outputs.items()},
-                {info.name: fed[key] for key, info in signature.inputs.items()},
+            value = tf.make_ndarray(node.attr["value"].tensor) if len(known[name]) > 1 else None
+            position = next(
+                place for place in known[name] if value is None or np.array_equal(variables[place].numpy(), value)
             )
+            found[node.name] = Owner(position, bool(variables[position].trainable))
+    return found
 
 
-def _parameters(definition: Any) -> int:
-    """Values of all floating point constants."""
+class _Removal:
+    """One round: what there is to remove, and the model without it."""
+
+    def __init__(self, opened: OpenedModel, step: Prune, setting: Setting) -> None:
+        self._opened, self._step, self._setting = opened, step, setting
+        try:
+            self._frozen = graph.freeze(opened, merge_weights=False)
+        except graph.NotFreezable as error:
+            raise self._refused(f"filters are removed from a graph of constants, but {error}") from error
+        self._owners = owners(opened, self._frozen)
+        self._channels = groups.analysed(self._frozen)
+        names = list(self._owners) or [weights.name for weights in self._channels.found.weights]
+        groups.exclude(self._channels, names, step.exclude_layers, setting.field)
+        self.groups = groups.groups(self._channels)
+        if not self.groups:
+            raise self._refused(f"no filter can be removed without changing what the rest means: {self._kept()}")
+
+    def written(self, share: float, whole: Sequence[int] = ()) -> Changed:
+        """Writes the model without `share` of its filters; `whole`: sizes of the groups that the share is of."""
+        with self._setting.progress.step("Removing filters"):
+            scores = self._scores()
+            removed = importance.least(self._step.criterion, self.groups, scores, share, whole)
+            gone = np.zeros(len(self._channels.atoms), bool)
+            gone[np.concatenate(removed)] = True
+            smaller = FrozenGraph(rebuild.without(self._frozen.graph, self._channels, gone), self._frozen.signatures)
+            difference = comparison.difference(
+                self._frozen, smaller, self._channels, gone, self._opened.signatures, self._setting.examples
+            )
+            if difference is not None:
+                raise self._refused(difference)
+            trainable = {name: owner.trainable for name, owner in self._owners.items()}
+            lifting.write(smaller, trainable or lifting.weights(smaller.graph), self._setting.replacement)
+        masks, clusters = (self._carried(held, gone) for held in (self._setting.masks, self._setting.clusters))
+        return Changed(self._note(gone, smaller), masks, clusters, replaced=True)
+
+    def _scores(self) -> list[Array]:
+        wanted = {weights.name for group in self.groups for weights in group.weights}
+        if self._step.criterion == "Gradient":
+            values = self._gradients(wanted)
+        else:
+            values = {node.name: _value(node) for node in self._frozen.graph.node if node.name in wanted}
+        return [importance.scores(self._step.criterion, self._channels.atoms, group, values) for group in self.groups]
+
+    def _gradients(self, wanted: set[str]) -> Mapping[str, Array]:
+        """Mean |w * dL/dw| of weights; zero for those that are not trained."""
+        variables = self._opened.variables()
+        if not any(owner.trainable for owner in self._owners.values()):
+            raise Invalid(
+                "StepCannotApply",
+                "the model has no trainable variables, so that there is no gradient; use criterion: Magnitude",
+                field=f"{self._setting.field}.criterion",
+            )
+        chosen = {self._owners[name].position for name in wanted if name in self._owners}
+        taylor = Taylor(self._opened, {place: variables[place] for place in sorted(chosen)}, self._setting).measured()
+        return {
+            node.name: taylor[self._owners[node.name].position] if node.name in self._owners else 0 * _value(node)
+            for node in self._frozen.graph.node
+            if node.name in wanted
+        }
+
+    def _carried(self, held: Mapping[int, Array], gone: Array) -> dict[int, Array]:
+        """What earlier steps fixed of weights, for the weights that are left, by their new position."""
+        if not held:
+            return {}
+        left = {
+            name: rebuild.sliced(held[owner.position], self._channels.of(name) or (), self._channels, gone)
+            for name, owner in self._owners.items()
+            if owner.position in held
+        }
+        model = OpenedModel(self._setting.replacement, tuple(self._opened.signatures))
+        names = [variable.name.split(":")[0] for variable in model.variables()]
+        return {place: left[name] for place, name in enumerate(names) if name in left}
+
+    def _note(self, gone: Array, smaller: FrozenGraph) -> str:
+        total = sum(len(group.atoms) for group in self.groups)
+        before, after = parameters(self._frozen), parameters(smaller)
+        note = (
+            f"prune: {int(gone.sum()):,} of {total:,} filters in {len(self.groups)} groups went, "
+            f"{before:,} parameters became {after:,} ({1 - after / before:.1%} less)"
+        )
+        return f"{note}; left whole: {self._kept()}" if groups.kept(self._channels) else note
+
+    def _kept(self) -> str:
+        kept = sorted(groups.kept(self._channels).items())
+        shown = [f"{name} ({why})" for name, why in kept[:_SHOWN]]
+        more = f" and {len(kept) - _SHOWN} more" if len(kept) > _SHOWN else ""
+        return ", ".join(shown) + more if kept else "it has no kernels"
+
+    def _refused(self, why: str) -> Invalid:
+        return Invalid(
+            "StepCannotApply",
+            f"{why}; leave the step out, or use structure: Unstructured",
+            field=f"{self._setting.field}.structure",
+        )
+
+
+def parameters(frozen: FrozenGraph) -> int:
+    """Number of values of all floating point constants."""
     return sum(
         int(np.prod([size.size for size in node.attr["value"].tensor.tensor_shape.dim], dtype=np.int64))
-        for node in definition.node
+        for node in frozen.graph.node
         if node.op == "Const" and tf.as_dtype(node.attr["dtype"].type).is_floating
     )
 
 
-def _refused(why: str, field: str) -> Invalid:
-    return Invalid(
-        "StepCannotApply", f"{why}; leave the step out, or use structure: Unstructured", field=f"{field}.structure"
-    )
+def _value(node: object) -> Array:
+    return tf.make_ndarray(node.attr["value"].tensor).astype(np.float32)  # type: ignore[attr-defined,no-any-return]

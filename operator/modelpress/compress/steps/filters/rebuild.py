@@ -9,7 +9,7 @@ import tensorflow as tf
 from tensorflow.core.framework import graph_pb2
 
 from modelpress.compress.dataset import Array
-from modelpress.compress.steps.filters.atoms import Axis
+from modelpress.compress.steps.filters.atoms import Axis, Labels
 from modelpress.compress.steps.filters.channels import Channels, Resized, Shapes, canonical
 from modelpress.compress.steps.filters.sizes import Size
 
@@ -19,7 +19,7 @@ def without(graph: Any, channels: Channels, gone: Array) -> Any:
     return _Rebuilt(graph, channels, gone).graph
 
 
-def silenced(graph: Any, shapes: Shapes, channels: Channels, gone: Array) -> Any:
+def silenced(graph: Any, channels: Channels, gone: Array) -> Any:
     """GraphDef of the old size in which nothing that sums over channels hears those that go."""
     result = graph_pb2.GraphDef()
     result.CopyFrom(graph)
@@ -31,7 +31,7 @@ def silenced(graph: Any, shapes: Shapes, channels: Channels, gone: Array) -> Any
             continue
         node = nodes[total.node]
         tensor = old[total.node].input[total.operand]
-        dtype = shapes.dtype(tensor)
+        dtype = channels.dtype(tensor)
         rank = len(channels.of(tensor) or ())
         values = mask.reshape([-1] + [1] * (rank - total.axis - 1)).astype(dtype.as_numpy_dtype)
         factor = _constant(result, f"silenced_{number}/mask", values)
@@ -39,6 +39,14 @@ def silenced(graph: Any, shapes: Shapes, channels: Channels, gone: Array) -> Any
         product.attr["T"].type = dtype.as_datatype_enum
         node.input[total.operand] = product.name
     return result
+
+
+def sliced(value: Array, axes: Labels, channels: Channels, gone: Array) -> Array:
+    """What is left of a weight whose axes have these labels."""
+    for place, axis in enumerate(axes):
+        if axis is not None:
+            value = np.compress(~gone[channels.atoms.roots(axis)], value, axis=place)
+    return value
 
 
 class _Rebuilt:
@@ -75,10 +83,7 @@ class _Rebuilt:
         axes = self._channels.of(node.name) or ()
         if not any(self._shrinks(axis) for axis in axes):
             return
-        value = tf.make_ndarray(node.attr["value"].tensor)
-        for place, axis in enumerate(axes):
-            if axis is not None and self._shrinks(axis):
-                value = np.compress(self._stays(axis), value, axis=place)
+        value = sliced(tf.make_ndarray(node.attr["value"].tensor), axes, self._channels, self._gone)
         node.attr["value"].tensor.CopyFrom(_proto(value))
 
     def _pad(self, node: Any) -> None:
@@ -159,7 +164,7 @@ def _proto(value: Array) -> Any:
     return tf.make_tensor_proto(value, dtype=tf.as_dtype(value.dtype), shape=value.shape)
 
 
-def fits(shapes: Shapes, old: Any, channels: Channels, gone: Array) -> str | None:
+def misfit(shapes: Shapes, old: Any, channels: Channels, gone: Array) -> str | None:
     """The first tensor of the old graph whose shape in the rebuilt one is not what its labels say; None: all fit."""
     for node in old.node:
         labels, found = channels.of(node.name), shapes.of(canonical(node.name))
