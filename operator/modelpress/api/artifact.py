@@ -13,6 +13,7 @@ from typing import Literal
 from pydantic import Field
 
 from modelpress.api.base import Model
+from modelpress.api.trial import Trial
 
 Form = Literal["SavedModel", "TFLite"]
 FORMAT_VERSION = 1
@@ -95,6 +96,8 @@ class ArtifactManifest(Model):
     source: SourceFound
     candidates: tuple[Candidate, ...]
     refused: tuple[Refused, ...] = ()
+    trials: tuple[Trial, ...] = ()
+    """All trials of a search, in the order of trying."""
     warmup: Warmup | None = None
     seed: int = 0
     deterministic: bool = True

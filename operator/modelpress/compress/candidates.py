@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from modelpress.api.artifact import Refused
 from modelpress.api.errors import Invalid
+from modelpress.api.trial import Trial
 from modelpress.compress import check, graph, savedmodel, tflite
 from modelpress.compress.bench import Bench
 from modelpress.compress.check import Finding
 from modelpress.compress.plan import Build
 from modelpress.compress.versions import Version
 from modelpress.compress.work import Piece
+
+LIMIT = 3
+"""Candidates of an artifact."""
 
 
 @dataclass(frozen=True)
@@ -33,20 +39,44 @@ class Built:
         return self.finding is not None and self.piece.facts["stage"] == "build"
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """What becomes of a recipe."""
+
+    built: tuple[Built, ...]
+    """Best first; those that were refused are among them where steps were named."""
+    trials: tuple[Trial, ...] = ()
+    """All trials of a search, in the order of trying."""
+    refused: tuple[Refused, ...] = ()
+    """Trials that came to nothing."""
+
+    @property
+    def offered(self) -> list[Built]:
+        """The few that are kept."""
+        return [one for one in self.built if one.finding is None][:LIMIT]
+
+
+def outcome(bench: Bench, *, clock: Callable[[], float]) -> Outcome:
+    """Builds what the plan names; what it leaves open is searched for, `clock` giving seconds."""
+    if bench.plan.search is None and bench.plan.iterations == 1:
+        return Outcome(tuple(build_all(bench)))
+    from modelpress.compress.search import rounds  # model servers and Optuna, which few recipes need
+
+    if bench.plan.search is None:
+        return rounds.iterated(bench)
+    return rounds.search(bench, bench.plan.search, clock=clock)
+
+
 def build_all(bench: Bench) -> list[Built]:
-    """Every form of the plan, after each iteration of its steps, the last iteration first.
+    """Every form of the plan.
 
     Raises Invalid where steps or a form were named and nothing can be built: `StepCannotApply`, `FormNotPossible`.
     """
-    plan = bench.plan
-    found: list[Built] = []
-    for iteration in range(1, plan.iterations + 1):
-        version = bench.versions.after(plan.changes * iteration)
-        built = [build(bench, version, one, iteration=iteration) for one in plan.builds]
-        if plan.named and all(one.is_impossible for one in built):
-            raise _impossible(bench, built)
-        found[:0] = built
-    return found
+    version = bench.versions.after(bench.plan.changes)
+    built = [build(bench, version, one) for one in bench.plan.builds]
+    if all(one.is_impossible for one in built):
+        raise _impossible(bench, built)
+    return built
 
 
 def build(bench: Bench, version: Version, wanted: Build, *, iteration: int = 1) -> Built:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import shutil
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,8 +16,11 @@ from modelpress.api import request as requests
 from modelpress.api.artifact import ArtifactManifest, Candidate, Form, Refused, Servable, SourceFound, Warmup
 from modelpress.api.errors import Invalid
 from modelpress.api.message import CandidateReported, Message
+from modelpress.api.message import Trial as TrialReported
 from modelpress.api.request import Request
+from modelpress.api.trial import Trial
 from modelpress.compress import dataset, inspection, plan, source
+from modelpress.compress.search import front
 from modelpress.compress.work import Piece, WorkArea
 from modelpress.storage import durable, layout, listing, transfer
 from modelpress.storage.layout import Store
@@ -23,9 +28,8 @@ from modelpress.telemetry.progress import Progress
 
 if TYPE_CHECKING:
     from modelpress.compress.bench import Bench
-    from modelpress.compress.candidates import Built
+    from modelpress.compress.candidates import Outcome
 
-CANDIDATES_LIMIT = 3
 _PACKAGES = ("tensorflow", "keras", "numpy", "tensorflow-serving-api")
 
 
@@ -41,8 +45,12 @@ class Compressed:
     message: Message
 
 
-def compress(request: Request, *, progress: Progress, now: int) -> Compressed:
+def compress(
+    request: Request, *, progress: Progress, now: int, clock: Callable[[], float] = time.monotonic
+) -> Compressed:
     """Does what the request asks for, or finds it done. `now`, in Unix seconds, becomes the version number.
+
+    `clock` gives the seconds that a search may take.
 
     Raises Invalid for whatever the user has to change, StorageFull (an Invalid) where the store has no space left.
     """
@@ -68,9 +76,9 @@ def compress(request: Request, *, progress: Progress, now: int) -> Compressed:
         durable.sweep(work)
         area = WorkArea(work)
         bench = benches.prepared(request, wanted, found, rows, area, progress)
-        built = candidates.build_all(bench)
+        outcome = candidates.outcome(bench, clock=clock)
         warmup = bench.warmup()
-        manifest = _assemble(store, request, key, bench, built, warmup, now)
+        manifest = _assemble(store, request, key, bench, outcome, warmup, now)
         lock.unlink(missing_ok=True)
     return _compressed(store, request, manifest, data_digests, reused=area.reused)
 
@@ -86,11 +94,11 @@ def _kept(store: Store, request: Request, source_digest: str, data_digests: dict
 
 
 def _assemble(
-    store: Store, request: Request, key: str, bench: Bench, built: list[Built], warmup: Piece | None, now: int
+    store: Store, request: Request, key: str, bench: Bench, outcome: Outcome, warmup: Piece | None, now: int
 ) -> ArtifactManifest:
     """Links the pieces into the artifact and writes its manifest last; of two writers the loser adopts the winner's."""
     directory = store.artifact(key)
-    offered = [one for one in built if one.finding is None][:CANDIDATES_LIMIT]
+    offered = outcome.offered
     source_servable = _place(bench.source_piece, directory, f"source/{now}", "SavedModel", bench.names)
     manifest = ArtifactManifest(
         key=key,
@@ -116,9 +124,11 @@ def _assemble(
             Refused(
                 recipe=one.build.recipe, form=one.build.form, reason=one.finding.reason, message=one.finding.message
             )
-            for one in built
+            for one in outcome.built
             if one.finding is not None
-        ),
+        )
+        + outcome.refused,
+        trials=outcome.trials,
         warmup=_placed_warmup(warmup, directory),
         seed=request.recipe.training.seed,
         deterministic=bench.deterministic and all(one.repeatable for one in offered),
@@ -186,11 +196,24 @@ def _compressed(
             for one in manifest.candidates
         ),
         reused=reused,
+        trials=tuple(_reported(trial) for trial in front.offered_first(manifest.trials)) or None,
     )
     return Compressed(manifest, directory, reused, message.fitted())
 
 
+def _reported(trial: Trial) -> TrialReported:
+    return TrialReported(
+        recipe=f"{trial.recipe}, {trial.form}",
+        metric=trial.metric,
+        size_ratio=trial.size_ratio,
+        latency_ratio=trial.latency_ratio,
+        verdict=trial.verdict,
+    )
+
+
 def _summary(manifest: ArtifactManifest) -> str:
+    if manifest.trials:
+        return front.summary(manifest.trials)
     refused = [f"{one.form} {one.recipe}: {one.reason}, {one.message}" for one in manifest.refused]
     count = len(manifest.candidates)
     offered = f"{count} candidate{'' if count == 1 else 's'}"

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple, NoReturn
 from modelpress.api import identity
 from modelpress.api.artifact import Form
 from modelpress.api.errors import Invalid
-from modelpress.api.recipe import Cluster, Distill, FineTune, Prune, Quantize, Recipe, Step
+from modelpress.api.recipe import Cluster, Distill, FineTune, Prune, Quantize, Recipe, Search, Step
 
 Weights = Literal["Float32", "Float16", "DynamicInt8", "StaticInt8"]
 Device = Literal["CPU", "GPU"]
@@ -80,16 +80,15 @@ class Plan:
     quantize_field: str | None = None
     """Path of the quantize step, for errors."""
     iterations: int = 1
+    search: Search | None = None
+    """What to look for where no steps are named."""
 
 
 def of_recipe(recipe: Recipe, *, device: Device) -> Plan:
     """What to do for a recipe. Raises Invalid `FieldNotSupported` or `StepCannotApply`."""
-    if recipe.search is not None:
-        _refuse("spec.recipe.search", "this release tries a fixed ladder of recipes; leave out search and steps")
-    if recipe.iterations > 1:
-        _refuse("spec.recipe.iterations", f"{recipe.iterations}: this release runs the steps once; leave it out")
     if recipe.steps is None:
-        return Plan((), _possible(_ladder(), recipe, device), named=False)
+        _possible(_cheapest(), recipe, device)
+        return Plan((), (), named=False, search=recipe.search or Search())
     return _of_steps(recipe.steps, recipe, device)
 
 
@@ -103,15 +102,20 @@ def _of_steps(steps: Sequence[Step], recipe: Recipe, device: Device) -> Plan:
             quantize, field = step.quantize, at
         else:
             changes.append(Change(at, kind, _of(step)))
-    line = "; ".join(describe(step) for step in steps)
+    line = "; ".join(describe(step) for step in steps) or "float32"
     wanted = [Build(form, quantize, line, field) for form in _FORMS]
     builds = _possible(wanted, recipe, device)
     return Plan(tuple(changes), builds, named=True, quantize_field=field, iterations=recipe.iterations)
 
 
+def key_of(changes: Sequence[Change]) -> str:
+    """Names the version after these steps; empty for none."""
+    return identity.key([[change.kind, change.step.plain()] for change in changes])[:10] if changes else ""
+
+
 def needs_calibration(plan: Plan) -> bool:
-    """Whether activation ranges have to be measured on examples."""
-    return any(build.weights == "StaticInt8" for build in plan.builds)
+    """Whether activation ranges have to be measured on examples; a search may come to that."""
+    return plan.search is not None or any(build.weights == "StaticInt8" for build in plan.builds)
 
 
 def describe(step: Step) -> str:
@@ -142,11 +146,10 @@ def _epochs(count: int) -> str:
     return f"{count} epoch{'s' if count > 1 else ''}"
 
 
-def _ladder() -> list[Build]:
-    """Cheap recipes that need no data, the most promising first."""
-    dynamic, half = Quantize(scheme="DynamicInt8"), Quantize(scheme="Float16")
-    wanted: list[tuple[Form, Quantize]] = [("TFLite", dynamic), ("TFLite", half), ("SavedModel", half)]
-    return [Build(form, quantize, f"quantize {quantize.scheme}") for form, quantize in wanted]
+def _cheapest() -> list[Build]:
+    """Whatever is searched for, one of these can be served."""
+    half = Quantize(scheme="Float16")
+    return [Build(form, half, f"quantize {half.scheme}") for form in _FORMS]
 
 
 def is_servable(build: Build, device: Device) -> bool:

@@ -13,7 +13,7 @@ import numpy as np
 from modelpress.api import identity
 from modelpress.api.recipe import Training
 from modelpress.api.source import Source
-from modelpress.compress import dataset
+from modelpress.compress import dataset, plan
 from modelpress.compress.dataset import Array
 from modelpress.compress.examples import Examples
 from modelpress.compress.model import OpenedModel
@@ -82,7 +82,7 @@ class Versions:
         return (), Version(OpenedModel(self._source.directory, self._names)), Held()
 
     def _next(self, version: Version, held: Held, chain: tuple[Change, ...]) -> tuple[Version, Held]:
-        key = identity.key([[change.kind, change.step.plain()] for change in chain])[:10]
+        key = plan.key_of(chain)
         name, fresh = f"step-{len(chain)}-{key}", []
 
         def build(new: Path) -> dict[str, Any]:

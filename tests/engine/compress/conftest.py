@@ -16,6 +16,8 @@ from modelpress.telemetry.progress import Silent
 
 NOW = 1_790_000_000
 CLASSES = 4
+HALF = {"steps": [{"quantize": {"scheme": "Float16"}}]}
+"""Works for any float model, in both forms."""
 
 
 def _image_model(path):
@@ -145,7 +147,7 @@ def ask(tmp_path):
             name="model",
             source=Source(uri=str(uri), **(source or {})),
             data=data,
-            recipe=Recipe.model_validate(recipe or {}),
+            recipe=Recipe.model_validate(HALF if recipe is None else recipe),
             gate=Gate(),
             store=str(store or tmp_path / "store"),
             **fields,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from modelpress.api.errors import Invalid
-from modelpress.api.recipe import Recipe
+from modelpress.api.recipe import Recipe, Search
 from modelpress.compress import plan
 
 
@@ -24,9 +24,6 @@ def step(**kinds):
 @pytest.mark.parametrize(
     ("recipe", "expected"),
     [
-        ({}, [("TFLite", "DynamicInt8"), ("TFLite", "Float16"), ("SavedModel", "Float16")]),
-        ({"format": "TFLite"}, [("TFLite", "DynamicInt8"), ("TFLite", "Float16")]),
-        ({"format": "SavedModel"}, [("SavedModel", "Float16")]),
         (step(quantize={"scheme": "Float16"}), [("TFLite", "Float16"), ("SavedModel", "Float16")]),
         (step(quantize={"scheme": "StaticInt8"}), [("TFLite", "StaticInt8")]),
         (step(prune={"sparsity": 0.5}), [("TFLite", "Float32"), ("SavedModel", "Float32")]),
@@ -37,7 +34,7 @@ def test_a_recipe_names_the_forms_to_build_tflite_first(recipe, expected):
 
 
 def test_a_gpu_serves_no_tflite():
-    assert forms(planned(device="GPU")) == [("SavedModel", "Float16")]
+    assert forms(planned(device="GPU", **step(quantize={"scheme": "Float16"}))) == [("SavedModel", "Float16")]
     with pytest.raises(Invalid) as refused:
         planned(device="GPU", **step(quantize={"scheme": "DynamicInt8"}))
     assert (refused.value.reason, refused.value.field) == ("StepCannotApply", "spec.recipe.steps[0].quantize.scheme")
@@ -54,16 +51,26 @@ def test_steps_are_described_in_one_line():
 
 def test_only_static_int8_needs_calibration():
     assert plan.needs_calibration(planned(**step(quantize={"scheme": "StaticInt8"})))
-    assert not plan.needs_calibration(planned())
+    assert not plan.needs_calibration(planned(**step(quantize={"scheme": "DynamicInt8"})))
+
+
+def test_what_is_left_open_is_searched_for_within_the_limits_of_the_resource():
+    assert planned().search == Search()
+    assert planned(search={"trials": 5}).search.trials == 5
+    assert planned(**step(prune={"sparsity": 0.5})).search is None
+    assert plan.needs_calibration(planned()), "what a search may calibrate on is not measured on"
+
+
+def test_a_format_that_the_device_cannot_serve_is_refused_before_the_search():
+    with pytest.raises(Invalid) as refused:
+        planned(device="GPU", format="TFLite")
+    assert (refused.value.reason, refused.value.field) == ("StepCannotApply", "spec.recipe.format")
 
 
 @pytest.mark.parametrize(
     ("recipe", "field"),
     [
-        ({"search": {}}, "spec.recipe.search"),
-        ({"iterations": 2, **step(prune={"sparsity": 0.5})}, "spec.recipe.iterations"),
         (step(distill={"student": {"width": 0.5}}), "spec.recipe.steps[0].distill"),
-        (step(prune={"sparsity": 0.5, "structure": "Filter"}), "spec.recipe.steps[0].prune.structure"),
         (step(prune={}), "spec.recipe.steps[0].prune"),
         (step(quantize={"scheme": "Mixed"}), "spec.recipe.steps[0].quantize.scheme"),
         (step(fineTune={}, quantize={"scheme": "Float16", "epochs": 1}), "spec.recipe.steps[1].quantize.epochs"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from modelpress.api.errors import Invalid
 from modelpress.api.measurement import MetricMeasured
 from modelpress.compress.dataset import Rows
 from modelpress.compress.evaluation import metrics, scores
-from modelpress.compress.evaluation.client import Client, ServerRefused
+from modelpress.compress.evaluation.client import ServerRefused
 from modelpress.compress.evaluation.metrics import Accumulator
 from modelpress.compress.evaluation.scores import Array
 from modelpress.compress.signature import Signature
@@ -21,6 +22,13 @@ from modelpress.telemetry.progress import Progress
 
 MAX_BATCH_ROWS = 32
 MAX_BATCH_BYTES = 8 * 2**20
+
+
+class Predictor(Protocol):
+    """Answers rows: a client of a server, or a model in this process."""
+
+    def predict(self, inputs: Mapping[str, Array], *, rows: str) -> dict[str, Array]:
+        """Outputs by name; `rows` says which rows these are, for errors."""
 
 
 class CandidateFailed(Exception):
@@ -95,8 +103,8 @@ def part(inputs: Mapping[str, Array], start: int, size: int, *, padded: bool) ->
 
 
 def compare(
-    source: Client,
-    candidate: Client,
+    source: Predictor,
+    candidate: Predictor,
     *,
     rows: Rows,
     signature: Signature,
@@ -172,7 +180,7 @@ def _worst(parts: Mapping[str, Accumulator]) -> MetricMeasured:
     return min(measured, key=lambda one: float("-inf") if one.value is None else one.value)
 
 
-def _asked_source(client: Client, inputs: Mapping[str, Array], said: str) -> dict[str, Array]:
+def _asked_source(client: Predictor, inputs: Mapping[str, Array], said: str) -> dict[str, Array]:
     try:
         return client.predict(inputs, rows=said)
     except ServerRefused as error:
@@ -185,7 +193,7 @@ def _asked_source(client: Client, inputs: Mapping[str, Array], said: str) -> dic
         raise
 
 
-def _asked_candidate(client: Client, inputs: Mapping[str, Array], said: str) -> dict[str, Array]:
+def _asked_candidate(client: Predictor, inputs: Mapping[str, Array], said: str) -> dict[str, Array]:
     try:
         return client.predict(inputs, rows=said)
     except ServerRefused as error:

@@ -246,7 +246,11 @@ def signature_name(request: Request, manifest: ArtifactManifest) -> str:
     """The signature to measure: that of the evaluation data, else serving_default, else the first."""
     if request.data and request.data.evaluation:
         return request.data.evaluation.signature
-    names = manifest.source.signatures
+    return default_signature(manifest.source.signatures)
+
+
+def default_signature(names: tuple[str, ...]) -> str:
+    """What is measured where no data say it: serving_default, else the first."""
     return DEFAULT_SIGNATURE if DEFAULT_SIGNATURE in names or not names else names[0]
 
 

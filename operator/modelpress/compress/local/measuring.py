@@ -110,11 +110,7 @@ class Measuring:
             with self._progress.step(f"Loading the source into {self._image}"):
                 source.await_model()
         except DoesNotLoad as error:
-            raise Invalid(
-                "SourceDoesNotLoad",
-                f"the model server cannot load the source: {error}; it must be servable before it is compressed",
-                field="spec.source.uri",
-            ) from error
+            raise source_does_not_load(error) from error
         self._source = source
 
     def _beside(self, logs: Path) -> Servers:
@@ -127,3 +123,12 @@ class Measuring:
 
     def _directory(self, servable: Servable) -> Path:
         return layout.opened(self._request.store, self._request.namespace).servable(self._manifest.key, servable)
+
+
+def source_does_not_load(error: DoesNotLoad) -> Invalid:
+    """For the user: nothing can be compared with such a source."""
+    return Invalid(
+        "SourceDoesNotLoad",
+        f"the model server cannot load the source: {error}; it must be servable before it is compressed",
+        field="spec.source.uri",
+    )

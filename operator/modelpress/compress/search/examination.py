@@ -1,0 +1,264 @@
+"""One move tried: built, looked at in this process, and, where it may be the best, measured through model servers."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from modelpress.api.errors import Invalid
+from modelpress.api.measurement import Compared, Measurements
+from modelpress.api.trial import PASSED, Trial
+from modelpress.compress import candidates, check
+from modelpress.compress import examples as data
+from modelpress.compress.bench import Bench
+from modelpress.compress.candidates import Built
+from modelpress.compress.check import Call, Finding
+from modelpress.compress.dataset import Array, Rows
+from modelpress.compress.evaluation import comparison, evaluate, metrics
+from modelpress.compress.evaluation import examples as evaluation_examples
+from modelpress.compress.evaluation.client import Client
+from modelpress.compress.evaluation.comparison import Answers, CandidateFailed
+from modelpress.compress.evaluation.endpoint import DoesNotLoad
+from modelpress.compress.local import measuring
+from modelpress.compress.local.processes import ModelServer
+from modelpress.compress.local.servers import Servers
+from modelpress.compress.search.move import Move
+from modelpress.status import gate
+from modelpress.storage import listing, transfer
+from modelpress.telemetry.progress import Silent
+
+GLANCE_ROWS = 256
+"""Rows of the look in this process; few, as it is there to spare servers the hopeless."""
+GLANCE_CALLS = 15
+SECONDS = 1.5
+"""Of requests to each server for a trial's latency; what is offered is measured again, for longer."""
+CERTAIN = frozenset({"DropTooLarge", "NotFinite", "BelowMinimum", "AboveMaximum", "TooLarge"})
+"""Findings that no server would change."""
+SLOWER = 1.4
+"""In this process, against the best so far: beyond it no server would turn the order round."""
+
+
+@dataclass(frozen=True)
+class Glance:
+    """What a look in this process told."""
+
+    measurements: Measurements
+    milliseconds: float
+    """Median of single requests."""
+
+
+class InProcess:
+    """A servable in this process, asked like a server."""
+
+    def __init__(self, call: Call, signature: str) -> None:
+        self._call, self._signature = call, signature
+
+    def predict(self, inputs: Mapping[str, Array], *, rows: str) -> dict[str, Array]:
+        """Outputs by name."""
+        return self._call(self._signature, inputs)
+
+
+class Examination:
+    """A context manager: the source's server runs from the first trial that is measured to the end."""
+
+    def __init__(self, bench: Bench) -> None:
+        self._bench, self._stack = bench, contextlib.ExitStack()
+        self._chosen, called = _measured_on(bench)
+        self._signature = bench.opened.signatures[called]
+        self._directory = bench.area.scratch("serving")
+        _removed(self._directory)
+        self._servers = Servers(bench.request.name, bench.request.target, self._signature, self._directory)
+        self._source: ModelServer | None = None
+        self._glanced, self._answers = Answers(), Answers()
+        self._best: tuple[float, float] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    @property
+    def samples(self) -> int:
+        """Rows that the metrics are measured on."""
+        return len(self._chosen.rows)
+
+    def tried(self, move: Move, number: int) -> Trial:
+        """Build and judge a move; what is wrong with it is its verdict."""
+        began = time.monotonic()
+        trial = self._tried(move, number)
+        return trial.model_copy(update={"seconds": round(time.monotonic() - began, 2)})
+
+    def built(self, move: Move) -> Built:
+        """The servable of a move, made unless it is there. Raises Invalid where a step refuses the model."""
+        version = self._bench.versions.after(move.changes)
+        return candidates.build(self._bench, version, move.build, iteration=move.iteration)
+
+    def _tried(self, move: Move, number: int) -> Trial:
+        empty = Trial(
+            number=number,
+            name=move.name,
+            recipe=move.build.recipe,
+            form=move.build.form,
+            verdict="",
+            message="",
+            parameters=move.parameters,
+        )
+        try:
+            built = self.built(move)
+        except Invalid as error:
+            return empty.model_copy(update={"verdict": error.reason, "message": error.message})
+        if built.finding is not None:
+            return empty.model_copy(update={"verdict": built.finding.reason, "message": built.finding.message})
+        size = self._size(built)
+        glance = self._glance(built, move)
+        spared = self._spared(glance, size)
+        if spared is not None:
+            return _told(empty, glance.measurements, size, spared.reason, spared.message)
+        measured = self._measured(built, move).model_copy(update={"size_bytes": size})
+        verdict = gate.judge(measured, self._bench.request.gate, samples=self.samples)
+        trial = _told(empty, measured, size, verdict.reason, verdict.message, findings=len(verdict.findings))
+        if trial.passed and (self._best is None or glance.milliseconds < self._best[0]):
+            self._best = (glance.milliseconds, size.ratio)
+        return trial
+
+    def _size(self, built: Built) -> Compared:
+        before, after = (listing.served_bytes(piece.files) for piece in (self._bench.source_piece, built.piece))
+        return Compared(source=before, value=after, ratio=after / before)
+
+    def _glance(self, built: Built, move: Move) -> Glance:
+        call = check.loaded(built.piece.directory, move.build.form, self._bench.names)
+        rows = self._chosen.rows.part(0, min(GLANCE_ROWS, self.samples))
+        try:
+            compared = comparison.compare(
+                InProcess(self._bench.opened.call, self._signature.name),
+                InProcess(call, self._signature.name),
+                rows=rows,
+                signature=self._signature,
+                wanted=self._bench.request.gate.metrics,
+                answers=self._glanced,
+                progress=Silent(),
+            )
+        except CandidateFailed as error:
+            return Glance(Measurements(failure=error.reason, failure_message=str(error)), 0.0)
+        size = data.batch_size(self._signature, 1)
+        return Glance(Measurements(metrics=compared.metrics), _milliseconds(call, self._signature.name, rows, size))
+
+    def _spared(self, glance: Glance, size: Compared) -> Finding | None:
+        """Why servers need not be started: the metric is clearly lost, or another is clearly better."""
+        rows = min(GLANCE_ROWS, self.samples)
+        known = glance.measurements.model_copy(update={"size_bytes": size})
+        verdict = gate.judge(known, self._bench.request.gate, samples=rows)
+        certain = next((one for one in verdict.findings if one.reason in CERTAIN), None)
+        if certain is not None:
+            return Finding(
+                certain.reason, certain.message + ("" if certain.reason == "TooLarge" else f" ({rows} rows)")
+            )
+        if self._best is None or glance.milliseconds < SLOWER * self._best[0] or size.ratio < self._best[1]:
+            return None
+        times = glance.milliseconds / self._best[0]
+        return Finding(
+            "Dominated", f"{times:.1f} x as slow as the best so far in this process, and no smaller: not measured"
+        )
+
+    def _measured(self, built: Built, move: Move) -> Measurements:
+        base = self._directory / "candidate"
+        transfer.link(built.piece.directory, built.piece.files, base / "1")
+        try:
+            with self._servers.of(base, move.build.form, "candidate") as server:
+                source = self._started_source()
+                try:
+                    server.await_model()
+                except DoesNotLoad as error:
+                    return Measurements(failure="DoesNotLoad", failure_message=str(error))
+                with (
+                    Client(source.endpoint, self._signature.name) as before,
+                    Client(server.endpoint, self._signature.name) as after,
+                ):
+                    return evaluate.measured(
+                        self._bench.request,
+                        self._chosen,
+                        self._signature,
+                        (source.endpoint, before),
+                        (server.endpoint, after),
+                        self._answers,
+                        self._bench.progress,
+                        seconds=SECONDS,
+                    )
+        finally:
+            _removed(base)
+
+    def _started_source(self) -> ModelServer:
+        if self._source is None:
+            piece, base = self._bench.source_piece, self._directory / "source"
+            transfer.link(piece.directory, piece.files, base / "1")
+            self._stack.callback(_removed, base)
+            source = self._stack.enter_context(self._servers.of(base, "SavedModel", "source"))
+            try:
+                source.await_model()
+            except DoesNotLoad as error:
+                raise measuring.source_does_not_load(error) from error
+            self._source = source
+        return self._source
+
+
+def _told(
+    empty: Trial, measured: Measurements, size: Compared, verdict: str, message: str, *, findings: int = 1
+) -> Trial:
+    metric = measured.metrics[0] if measured.metrics else None
+    timed = measured.latency_milliseconds
+    net = (timed.net or timed.p50 or timed.gross) if timed else None
+    has_net = timed is not None and timed.net is not None
+    return empty.model_copy(
+        update={
+            "verdict": verdict,
+            "message": message,
+            "findings": 0 if verdict == PASSED else findings,
+            "metric": metric.value if metric else None,
+            "drop": metric.drop if metric else None,
+            "standard_error": metric.standard_error if metric else None,
+            "size_ratio": size.ratio,
+            "latency_ratio": timed.gross.ratio if timed else None,
+            "net_ratio": net.ratio if net else None,
+            "net_low": (timed.net_ratio_low if has_net else timed.ratio_low) if timed else None,
+            "net_high": (timed.net_ratio_high if has_net else timed.ratio_high) if timed else None,
+        }
+    )
+
+
+def _milliseconds(call: Call, signature: str, rows: Rows, size: int) -> float:
+    """Median time of requests of one row (or of all that a model of fixed batch takes)."""
+    inputs = rows.part(0, size).inputs
+    times = []
+    for _ in range(GLANCE_CALLS + 3):
+        began = time.perf_counter()
+        call(signature, inputs)
+        times.append(1000 * (time.perf_counter() - began))
+    return sorted(times[3:])[GLANCE_CALLS // 2]
+
+
+def _removed(base: Path) -> None:
+    shutil.rmtree(base, ignore_errors=True)
+
+
+def _measured_on(bench: Bench) -> tuple[evaluation_examples.Examples, str]:
+    """Rows that nothing was calibrated on, and the signature they feed."""
+    found = bench.examples.sets.get("evaluation")
+    if found is not None:
+        own = {"calibration", "training"} & bench.examples.sets.keys()
+        kept = 0 if own else data.reserved_rows(len(found.rows))
+        labelled = any(metrics.is_labelled(metric) for metric in bench.request.gate.metrics)
+        return evaluation_examples.Examples(found.rows.part(kept), "Labelled" if labelled else "Unlabelled"), (
+            found.signature
+        )
+    name = evaluate.default_signature(bench.names)
+    signature = bench.opened.signatures[name]
+    rows = data.recorded(bench.source_piece.directory, signature) or bench.examples.feeding(signature)
+    if rows is not None:
+        return evaluation_examples.Examples(rows, "WarmupRequests"), name
+    return evaluation_examples.Examples(evaluation_examples.synthetic(signature), "Synthetic"), name

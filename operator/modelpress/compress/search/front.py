@@ -1,0 +1,138 @@
+"""Which trials are worth keeping: the Pareto front of metric, size and latency, and the few to be offered. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+from modelpress.api.trial import Trial
+from modelpress.status import wording
+
+LIMIT = 3
+"""Candidates of an artifact."""
+SIZE_TIE = 0.01
+"""Sizes that differ by less, as a share, are equal."""
+
+
+def marked(trials: Sequence[Trial], offered: Sequence[Trial]) -> tuple[Trial, ...]:
+    """The trials, told whether they are on the front, and as which candidate they are offered."""
+    numbers = {trial.number: place for place, trial in enumerate(offered, start=1)}
+    on_front = {trial.number for trial in pareto(trials)}
+    return tuple(
+        trial.model_copy(update={"front": trial.number in on_front, "candidate": numbers.get(trial.number)})
+        for trial in trials
+    )
+
+
+def pareto(trials: Sequence[Trial]) -> list[Trial]:
+    """Those that passed and that no other that passed beats."""
+    passed = [trial for trial in trials if trial.passed]
+    return [trial for trial in passed if not any(_beats(other, trial) for other in passed)]
+
+
+def offered(trials: Sequence[Trial], objective: str, limit: int = LIMIT) -> list[Trial]:
+    """At most `limit` to be kept, the best first: by the objective, the last place for the most faithful.
+
+    Where none passed, those that came nearest.
+    """
+    passed = [trial for trial in trials if trial.passed]
+    if not passed:
+        return sorted((trial for trial in trials if trial.metric is not None), key=_distance)[:limit]
+    ranked = _ranked(passed, objective)
+    front = {trial.number for trial in pareto(trials)}
+    chosen = ranked[:1] + [trial for trial in ranked[1:] if trial.number in front]
+    faithful = min(passed, key=lambda trial: (_drop(trial), _latency(trial)))
+    if faithful not in chosen[:limit]:
+        chosen[limit - 1 :] = [faithful]
+    return chosen[:limit]
+
+
+def best(trials: Sequence[Trial], objective: str) -> Trial | None:
+    """The first of what would be offered among those that passed; None where none did."""
+    passed = [trial for trial in trials if trial.passed]
+    return _ranked(passed, objective)[0] if passed else None
+
+
+def score(trial: Trial, objective: str) -> float:
+    """What the guided search makes small: the objective where it passed, else more than any that passed, by how far."""
+    if trial.passed:
+        return {"Latency": _latency, "Size": _size, "Metric": _drop}[objective](trial)
+    return 10.0 + min(_distance(trial)[0] + max(0.0, _distance(trial)[1]), 90.0)
+
+
+def nearest(trials: Sequence[Trial]) -> Trial | None:
+    """The one that came nearest to passing; None where none was measured."""
+    measured = [trial for trial in trials if trial.metric is not None]
+    return min(measured, key=_distance) if measured else None
+
+
+def offered_first(trials: Sequence[Trial]) -> list[Trial]:
+    """Those that are offered, then those that passed, then the rest, in the order of trying."""
+    return sorted(trials, key=lambda trial: (trial.candidate or LIMIT + 1, not trial.passed, trial.number))
+
+
+def summary(trials: Sequence[Trial]) -> str:
+    """One sentence for people about marked trials: the best, or how far the nearest was."""
+    count = f"{len(trials)} trial{'' if len(trials) == 1 else 's'}"
+    first = next((trial for trial in trials if trial.candidate == 1), None)
+    if first is None:
+        tried = "; ".join(f"{one.recipe}, {one.form}: {one.verdict}, {one.message}" for one in trials)
+        return f"{count}, nothing could be measured: {tried}"
+    if not first.passed:
+        return f"{count}, none passed; the nearest: {first.recipe}, {first.form}: {first.message}"
+    return (
+        f"{count}; the best: {first.recipe}, {first.form}, {wording.short(first.size_ratio)} of the size, "
+        f"{wording.short(_latency(first))} of the latency"
+    )
+
+
+def _ranked(passed: Sequence[Trial], objective: str) -> list[Trial]:
+    """By the objective; of those that noise cannot tell from the best, the best in the next respect goes first."""
+    orders: dict[str, tuple[Callable[[Trial], float], Callable[[Trial, Trial], bool], Callable[[Trial], float]]] = {
+        "Latency": (_latency, _equally_fast, _size),
+        "Size": (_size, _equally_large, _latency),
+        "Metric": (_drop, _equally_faithful, _latency),
+    }
+    value, ties, then = orders[objective]
+    ranked = sorted(passed, key=lambda trial: (value(trial), then(trial), trial.number))
+    tied = [trial for trial in ranked if ties(ranked[0], trial)]
+    first = min(tied, key=lambda trial: (then(trial), value(trial), trial.number))
+    return [first, *(trial for trial in ranked if trial is not first)]
+
+
+def _equally_fast(fastest: Trial, other: Trial) -> bool:
+    high = fastest.net_high if fastest.net_high is not None else _latency(fastest)
+    low = other.net_low if other.net_low is not None else _latency(other)
+    return low <= high
+
+
+def _equally_large(smallest: Trial, other: Trial) -> bool:
+    return _size(other) <= _size(smallest) * (1 + SIZE_TIE)
+
+
+def _equally_faithful(best_one: Trial, other: Trial) -> bool:
+    return _drop(other) - _drop(best_one) <= 2 * (other.standard_error or 0.0)
+
+
+def _beats(one: Trial, other: Trial) -> bool:
+    pairs = [(value(one), value(other)) for value in (_drop, _size, _latency)]
+    return all(mine <= theirs for mine, theirs in pairs) and any(mine < theirs for mine, theirs in pairs)
+
+
+def _distance(trial: Trial) -> tuple[float, float]:
+    """How far from passing: limits that do not hold, then the drop."""
+    return (float(max(1, trial.findings)), _drop(trial))
+
+
+def _drop(trial: Trial) -> float:
+    return math.inf if trial.drop is None else trial.drop
+
+
+def _size(trial: Trial) -> float:
+    return math.inf if trial.size_ratio is None else trial.size_ratio
+
+
+def _latency(trial: Trial) -> float:
+    if trial.net_ratio is not None:
+        return trial.net_ratio
+    return math.inf if trial.latency_ratio is None else trial.latency_ratio

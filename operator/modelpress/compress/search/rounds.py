@@ -1,0 +1,104 @@
+"""The search itself: the ladder, then guided moves, until trials, time or hope run out."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable
+
+from modelpress.api import duration
+from modelpress.api.artifact import Refused
+from modelpress.api.recipe import Search
+from modelpress.compress import candidates
+from modelpress.compress.bench import Bench
+from modelpress.compress.candidates import Outcome
+from modelpress.compress.plan import Build
+from modelpress.compress.search import front, guidance, ladder
+from modelpress.compress.search.examination import Examination
+from modelpress.compress.search.journal import Journal
+from modelpress.compress.search.move import Move
+
+JOURNAL = "trials.jsonl"
+Clock = Callable[[], float]
+"""Seconds from some fixed time."""
+
+
+class Budget:
+    """Trials and seconds; those of killed runs count."""
+
+    def __init__(self, search: Search, journal: Journal, clock: Clock) -> None:
+        self._trials, self._journal, self._clock = search.trials, journal, clock
+        self._until = clock() + duration.seconds(search.timeout) - journal.seconds
+
+    def is_spent(self) -> bool:
+        """Whether no further trial may begin."""
+        return len(self._journal.trials) >= self._trials or self._clock() >= self._until
+
+
+def search(bench: Bench, wanted: Search, *, clock: Clock) -> Outcome:
+    """Looks for the best recipe under the request's gate. What was tried before a kill is not tried again."""
+    journal = Journal(bench.area.directory / JOURNAL)
+    budget = Budget(wanted, journal, clock)
+    has_calibration = bench.examples.calibration() is not None
+    recipe, device = bench.request.recipe, bench.request.target.device
+    with Examination(bench) as examination:
+        rungs = ladder.moves(recipe, device, has_calibration=has_calibration)
+        moves = {move.name: move for move in rungs}
+        _climb(bench, examination, journal, rungs, budget)
+        guide = guidance.Guide(bench, wanted, journal)
+        while not budget.is_spent() and (move := guide.next()) is not None:
+            moves[move.name] = move
+            _try(bench, examination, journal, move)
+        moves |= guide.moves
+        return _outcome(bench, examination, journal, moves, wanted.objective)
+
+
+def iterated(bench: Bench) -> Outcome:
+    """Every form after each iteration of the named steps, tried and ranked.
+
+    Raises Invalid where no form can be built after the first.
+    """
+    candidates.build_all(bench)
+    moves = _iterations(bench)
+    journal = Journal(bench.area.directory / JOURNAL)
+    with Examination(bench) as examination:
+        for move in moves:
+            if journal.named(move.name) is None:
+                _try(bench, examination, journal, move)
+        return _outcome(bench, examination, journal, {move.name: move for move in moves}, "Latency")
+
+
+def _iterations(bench: Bench) -> list[Move]:
+    """Every build after each iteration of the named steps."""
+
+    def build(one: Build, count: int) -> Move:
+        recipe = one.recipe if count == 1 else f"{count} x ({one.recipe})"
+        return Move(bench.plan.changes * count, dataclasses.replace(one, recipe=recipe), iteration=count)
+
+    return [build(one, count) for count in range(1, bench.plan.iterations + 1) for one in bench.plan.builds]
+
+
+def _climb(bench: Bench, examination: Examination, journal: Journal, rungs: Iterable[Move], budget: Budget) -> None:
+    for move in rungs:
+        if journal.named(move.name) is None and not budget.is_spent():
+            _try(bench, examination, journal, move)
+
+
+def _try(bench: Bench, examination: Examination, journal: Journal, move: Move) -> None:
+    trial = examination.tried(move, len(journal.trials) + 1)
+    journal.append(trial)
+    bench.progress.say(f"Trial {trial.number}: {trial.recipe}, {trial.form}: {trial.verdict}, {trial.message}")
+
+
+def _outcome(
+    bench: Bench, examination: Examination, journal: Journal, moves: dict[str, Move], objective: str
+) -> Outcome:
+    kept = [trial for trial in front.offered(journal.trials, objective) if trial.name in moves]
+    built = tuple(examination.built(moves[trial.name]) for trial in kept)
+    trials = front.marked(journal.trials, kept)
+    bench.progress.say(front.summary(trials))
+    refused = tuple(
+        Refused(recipe=trial.recipe, form=trial.form, reason=trial.verdict, message=trial.message)
+        for trial in trials
+        if trial.metric is None
+    )
+    return Outcome(built, trials, refused)

@@ -1,0 +1,83 @@
+"""A search finds what passes, is not shaken by a kill, and says how near it came where nothing passes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from modelpress.compress import engine
+from modelpress.telemetry.progress import Silent
+
+pytestmark = pytest.mark.xdist_group("server")
+
+NOW = 1_790_000_000
+DEADLINE_SECONDS = 240
+
+
+def searched(request, **options):
+    return engine.compress(request, progress=Silent(), now=NOW, **options)
+
+
+def lines(tmp_path):
+    return [
+        line for path in tmp_path.glob("store/default/work/*/trials.jsonl") for line in path.read_bytes().splitlines()
+    ]
+
+
+def test_a_search_killed_in_the_middle_goes_on_with_the_next_trial(ask, tmp_path):
+    request = ask(recipe={"search": {"trials": 3}})
+    (tmp_path / "request.json").write_text(request.json_line())
+    command = [sys.executable, "-c", "from modelpress.cli import main; main()", "compress"]
+    command += ["--request", str(tmp_path / "request.json")]
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment) as process:
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while not lines(tmp_path):
+            assert time.monotonic() < deadline, "the first trial never came"
+            assert process.poll() is None, "the search ended before it could be killed"
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+    before = lines(tmp_path)
+    done = searched(request)
+    trials = done.manifest.trials
+    assert [trial.number for trial in trials] == [1, 2, 3]
+    kept = [trial.model_copy(update={"front": False, "candidate": None}).json_line().encode() for trial in trials]
+    assert kept[: len(before)] == before
+    assert done.reused >= 1 + len(before)
+    assert 1 <= len(done.manifest.candidates) <= 3
+    best = done.manifest.candidates[0]
+    winner = next(trial for trial in trials if trial.candidate == 1)
+    assert (best.recipe, best.servable.form) == (winner.recipe, winner.form)
+    assert winner.passed and winner.front
+    assert winner.size_ratio < 0.5
+    assert 0 < winner.net_low <= winner.net_ratio <= winner.net_high
+    assert done.message.trials[0].verdict == "Passed"
+
+
+def test_a_search_without_success_offers_the_nearest_and_says_how_near_it_was(ask):
+    done = searched(ask(recipe={"search": {"trials": 3}}, gate={"size": {"maxRatio": 0.01}}))
+    assert {trial.verdict for trial in done.manifest.trials} == {"TooLarge"}
+    assert len(done.manifest.candidates) == 3
+    assert "3 trials, none passed; the nearest: quantize" in done.message.message
+    assert "x the source's, 0.01 x is allowed" in done.message.message
+
+
+def test_no_trial_begins_when_time_is_up(ask):
+    ticks = iter(range(0, 10_000, 400))
+    request = ask(recipe={"search": {"timeout": "10m"}}, gate={"size": {"maxRatio": 0.01}})
+    assert len(searched(request, clock=lambda: next(ticks)).manifest.trials) == 1
+
+
+def test_iterations_are_all_tried_and_told_apart(ask):
+    steps = [{"prune": {"sparsity": 0.3}}]
+    recipe = {"steps": steps, "iterations": 2, "format": "TFLite"}
+    done = searched(ask(recipe=recipe, gate={"size": {"maxRatio": 0.01}}))
+    assert len(done.manifest.trials) == 2
+    assert {one.iteration for one in done.manifest.candidates} == {1, 2}
+    second = next(one for one in done.manifest.candidates if one.iteration == 2)
+    assert len(second.notes) == 2

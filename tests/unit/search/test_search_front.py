@@ -1,0 +1,107 @@
+"""What of a search is kept: the front, the order of the few that are offered, and how far a failed one was."""
+
+from __future__ import annotations
+
+import pytest
+
+from modelpress.api.trial import Trial
+from modelpress.compress.search import front
+
+
+def trial(number, *, drop=0.0, size=0.2, net=0.2, spread=0.01, verdict="Passed", findings=0, **more):
+    return Trial(
+        number=number,
+        name=f"move-{number}",
+        recipe=f"recipe {number}",
+        form="TFLite",
+        verdict=verdict,
+        message="",
+        findings=findings,
+        metric=0.9 - drop,
+        drop=drop,
+        standard_error=0.001,
+        size_ratio=size,
+        latency_ratio=net + 0.3,
+        net_ratio=net,
+        net_low=net - spread,
+        net_high=net + spread,
+        **more,
+    )
+
+
+def numbers(trials):
+    return [one.number for one in trials]
+
+
+def test_the_front_holds_what_no_other_beats_in_metric_size_and_latency():
+    trials = [trial(1), trial(2, size=0.1), trial(3, net=0.1), trial(4, drop=-0.1), trial(5, size=0.3, net=0.3)]
+    assert numbers(front.pareto(trials)) == [2, 3, 4]
+
+
+def test_what_failed_is_on_no_front_however_small():
+    assert numbers(front.pareto([trial(1), trial(2, size=0.01, net=0.01, verdict="DropTooLarge", findings=1)])) == [1]
+
+
+@pytest.mark.parametrize(("objective", "first"), [("Latency", 2), ("Size", 1), ("Metric", 3)])
+def test_the_objective_decides_what_is_offered_first(objective, first):
+    trials = [
+        trial(1, drop=0.009, size=0.1, net=0.3),
+        trial(2, drop=0.005, size=0.2, net=0.1),
+        trial(3, drop=0, size=0.5, net=0.5),
+    ]
+    assert front.offered(trials, objective)[0].number == first
+    assert sorted(numbers(front.offered(trials, objective))) == [1, 2, 3]
+
+
+def test_what_is_faster_only_within_noise_is_not_called_faster():
+    noisy = [trial(1, net=0.19, spread=0.03, size=0.25), trial(2, net=0.2, spread=0.03, size=0.2)]
+    assert front.best(noisy, "Latency").number == 2
+    clear = [trial(1, net=0.10, spread=0.01, size=0.25), trial(2, net=0.2, spread=0.01, size=0.2)]
+    assert front.best(clear, "Latency").number == 1
+
+
+def test_of_many_three_are_offered_and_the_most_faithful_is_among_them():
+    trials = [trial(n, drop=0.009 - n / 1000, size=0.1 + n / 100, net=0.1 + n / 20) for n in range(1, 7)]
+    assert numbers(front.offered(trials, "Latency")) == [1, 2, 6]
+
+
+def test_where_none_passed_the_nearest_are_offered():
+    lost = [
+        trial(1, drop=0.4, verdict="DropTooLarge", findings=1),
+        trial(2, drop=0.02, verdict="DropTooLarge", findings=1),
+        trial(3, drop=0.01, verdict="DropTooLarge", findings=2),
+    ]
+    assert numbers(front.offered(lost, "Latency")) == [2, 1, 3]
+    assert front.best(lost, "Latency") is None
+    assert front.nearest(lost).number == 2
+
+
+@pytest.mark.parametrize("objective", ["Latency", "Size", "Metric"])
+def test_every_pass_scores_better_than_any_failure(objective):
+    failed = trial(1, drop=0.011, size=0.01, net=0.01, verdict="DropTooLarge", findings=1)
+    assert front.score(trial(2, drop=0.01, size=1, net=1), objective) < front.score(failed, objective)
+
+
+def test_trials_know_whether_they_are_on_the_front_and_as_what_they_are_offered():
+    trials = [trial(1, size=0.3, net=0.3), trial(2)]
+    marked = front.marked(trials, [trials[1]])
+    assert [(one.front, one.candidate) for one in marked] == [(False, None), (True, 1)]
+    assert numbers(front.offered_first(marked)) == [2, 1]
+
+
+def test_a_failed_search_says_how_near_it_came():
+    lost = trial(1, drop=0.02, verdict="DropTooLarge", findings=1).model_copy(
+        update={"message": "Accuracy drops by 0.02, 0.01 is allowed"}
+    )
+    assert front.summary(front.marked([lost], front.offered([lost], "Latency"))) == (
+        "1 trial, none passed; the nearest: recipe 1, TFLite: Accuracy drops by 0.02, 0.01 is allowed"
+    )
+
+
+def test_a_search_in_which_nothing_could_be_built_says_why():
+    refused = Trial(
+        number=1, name="m", recipe="float32", form="TFLite", verdict="NotFreezable", message="it has tables"
+    )
+    assert front.summary(front.marked([refused], [])) == (
+        "1 trial, nothing could be measured: float32, TFLite: NotFreezable, it has tables"
+    )

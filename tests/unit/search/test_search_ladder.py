@@ -1,0 +1,35 @@
+"""The ladder has what the device can serve and the data allow, and what a user could have written."""
+
+from __future__ import annotations
+
+from modelpress.api.recipe import Recipe
+from modelpress.compress.search import ladder
+
+
+def rungs(device="CPU", has_calibration=True, **recipe):
+    found = ladder.moves(Recipe.model_validate(recipe), device, has_calibration=has_calibration)
+    return [(move.build.form, move.build.recipe) for move in found]
+
+
+def test_eight_bits_come_first_and_float_last():
+    found = rungs()
+    assert found[:2] == [("TFLite", "quantize DynamicInt8"), ("TFLite", "quantize StaticInt8")]
+    assert found[-2:] == [("TFLite", "float32"), ("SavedModel", "float32")]
+
+
+def test_without_calibration_data_nothing_is_calibrated():
+    assert not [recipe for _, recipe in rungs(has_calibration=False) if "Static" in recipe or "Mixed" in recipe]
+
+
+def test_a_gpu_gets_no_tflite_and_no_integers():
+    assert {form for form, _ in rungs("GPU")} == {"SavedModel"}
+    assert not [recipe for _, recipe in rungs("GPU") if "Int8" in recipe]
+
+
+def test_the_format_of_the_recipe_is_kept():
+    assert {form for form, _ in rungs(format="SavedModel")} == {"SavedModel"}
+
+
+def test_moves_have_names_of_their_own():
+    names = [move.name for move in ladder.moves(Recipe(), "CPU", has_calibration=True)]
+    assert len(set(names)) == len(names)
