@@ -10,6 +10,7 @@ import pytest
 from modelpress.api import identity
 from modelpress.api.artifact import ArtifactManifest, Candidate, File, Servable, SourceFound
 from modelpress.api.errors import Invalid, Transient
+from modelpress.compress.work import WorkArea
 from modelpress.storage import fetch, layout, staging
 
 pytestmark = pytest.mark.xdist_group("stores")
@@ -205,6 +206,33 @@ def test_what_was_changed_in_the_store_is_not_served(store, secret, tmp_path, mo
         fetch.fetch(order(store, written, tmp_path / "models"))
     assert refused.value.reason == "DigestMismatch"
     assert not content(tmp_path / "models")
+
+
+def test_finished_pieces_are_found_by_the_next_machine_until_the_artifact_is_there(
+    store, secret, tmp_path, monkeypatch
+):
+    secret("artifacts", store.secret)
+
+    def area() -> WorkArea:
+        there = layout.opened(store.uri, "vision")
+        return WorkArea(there.work(KEY), there)
+
+    def build(new: Path) -> dict[str, int]:
+        (new / "weights").write_bytes(b"after an hour")
+        return {"seconds": 3600}
+
+    area().piece("steps", build)
+    elsewhere(monkeypatch, tmp_path)
+    second = area()
+    found = second.piece("steps", lambda new: pytest.fail("it was built again"))
+    assert (found.facts, content(found.directory), second.reused) == (
+        {"seconds": 3600},
+        {"weights": b"after an hour"},
+        1,
+    )
+    there = layout.opened(store.uri, "vision")
+    there.forget(there.work(KEY))
+    assert there.pull(there.work(KEY) / "steps") is None
 
 
 def test_nothing_is_borrowed_from_the_process_where_a_secret_is_mounted(secret, monkeypatch):

@@ -11,6 +11,7 @@ from typing import Any
 from modelpress.api import identity
 from modelpress.api.artifact import File
 from modelpress.storage import durable, listing
+from modelpress.storage.layout import Store
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,9 @@ class Piece:
 class WorkArea:
     """The pieces of one artifact key; its lock must be held."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, store: Store | None = None) -> None:
         self._directory = directory
+        self._store = store
         self.reused = 0
         """Pieces that were found finished."""
 
@@ -57,15 +59,26 @@ class WorkArea:
     def piece(self, name: str, build: Callable[[Path], dict[str, Any]]) -> Piece:
         """The piece `name`, built by filling a new directory unless it is there whole; `build` returns its facts."""
         directory, marker = self._directory / name, self._directory / f"{name}.json"
-        found = _finished(directory, marker)
+        found = _finished(directory, marker) or self._pulled(directory, marker)
         if found is not None:
             self.reused += 1
             return found
         with durable.new_directory(directory) as new:
             facts = build(new)
         built = Piece(directory, listing.files(directory), facts)
-        durable.write(marker, json.dumps({"digest": built.digest, "facts": facts}).encode())
+        noted = json.dumps({"digest": built.digest, "facts": facts}).encode()
+        durable.write(marker, noted)
+        if self._store is not None:
+            self._store.push(directory, noted)
         return built
+
+    def _pulled(self, directory: Path, marker: Path) -> Piece | None:
+        """What another machine had finished."""
+        noted = self._store.pull(directory) if self._store is not None else None
+        if noted is None:
+            return None
+        durable.write(marker, noted)
+        return _finished(directory, marker)
 
 
 def _finished(directory: Path, marker: Path) -> Piece | None:

@@ -48,15 +48,20 @@ class Bucket:
                 return found
             return content
 
-    def upload(self, root: Path, name: str, listed: Iterable[File], *, progress: Progress | None = None) -> None:
-        """Sends the listed files of `root` to the folder `name`."""
-        files = tuple(listed)
-        total = sum((root / file.path).stat().st_size for file in files)
+    def upload(self, root: Path, name: str, *, progress: Progress | None = None) -> None:
+        """Sends every file below `root` to the folder `name`."""
+        files = {path.relative_to(root).as_posix(): path for path in sorted(root.rglob("*")) if path.is_file()}
+        total = sum(path.stat().st_size for path in files.values())
         text = f"Uploading {listing.mebibytes(total)} to {self._uri}"
         with (progress or Silent()).step(text, total=total / listing.MIB) as step, self._failures():
-            for file in files:
-                self._filesystem.put_file(str(root / file.path), self._path(f"{name}/{file.path}"))
-                step.advance((root / file.path).stat().st_size / listing.MIB)
+            for inside, path in files.items():
+                self._filesystem.put_file(str(path), self._path(f"{name}/{inside}"))
+                step.advance(path.stat().st_size / listing.MIB)
+
+    def remove(self, name: str) -> None:
+        """Removes a folder, if it is there."""
+        with self._failures(), contextlib.suppress(FileNotFoundError):
+            self._filesystem.rm(self._path(name), recursive=True)
 
     def download(
         self,
@@ -75,6 +80,15 @@ class Bucket:
             for file in files:
                 self._download(name, file, directory)
                 step.advance(file.size / listing.MIB)
+
+    def fetch(self, name: str, directory: Path) -> None:
+        """Fetches all there is in the folder `name`, unchecked."""
+        base = self._path(name)
+        with self._failures():
+            for path in sorted(self._filesystem.find(base)):
+                target = directory / PurePosixPath(path).relative_to(base)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                self._filesystem.get_file(path, str(target))
 
     def _download(self, name: str, file: File, directory: Path) -> None:
         inside = PurePosixPath(file.path)

@@ -33,8 +33,8 @@ def resolve(uri: str, *, field: str) -> Path:
         case name:
             raise Invalid(
                 "UnsupportedScheme",
-                f"{uri} has the scheme {name}:, which cannot be read or written; use s3, gs, az, http, https, hf, oci or "
-                "pvc://<claim>/<path>, on one machine also a path or file:",
+                f"{uri} has the scheme {name}:, which cannot be read or written; use s3, gs, az, http, https, hf, oci "
+                "or pvc://<claim>/<path>, on one machine also a path or file:",
                 field=field,
             )
 

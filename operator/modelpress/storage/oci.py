@@ -6,6 +6,7 @@ Layout: https://github.com/opencontainers/image-spec/blob/main/manifest.md, titl
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import json
 from pathlib import Path, PurePosixPath
@@ -13,6 +14,7 @@ from typing import Any
 
 import oras.container
 import oras.provider
+import requests
 from fsspec import AbstractFileSystem
 
 from modelpress.api.errors import Invalid
@@ -22,6 +24,7 @@ UNPACK = "io.deis.oras.content.unpack"
 _INDEXES = ("application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json")
 _MANIFESTS = ("application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json")
 _CHUNK_BYTES = 2**20
+TIMEOUT_SECONDS = 60
 _PLATFORM = {"os": "linux", "architecture": "amd64"}
 
 
@@ -89,11 +92,23 @@ class RegistryFileSystem(AbstractFileSystem):  # type: ignore[misc]
 
     def _registry(self, reference: str) -> tuple[Any, Any]:
         container = oras.container.Container(reference)
-        registry = oras.provider.Registry(hostname=container.registry, insecure=self._plain_http)
-        login = self._login or _login(self._auths, container.registry)
+        host = container.registry
+        challenge = requests.get(f"{'http' if self._plain_http else 'https'}://{host}/v2/", timeout=TIMEOUT_SECONDS)
+        wants_password = challenge.headers.get("WWW-Authenticate", "").lower().startswith("basic")
+        registry = _Registry(
+            hostname=host, insecure=self._plain_http, auth_backend="basic" if wants_password else "token"
+        )
+        registry.session.request = functools.partial(registry.session.request, timeout=TIMEOUT_SECONDS)
+        login = self._login or _login(self._auths, host)
         if login is not None:
             registry.auth.set_basic_auth(*login)
         return registry, container
+
+
+class _Registry(oras.provider.Registry):  # type: ignore[misc]
+    """Without retries of its own, which take minutes and hide what was wrong: who asked tries again."""
+
+    do_request = oras.provider.Registry.do_request.__wrapped__
 
 
 def _manifest(registry: Any, container: Any) -> dict[str, Any]:

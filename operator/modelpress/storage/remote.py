@@ -47,13 +47,10 @@ def failures(uri: str, *, role: str, field: str) -> Iterator[None]:
     """Turns what clients raise into Invalid `NotFound`, `AccessDenied`, or Unreachable. No secret is in the text."""
     try:
         yield
-    except FileNotFoundError as error:
-        raise Invalid("NotFound", f"nothing is at {uri}; check the address", field=field) from error
     except (Invalid, TypeError, AttributeError, LookupError, AssertionError):
         raise
     except Exception as error:  # every client raises its own
-        found = credentials.of(role, uri.partition("://")[0])
-        said = _safe(error, found)
+        said = _safe(error, credentials.of(role, uri.partition("://")[0]))
         if _denied(error):
             raise Invalid(
                 "AccessDenied",
@@ -61,6 +58,8 @@ def failures(uri: str, *, role: str, field: str) -> Iterator[None]:
                 "service account",
                 field=field,
             ) from None
+        if isinstance(error, FileNotFoundError):
+            raise Invalid("NotFound", f"nothing is at {uri}; check the address", field=field) from None
         raise Unreachable("Unreachable", f"{uri} did not answer: {said}", field=field) from None
 
 
@@ -76,12 +75,7 @@ def _denied(error: BaseException) -> bool:
     if isinstance(error, PermissionError):
         return True
     names = {kind.__name__ for one in _chain(error) for kind in type(one).__mro__}
-    if names & {
-        "NoCredentialsError",
-        "ClientAuthenticationError",
-        "DefaultCredentialsError",
-        "PartialCredentialsError",
-    }:
+    if names & _LOGIN_ERRORS:
         return True
     return any(_status(one) in (401, 403) for one in _chain(error))
 
