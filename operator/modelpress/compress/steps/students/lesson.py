@@ -1,0 +1,165 @@
+"""What teacher and student do on a batch: answers compared softly, with the labels, and in inner layers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from modelpress.api.errors import Invalid
+from modelpress.api.recipe import Distill
+from modelpress.compress import graph
+from modelpress.compress.examples import Bound
+from modelpress.compress.graph import FrozenGraph
+from modelpress.compress.model import OpenedModel
+from modelpress.compress.steps.step import Setting
+from modelpress.compress.steps.students import features, flat, layers, softened
+from modelpress.compress.steps.students.features import Matching, Pair
+from modelpress.compress.training import objective, weights
+from modelpress.compress.training.constraints import Constraints
+from modelpress.compress.training.course import Loss, Task
+
+Model = Callable[[dict[str, Any]], Mapping[str, Any]]
+
+
+class Lesson:
+    """A teacher and a student over the training data."""
+
+    def __init__(self, teacher: OpenedModel, student: OpenedModel, step: Distill, setting: Setting) -> None:
+        """Raises Invalid `DataRequired`, `LabelsRequired`, `UnknownLayer`, `StepCannotApply`, `StudentDoesNotFit`."""
+        self._step, self._setting, self.student = step, setting, student
+        self.found = objective.training_rows(setting)
+        self._signature = teacher.signatures[self.found.signature]
+        self._hard = objective.label_losses(teacher, self.found, setting.training)
+        if step.teacher_weight < 1 and not self._hard:
+            raise Invalid(
+                "LabelsRequired",
+                f"teacherWeight is {step.teacher_weight:g}, so that the rest of the loss needs labels; "
+                "map label columns with spec.data.training.columns.targets, or set teacherWeight: 1",
+                field=f"{setting.field}.teacherWeight",
+            )
+        self._kinds = _kinds(teacher, student, self.found, setting)
+        self._teacher, self._student, self._matching = self._models(teacher)
+        self._variables = [*student.variables(), *(self._matching.variables if self._matching else ())]
+        self._initial = [np.asarray(variable) for variable in self._variables]
+
+    @property
+    def is_labelled(self) -> bool:
+        """Whether training rows have labels for some output."""
+        return bool(self._hard)
+
+    @property
+    def softens(self) -> bool:
+        """Whether the temperature has an effect."""
+        return any(kind.kind != "Values" for kind in self._kinds.values())
+
+    def begin_again(self) -> None:
+        """Gives the student the weights that it began with."""
+        for variable, value in zip(self._variables, self._initial, strict=True):
+            variable.assign(value)
+
+    def task(self, temperature: float, teacher_weight: float) -> Task:
+        """The training of the student. Raises Invalid `StepCannotApply` where it has nothing to train."""
+        trainable = weights.trainable(self._variables, self._setting.field)
+        return Task(
+            signature=self._signature,
+            rows=self.found.rows,
+            loss=self._loss(temperature, teacher_weight),
+            variables=self._variables,
+            trainable=trainable,
+            constraints=Constraints(trainable, {}),
+            held_out_loss=self._criterion(),
+            names=weights.names(self._variables),
+        )
+
+    def _loss(self, temperature: float, teacher_weight: float) -> Loss:
+        soft = {name: softened.distance(kind, temperature) for name, kind in self._kinds.items()}
+
+        def loss(inputs: dict[str, Any], labels: dict[str, Any]) -> Any:
+            wanted = {name: tf.stop_gradient(value) for name, value in self._teacher(inputs).items()}
+            given = self._student(inputs)
+            total = teacher_weight * tf.add_n([one(wanted[name], given[name]) for name, one in soft.items()])
+            if self._hard and teacher_weight < 1:
+                total += (1 - teacher_weight) * self._on_labels(given, labels)
+            return total + self._matching.distance(wanted, dict(given)) if self._matching else total
+
+        return loss
+
+    def _criterion(self) -> Loss:
+        """What trials and epochs are judged by, whatever the hyper-parameters: labels, else the teacher's answers."""
+        plain = {name: softened.distance(kind, 1.0) for name, kind in self._kinds.items()}
+
+        def loss(inputs: dict[str, Any], labels: dict[str, Any]) -> Any:
+            given = self._student(inputs)
+            if self._hard:
+                return self._on_labels(given, labels)
+            wanted = self._teacher(inputs)
+            return tf.add_n([one(wanted[name], given[name]) for name, one in plain.items()])
+
+        return loss
+
+    def _on_labels(self, given: Mapping[str, Any], labels: dict[str, Any]) -> Any:
+        return tf.add_n([tf.cast(one(labels[name], given[name]), tf.float32) for name, one in self._hard.items()])
+
+    def _models(self, teacher: OpenedModel) -> tuple[Model, Model, Matching | None]:
+        name, student = self.found.signature, self.student
+        if not self._step.features:
+            return objective.answering(teacher, name), objective.answering(student, name), None
+        at = f"{self._setting.field}.features"
+        try:
+            graphs = [graph.freeze(one, merge_weights=False) for one in (teacher, student)]
+        except graph.NotFreezable as error:
+            raise Invalid(
+                "StepCannotApply", f"inner layers cannot be reached, as {error}; leave features out", field=at
+            ) from error
+        names = features.pairs(self._step.features)
+        pairs = [
+            Pair(
+                tap,
+                _layer(teacher, graphs[0], pair.teacher, f"{at}[{index}].teacher"),
+                _layer(student, graphs[1], pair.student, f"{at}[{index}].student"),
+            )
+            for index, (tap, pair) in enumerate(zip(names, self._step.features, strict=True))
+        ]
+        constant = flat.constant(graphs[0])
+        tapped = flat.tapped(constant, graphs[0].signatures[name], {pair.name: pair.teacher for pair in pairs})
+        learned = flat.tapped(student.loaded, graphs[1].signatures[name], {pair.name: pair.student for pair in pairs})
+        shapes = [(_shape(constant.graph, pair.teacher), _shape(student.loaded.graph, pair.student)) for pair in pairs]
+        field = self._setting.field
+        return tapped, learned, Matching(pairs, shapes, seed=self._setting.training.seed, field=field)
+
+
+def _kinds(teacher: OpenedModel, student: OpenedModel, found: Bound, setting: Setting) -> dict[str, softened.Answers]:
+    """What the outputs are that can be learned; the student's have to be the same."""
+    some, wanted = objective.probe(teacher, found)
+    given = student.call(found.signature, some.inputs)
+    kinds = {}
+    for name in softened.chosen(wanted):
+        kinds[name] = softened.kind_of(wanted[name], some.targets.get(name), setting.training)
+        own = softened.kind_of(given[name], some.targets.get(name), setting.training)
+        if kinds[name].kind != "Values" and own.logits != kinds[name].logits:
+            words = {True: "logits", False: "probabilities"}
+            raise Invalid(
+                "StudentDoesNotFit",
+                f"output {name} of the student gives {words[own.logits]}, that of the source "
+                f"{words[kinds[name].logits]}; end the student as the source ends",
+                field=f"{setting.field}.student",
+            )
+    if not kinds:
+        raise Invalid(
+            "StepCannotApply",
+            "the model has no output of real numbers to learn from; leave distill out",
+            field=setting.field,
+        )
+    return kinds
+
+
+def _layer(opened: OpenedModel, frozen: FrozenGraph, layer: str, field: str) -> str:
+    return layers.output(frozen.graph, layer, frozenset(flat.variables(opened, frozen)), field=field)
+
+
+def _shape(owner: Any, node: str) -> Any:
+    shape = owner.get_tensor_by_name(f"{node}:0").shape
+    return None if shape.rank is None else shape.as_list()
