@@ -1,7 +1,7 @@
 """A model as one TFLite flatbuffer that TensorFlow Serving can serve under its own names.
 
-The server reads signatures only from the metadata entry `signature_defs_metadata`; without it, names are made up from
-tensors and outputs get lost. All signatures must fit the first subgraph: one function over shared inputs is converted.
+All signatures must fit the first subgraph, the only one that the server calls: one function over shared inputs is
+converted, and its names and signatures are then written as the server reads them.
 """
 
 from __future__ import annotations
@@ -11,20 +11,14 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import tensorflow as tf
-from flatbuffers import flexbuffers
-from tensorflow.core.protobuf import meta_graph_pb2
-from tensorflow.lite.python import schema_py_generated as schema
-from tensorflow.lite.tools import flatbuffer_utils
 
-from modelpress.compress import model
+from modelpress.compress import flatbuffer, model
 from modelpress.compress.dataset import Array
 from modelpress.compress.graph import inputs_alike
 from modelpress.compress.model import OpenedModel
 
 FILE_NAME = "model.tflite"
-METADATA = "signature_defs_metadata"
 SERVED_TYPES = frozenset({"float32", "int8", "uint8", "int16", "int32", "int64", "bool", "string", "complex64"})
 """What TensorFlow Serving can take from and give to a TFLite model."""
 
@@ -33,7 +27,6 @@ _FLEX = re.compile(r"Flex ops: ([^\n]+)")
 _CUSTOM = re.compile(r"Custom ops: ([^\n]+)")
 _STUCK = re.compile(r"'tf\.(\w+)' op (.+)")
 _AT = re.compile(r"^\S+:\d+:\d+: error: ")
-_CHANCE = re.compile(r"__inference_(\w+?)_\d+")
 
 
 class NotConvertible(Exception):
@@ -80,7 +73,7 @@ class Interpreter:
             self._interpreter = tf.lite.Interpreter(model_content=content, num_threads=1)
         details = [*self._interpreter.get_input_details(), *self._interpreter.get_output_details()]
         self._indexes = {detail["name"]: detail["index"] for detail in details}
-        self._signatures = read_signatures(content)
+        self._signatures = flatbuffer.read_signatures(content)
 
     def call(self, name: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Outputs of a signature. Raises ValueError or RuntimeError where the model does not run."""
@@ -92,17 +85,6 @@ class Interpreter:
             self._interpreter.set_tensor(self._indexes[info.name], inputs[key])
         self._interpreter.invoke()
         return {key: self._interpreter.get_tensor(self._indexes[info.name]) for key, info in signature.outputs.items()}
-
-
-def read_signatures(content: bytes) -> dict[str, Any]:
-    """SignatureDefs by name, from the metadata that TensorFlow Serving reads; empty without it."""
-    parsed = schema.ModelT.InitFromPackedBuf(content)
-    for entry in parsed.metadata or []:
-        if entry.name == METADATA.encode():
-            stored = flexbuffers.GetRoot(bytearray(np.asarray(parsed.buffers[entry.buffer].data, np.uint8))).AsMap
-            keys = [key.AsKey for key in stored.Keys]
-            return {key: meta_graph_pb2.SignatureDef.FromString(stored[key].AsStringBytes) for key in keys}
-    return {}
 
 
 def _require_servable(opened: OpenedModel) -> None:
@@ -186,96 +168,23 @@ class _Joined:
 
     def finished(self, content: bytes) -> bytes:
         """The flatbuffer with the model's own names, for the server and for TFLite's runners, and each output once."""
-        parsed = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
+        parsed = flatbuffer.parsed(content)
         subgraph, native = parsed.subgraphs[0], parsed.signatureDefs[0]
-        tensors = {entry.name.decode(): entry.tensorIndex for entry in [*native.inputs, *native.outputs]}
+        tensors = {entry.name.decode(): int(entry.tensorIndex) for entry in [*native.inputs, *native.outputs]}
         subgraph.outputs = list(dict.fromkeys(int(index) for index in subgraph.outputs))
         boundary = {tensors[argument]: name for name, argument in self._arguments.items()}
         for (_, key), output in self._outputs.items():
             boundary.setdefault(tensors[output], key)
-        _name_tensors(parsed, boundary)
-        definitions = {}
-        parsed.signatureDefs = []
-        for name, signature in self._opened.signatures.items():
-            inputs = {key: tensors[self._arguments[key]] for key in signature.inputs}
-            outputs = {key: tensors[self._outputs[name, key]] for key in signature.outputs}
-            parsed.signatureDefs.append(_native(name, inputs, outputs))
-            definitions[name] = _definition(subgraph, inputs, outputs, signature.method)
-        _attach(parsed, definitions)
-        return bytes(flatbuffer_utils.convert_object_to_bytearray(parsed))
-
-
-def _name_tensors(parsed: Any, boundary: dict[int, str]) -> None:
-    """The model's own names at the boundary, by which the server finds tensors; none that chance made inside."""
-    for number, subgraph in enumerate(parsed.subgraphs):
-        subgraph.name = b"main" if number == 0 else f"subgraph_{number}".encode()
-        for tensor in subgraph.tensors:
-            tensor.name = _CHANCE.sub(r"\1", (tensor.name or b"").decode(errors="replace")).encode()
-    seen: set[str] = set()
-    for index, name in boundary.items():
-        while name in seen:
-            name += "_"
-        seen.add(name)
-        parsed.subgraphs[0].tensors[index].name = name.encode()
-
-
-def _native(name: str, inputs: dict[str, int], outputs: dict[str, int]) -> Any:
-    definition = schema.SignatureDefT()
-    definition.signatureKey = name.encode()
-    definition.subgraphIndex = 0
-    definition.inputs, definition.outputs = [
-        [_tensor_map(key, index) for key, index in side.items()] for side in (inputs, outputs)
-    ]
-    return definition
-
-
-def _tensor_map(name: str, index: int) -> Any:
-    entry = schema.TensorMapT()
-    entry.name, entry.tensorIndex = name.encode(), index
-    return entry
-
-
-def _definition(subgraph: Any, inputs: dict[str, int], outputs: dict[str, int], method: str) -> Any:
-    definition = meta_graph_pb2.SignatureDef(method_name=method)
-    for side, tensors in ((definition.inputs, inputs), (definition.outputs, outputs)):
-        for key, index in tensors.items():
-            tensor = subgraph.tensors[index]
-            side[key].name = tensor.name.decode()
-            side[key].dtype = tf.as_dtype(_TYPES[tensor.type]).as_datatype_enum
-            sizes = _sizes(tensor)
-            if (
-                sizes and 0 not in sizes
-            ):  # the server reads up to the first NUL byte, which an empty shape or a 0 would be
-                for size in sizes:
-                    side[key].tensor_shape.dim.add(size=size)
-    return definition
-
-
-def _sizes(tensor: Any) -> list[int]:
-    signature = tensor.shapeSignature
-    shape = signature if signature is not None and len(signature) else tensor.shape
-    return [int(size) for size in shape] if shape is not None else []
-
-
-_TYPES = {
-    getattr(schema.TensorType, name.upper()): name
-    for name in ("float32", "int8", "uint8", "int16", "int32", "int64", "bool", "string", "complex64")
-}
-
-
-def _attach(parsed: Any, definitions: dict[str, Any]) -> None:
-    """Adds what TensorFlow Serving reads: a FlexBuffer map from signature to SignatureDef, as STRING."""
-    builder = flexbuffers.Builder()
-    with builder.Map():
-        for name, definition in definitions.items():
-            raw = definition.SerializeToString(deterministic=True)
-            if b"\0" in raw:
-                raise NotConvertible("UnservableSignature", f"signature {name} cannot be written without a NUL byte")
-            builder.Key(name)
-            builder._WriteBlob(raw, append_zero=True, type_=flexbuffers.Type.STRING)
-    buffer = schema.BufferT()
-    buffer.data = np.frombuffer(bytes(builder.Finish()), np.uint8)
-    parsed.buffers.append(buffer)
-    entry = schema.MetadataT()
-    entry.name, entry.buffer = METADATA.encode(), len(parsed.buffers) - 1
-    parsed.metadata = [*(parsed.metadata or []), entry]
+        calls = {
+            name: flatbuffer.Call(
+                {key: tensors[self._arguments[key]] for key in signature.inputs},
+                {key: tensors[self._outputs[name, key]] for key in signature.outputs},
+                signature.method,
+            )
+            for name, signature in self._opened.signatures.items()
+        }
+        try:
+            flatbuffer.describe(parsed, calls, boundary)
+        except flatbuffer.UnservableSignature as error:
+            raise NotConvertible("UnservableSignature", str(error)) from error
+        return flatbuffer.written(parsed)

@@ -10,7 +10,7 @@ import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
 from modelpress.api.data import Data, DataSet
-from modelpress.compress import check, model, tflite
+from modelpress.compress import check, flatbuffer, model, tflite
 from modelpress.storage import listing
 
 SAVED_MODEL_FILES = {"saved_model.pb", "variables/variables.index", "variables/variables.data-00000-of-00001"}
@@ -92,7 +92,7 @@ def test_only_the_wanted_signatures_are_kept(models, compress, store):
 def test_tensorflow_serving_finds_the_signatures_in_the_metadata(models, compress, store):
     done = compress(models["two_outputs"], store=store)
     content = (done.directory / done.manifest.candidates[0].servable.path / "model.tflite").read_bytes()
-    signatures = tflite.read_signatures(content)
+    signatures = flatbuffer.read_signatures(content)
     assert set(signatures) == {"classes", "serving_default"}
     for signature in signatures.values():
         assert signature.method_name == "tensorflow/serving/predict"

@@ -1,0 +1,121 @@
+"""A precision for each layer: as many integers as the gate allows, the most sensitive layers spared first.
+
+Whole-model int8 is tried first, then the number of spared layers is found by doubling and halving, in the order of
+measured sensitivity. All decisions rest on outputs for calibration rows, never on the clock: equal inputs, equal bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from modelpress.compress.quantization import rewriting, sensitivity
+from modelpress.compress.quantization.comparison import BROKEN, Comparison, Loss
+from modelpress.compress.quantization.layers import Layer
+from modelpress.compress.quantization.precision import Assignment, Precision
+from modelpress.compress.quantization.ranges import UPDATES, Ranges, Update
+from modelpress.compress.tflite import NotConvertible
+
+TRIALS = 20
+"""Of whole models; a layer alone is not counted."""
+_NEARLY = 1.1
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A whole model that was tried."""
+
+    assignment: Assignment
+    update: Update
+    spared: tuple[str, ...]
+    """Names of layers that are not int8."""
+    content: bytes
+    loss: Loss
+
+
+@dataclass
+class Search:
+    """What is searched for, and what was found so far."""
+
+    content: bytes
+    """The float32 flatbuffer."""
+    layers: Sequence[Layer]
+    ranges: Ranges
+    ordering: Comparison
+    """Rows that layers are ordered by."""
+    judging: Comparison
+    """Other rows, that decide."""
+    tolerance: Loss
+    settings: Assignment
+    """Granularity, symmetry, and layers that stay float32 in any case."""
+    trials: list[Trial] = field(default_factory=list)
+
+    def result(self) -> Trial:
+        """The smallest that passes; where none does, the one that loses least. Raises NotConvertible."""
+        full = [self._tried(base, update, ()) for base, update in _bases()]
+        if not any(one.loss.within(self.tolerance) for one in full):
+            best: dict[Precision, Trial] = {}
+            for one in full:
+                known = best.get(one.assignment.base)
+                if known is None or one.loss < known.loss:
+                    best[one.assignment.base] = one
+            for one in sorted(best.values(), key=lambda one: one.loss):
+                if not self._is_near(one):
+                    self._spare(one)
+        if not self.trials:
+            raise NotConvertible("NotQuantizable", "no layer of this model can be quantized")
+        passing = [one for one in self.trials if one.loss.within(self.tolerance)]
+        return min(passing, key=self._cost) if passing else min(self.trials, key=lambda one: one.loss)
+
+    def _tried(self, base: Precision, update: Update, spared: Sequence[Layer]) -> Trial:
+        scopes = [scope for layer in spared for scope in sensitivity.scopes(layer, base)]
+        assignment = Assignment(
+            base, {}, self.settings.per_channel, self.settings.symmetric_activations, self.settings.rounding
+        ).but({**dict.fromkeys(scopes, "Float32"), **self.settings.exceptions})
+        names = tuple(layer.name for layer in spared)
+        try:
+            content = rewriting.quantize(self.content, assignment, self.ranges.of(update))
+        except NotConvertible:
+            return Trial(assignment, update, names, b"", BROKEN)
+        trial = Trial(assignment, update, names, content, self.judging.of(content))
+        self.trials.append(trial)
+        return trial
+
+    def _spare(self, whole: Trial) -> None:
+        """The fewest most sensitive layers that have to stay float32, within the budget of trials."""
+        base, update = whole.assignment.base, whole.update
+        found = sensitivity.ordered(
+            self.content, self.layers, base, self.ranges.of(update), self.ordering, self.settings
+        )
+        order = [one.layer for one in found]
+        low, high = 0, 1
+        while not self._passes(base, update, order[:high]):
+            if high >= len(order) or self._is_spent:
+                return
+            low, high = high, min(2 * high, len(order))
+        while high - low > 1 and not self._is_spent:
+            middle = (low + high) // 2
+            low, high = (low, middle) if self._passes(base, update, order[:middle]) else (middle, high)
+
+    def _passes(self, base: Precision, update: Update, spared: Sequence[Layer]) -> bool:
+        return self._tried(base, update, spared).loss.within(self.tolerance)
+
+    def _is_near(self, whole: Trial) -> bool:
+        """Whether a model that passes is hardly larger than this one is with no layer spared."""
+        limit = _NEARLY * len(whole.content)
+        return any(one.loss.within(self.tolerance) and len(one.content) <= limit for one in self.trials)
+
+    def _cost(self, trial: Trial) -> tuple[float, int, Loss]:
+        """Bytes to the percent of the float32 model; then the faster base; then what is lost."""
+        share = round(len(trial.content) / len(self.content), 2)
+        return share, 0 if trial.assignment.base == "StaticInt8" else 1, trial.loss
+
+    @property
+    def _is_spent(self) -> bool:
+        return len(self.trials) >= TRIALS
+
+
+def _bases() -> list[tuple[Precision, Update]]:
+    """The faster first, for equal sizes."""
+    static: list[tuple[Precision, Update]] = [("StaticInt8", update) for update in UPDATES]
+    return [*static, ("DynamicInt8", "MinMax")]
