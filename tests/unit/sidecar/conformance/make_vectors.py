@@ -212,6 +212,8 @@ def over_rest() -> Iterator[Side]:
     yield pair("text after the value", "different", row, rest('{"instances": [[1, 2], [3, 4]]} more'))
     yield pair("header Origin", "different", {**row, "origin": "http://a"}, {**row, "origin": "http://b"})
     yield pair("new weights over REST", "different", row, rest('{"instances": [[1, 2], [3, 4]]}', artifact=NEW))
+    yield pair("other version over REST", "different", row, rest('{"instances": [[1, 2], [3, 4]]}', version=8))
+    yield pair("two models with one REST body", "different", row, rest('{"instances": [[1, 2], [3, 4]]}', model="n"))
     yield pair("white space", "equal", row, rest(' {"instances":[[1,2],\n[3,4]]}\t'))
     yield pair("escapes", "equal", rest('{"inputs": ["\\u0041\\/"]}'), rest('{"inputs": ["A/"]}'))
     yield pair("order of members", "equal", rest('{"inputs": {"a": 1, "b": 2}}'), rest('{"inputs": {"b": 2, "a": 1}}'))
