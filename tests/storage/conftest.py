@@ -195,6 +195,12 @@ def store(request: pytest.FixtureRequest) -> RemoteStore:
     return STORES[request.param](request, f"b{os.urandom(6).hex()}")
 
 
+@pytest.fixture
+def s3_store(request: pytest.FixtureRequest) -> RemoteStore:
+    """An empty bucket in S3."""
+    return s3(request, f"b{os.urandom(6).hex()}")
+
+
 @pytest.fixture(params=["az", "s3"])
 def guarded_store(request: pytest.FixtureRequest) -> RemoteStore:
     """An empty bucket in each of the stores that look at passwords."""
