@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
@@ -14,40 +15,85 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Chunks = list[bytes]
 
+CRUMB, HEAP = 4096, 65_536
+"""Bytes below which a piece is a crumb, and up to which crumbs are put together."""
+
+
+class _Body:
+    """What has come of one body. Crumbs are put together: as objects of their own they would take far more room."""
+
+    __slots__ = ("_heap", "_pieces", "length")
+
+    def __init__(self) -> None:
+        self._pieces: Chunks = []
+        self._heap = bytearray()
+        self.length = 0
+
+    @property
+    def chunks(self) -> Chunks:
+        """The pieces in their order."""
+        if self._heap:
+            self._settle()
+        return self._pieces
+
+    def add(self, chunk: bytes) -> None:
+        """The next bytes."""
+        self.length += len(chunk)
+        if len(chunk) < CRUMB and self._pieces:
+            self._heap += chunk
+            if len(self._heap) >= HEAP:
+                self._settle()
+            return
+        if self._heap:
+            self._settle()
+        self._pieces.append(chunk)
+
+    def _settle(self) -> None:
+        self._pieces.append(bytes(self._heap))
+        self._heap.clear()
+
 
 class Bodies:
-    """Keeps count of the bytes of all bodies that are held; `total` is the most that may be held together."""
+    """Keeps count of the bytes of all bodies that are held; `total` is the most that may be held together.
 
-    def __init__(self, measures: Measures, *, largest: int, total: int) -> None:
+    A body must have come within `patience` seconds: who sends it byte by byte would hold memory for ever.
+    """
+
+    def __init__(self, measures: Measures, *, largest: int, total: int, patience: float = 30.0) -> None:
         self._measures = measures
         self.largest = largest
         self.total = total
+        self.patience = patience
 
     async def read(self, receive: Receive, counts: Protocol) -> tuple[Chunks, int]:
         """The chunks of a body and their length, which must be given back with `release`.
 
         Raises Refused and CancelledError, and counts what it raises.
         """
-        chunks: Chunks = []
-        length = 0
+        body = _Body()
         try:
-            while True:
-                message = await receive()
-                if message["type"] != "http.request":
-                    raise Refused(Refusal.CLIENT_GONE, "The client has gone")
-                chunk = message.get("body")
-                if chunk:
-                    length += len(chunk)
-                    self._measures.body_bytes += len(chunk)
-                    if length > self.largest or self._measures.body_bytes > self.total:
-                        raise self._too_much(length)
-                    chunks.append(chunk)
-                if not message.get("more_body"):
-                    return chunks, length
+            if self._take(await receive(), body):
+                async with asyncio.timeout(self.patience):
+                    while self._take(await receive(), body):
+                        pass
         except BaseException as error:
-            self.release(length)
-            counts.refused[error.reason if isinstance(error, Refused) else Refusal.CLIENT_GONE] += 1
-            raise
+            self.release(body.length)
+            told = self._too_slow() if isinstance(error, TimeoutError) else error
+            counts.refused[told.reason if isinstance(told, Refused) else Refusal.CLIENT_GONE] += 1
+            raise told from None
+        return body.chunks, body.length
+
+    def _take(self, message: Message, body: _Body) -> bool:
+        """Adds what the server has received; whether more is to come."""
+        if message["type"] != "http.request":
+            raise Refused(Refusal.CLIENT_GONE, "The client has gone")
+        chunk: bytes = message.get("body") or b""
+        if chunk:
+            body.add(chunk)
+            self._measures.body_bytes += len(chunk)
+            if body.length > self.largest or self._measures.body_bytes > self.total:
+                raise self._too_much(body.length)
+        return bool(message.get("more_body"))
 
     def release(self, length: int) -> None:
         """The body is no longer held."""
@@ -56,4 +102,8 @@ class Bodies:
     def _too_much(self, length: int) -> Refused:
         if length > self.largest:
             return Refused(Refusal.TOO_LARGE, f"The request is larger than {self.largest} bytes")
-        return Refused(Refusal.MEMORY, f"The requests in progress hold more than {self.total} bytes", retry_after=1.0)
+        message = f"The requests in progress hold more than {self.total} bytes"
+        return Refused(Refusal.MEMORY, message, retry_after=1.0)
+
+    def _too_slow(self) -> Refused:
+        return Refused(Refusal.DEADLINE, f"The request did not come within {self.patience:g} s")

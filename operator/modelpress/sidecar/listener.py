@@ -21,7 +21,9 @@ STREAM_WINDOW = 1 << 20
 CONNECTION_WINDOW = 1 << 22
 """Bytes that one client connection may send ahead of us: together with the body limits this bounds memory."""
 FRAME = 1 << 17
-BODY_IDLE = 30.0
+HEADERS_SIZE = 1 << 16
+"""Bytes of a request's headers, encoded and decoded; gRPC servers allow 8 to 16 kB."""
+BODY_IDLE = 10.0
 RESPONSE_STALL = 60.0
 
 
@@ -96,6 +98,9 @@ class Listener:
             h2_initial_stream_window_size=STREAM_WINDOW,
             h2_initial_connection_window_size=CONNECTION_WINDOW,
             h2_max_inbound_frame_size=FRAME,
+            limit_request_head_size=HEADERS_SIZE,
+            h2_max_header_block_size=HEADERS_SIZE,
+            h2_max_header_list_size=HEADERS_SIZE,
             request_policies=(policy,),
             timeout_graceful_shutdown=self._graceful,
         )

@@ -229,6 +229,7 @@ class Sidecar:
         self.pipeline.configure(tunables)
         self._bodies.largest = tunables.max_body_bytes
         self._bodies.total = BODIES * tunables.max_body_bytes
+        self._bodies.patience = tunables.request_timeout_seconds
 
     async def _data(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI application of both data ports."""
