@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from modelpress import __version__
 from modelpress.api import request as requests
 from modelpress.api.artifact import ArtifactManifest, Candidate, Form, Refused, Servable, SourceFound, Warmup
-from modelpress.api.errors import Invalid
+from modelpress.api.errors import Invalid, Transient
 from modelpress.api.message import CandidateReported, Message
 from modelpress.api.message import Trial as TrialReported
 from modelpress.api.request import Request
@@ -74,7 +74,7 @@ def compress(
         from modelpress.compress import candidates  # imports TensorFlow, which what is complete does not need
 
         durable.sweep(work)
-        area = WorkArea(work)
+        area = WorkArea(work, store)
         bench = benches.prepared(request, wanted, found, rows, area, progress)
         outcome = candidates.outcome(bench, clock=clock)
         warmup = bench.warmup()
@@ -136,9 +136,9 @@ def _assemble(
     )
     if bench.area.all_logs.is_dir():
         shutil.copytree(bench.area.all_logs, directory / "tensorboard", dirs_exist_ok=True)
-    written = durable.create(directory / layout.MANIFEST, manifest.json_line().encode())
+    adopted = store.publish(key, manifest, progress=bench.progress)
     bench.discard()
-    adopted = ArtifactManifest.from_json(written)
+    store.forget(store.work(key))
     if adopted.created != now:
         for version in directory.glob(f"**/{now}"):
             shutil.rmtree(version)
@@ -222,5 +222,5 @@ def _summary(manifest: ArtifactManifest) -> str:
 
 def failed(error: Invalid) -> Message:
     """The message of a run that ended with an error for the user."""
-    outcome = "Failed" if isinstance(error, durable.StorageFull) else "Invalid"
+    outcome = "Failed" if isinstance(error, Transient) else "Invalid"
     return Message(outcome=outcome, reason=error.reason, field=error.field or None, message=error.message).fitted()

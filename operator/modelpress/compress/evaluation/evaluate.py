@@ -17,7 +17,7 @@ from modelpress.compress.evaluation.client import Client, ServerRefused
 from modelpress.compress.evaluation.comparison import Answers, CandidateFailed, Comparison
 from modelpress.compress.evaluation.endpoint import DoesNotLoad, Endpoint, wait_available
 from modelpress.compress.signature import Signature
-from modelpress.storage import durable, layout
+from modelpress.storage import layout
 from modelpress.telemetry.progress import Progress
 
 LOAD_SECONDS = 300.0
@@ -38,8 +38,8 @@ def key(request: Request, candidate: Candidate, *, rows: Rows | None, image: str
 
 def kept(request: Request, evaluation_key: str) -> Evaluation | None:
     """The evaluation in the store; None where there is none."""
-    path = layout.opened(request.store, request.namespace).evaluation(evaluation_key)
-    return Evaluation.from_json(path.read_bytes()) if path.is_file() else None
+    content = layout.opened(request.store, request.namespace).evaluation(evaluation_key)
+    return Evaluation.from_json(content) if content is not None else None
 
 
 def evaluate(
@@ -94,8 +94,8 @@ def keep(request: Request, evaluation: Evaluation) -> Evaluation:
     """
     if evaluation.measurements.failure in PASSING_FAILURES:
         return evaluation
-    path = layout.opened(request.store, request.namespace).evaluation(evaluation.key)
-    return Evaluation.from_json(durable.create(path, evaluation.json_line().encode()))
+    store = layout.opened(request.store, request.namespace)
+    return Evaluation.from_json(store.keep_evaluation(evaluation.key, evaluation.json_line().encode()))
 
 
 def unloaded(

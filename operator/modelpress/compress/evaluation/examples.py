@@ -77,9 +77,9 @@ def chosen(request: Request, manifest: ArtifactManifest, signature: Signature, r
 def _recordings(request: Request, manifest: ArtifactManifest) -> Iterator[Path]:
     """Files of warm-up requests: the model's own first."""
     store = layout.opened(request.store, request.namespace)
-    yield store.servable(manifest.key, manifest.source.servable) / listing.EXTRA / fetch.WARMUP_FILE
+    yield store.file(manifest.key, f"{manifest.source.servable.path}/{listing.EXTRA}/{fetch.WARMUP_FILE}")
     if manifest.warmup is not None:
-        yield store.artifact(manifest.key) / manifest.warmup.path
+        yield store.file(manifest.key, manifest.warmup.path)
 
 
 def recorded(path: Path, signature: Signature) -> Rows | None:
