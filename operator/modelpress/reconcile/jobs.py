@@ -70,13 +70,14 @@ def _message(own: Sequence[Manifest], container: str, *, succeeded: bool) -> Mes
 def _failure(condition: Manifest, own: Sequence[Manifest], container: str) -> str:
     """The Job controller's sentence, and how the last pod ended: its reason (OOMKilled) and its last words."""
     told = f"{condition.get('reason', 'Failed')}: {condition.get('message', '')}".strip(": ")
-    ends = [end for pod in own if (end := pods.terminated(pod, container))]
+    ends = [("the last pod", end) for pod in own if (end := pods.terminated(pod, container))]
+    ends = ends or [(f"{found[0]} of the last pod", found[1]) for pod in own if (found := pods.failed_preparation(pod))]
     if not ends:
         return told
-    last = ends[-1]
+    who, last = ends[-1]
     words = (last.get("message") or "").strip()
     quote = f", last words: {words[-QUOTE_LIMIT:]}" if words and not words.startswith("{") else ""
-    return f"{told}; the last pod ended with {last.get('reason', 'Error')} (exit code {last.get('exitCode')}){quote}"
+    return f"{told}; {who} ended with {last.get('reason', 'Error')} (exit code {last.get('exitCode')}){quote}"
 
 
 def _trouble(job: Manifest, own: Sequence[Manifest]) -> str | None:

@@ -48,6 +48,15 @@ def terminated(pod: Manifest, container: str) -> dict[str, Any] | None:
     return None
 
 
+def failed_preparation(pod: Manifest) -> tuple[str, dict[str, Any]] | None:
+    """Name and end of the init container that kept the others from starting, or None."""
+    for status in (pod.get("status") or {}).get("initContainerStatuses") or ():
+        end = (status.get("state") or {}).get("terminated") or (status.get("lastState") or {}).get("terminated")
+        if end and end.get("exitCode"):
+            return status["name"], end
+    return None
+
+
 def _troubles(pod: Manifest) -> Iterator[str]:
     for status in _statuses(pod):
         waiting = (status.get("state") or {}).get("waiting") or {}

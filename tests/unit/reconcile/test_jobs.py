@@ -71,6 +71,15 @@ def test_a_failed_job_tells_how_its_last_pod_ended() -> None:
     )
 
 
+def test_where_a_pod_never_got_to_its_work_the_preparation_that_failed_is_quoted() -> None:
+    words = "AccessDenied: spec.artifacts.uri: s3://a/ cannot be read"
+    end = {"exitCode": 64, "reason": "Error", "message": words}
+    waiting = pod("1", {"waiting": {}}, initContainerStatuses=[{"name": "fetch-source", "state": {"terminated": end}}])
+    assert (seen(job(FAILED), waiting).trouble or "").endswith(
+        f"; fetch-source of the last pod ended with Error (exit code 64), last words: {words}"
+    )
+
+
 def test_a_failed_jobs_message_is_read_too() -> None:
     found = seen(job(FAILED), ended("1", 64, Message(outcome="Invalid", reason="NotFound").json_line()))
     assert found.message is not None and found.message.reason == "NotFound"
