@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import pytest
 
-from modelpress.api.reasons import candidates, conditions, gate, jobs, page, resource, sidecar, stores
+from modelpress.api.reasons import candidates, commands, conditions, gate, jobs, page, resource, sidecar, stores
 
 PACKAGE = Path(__file__).parents[3] / "operator" / "modelpress"
 TABLE = PACKAGE / "api" / "reasons"
@@ -33,6 +33,7 @@ ROOMS = {
     gate.SECTION.title: {"status", "compress", "reconcile"},
     sidecar.BYPASSED.title: {"sidecar"},
     sidecar.REFUSED.title: {"sidecar"},
+    commands.SECTION.title: {"cli"},
 }
 """Folders below modelpress that give the reasons of a section: one word may mean two things in two places."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from modelpress.api.reasons import candidates, conditions, gate, jobs, resource, sidecar, stores
+from modelpress.api.reasons import candidates, commands, conditions, gate, jobs, resource, sidecar, stores
 from modelpress.api.reasons.row import Section
 
 FILE = "reasons.md"
@@ -15,6 +15,7 @@ SECTIONS = (
     gate.SECTION,
     sidecar.BYPASSED,
     sidecar.REFUSED,
+    commands.SECTION,
 )
 
 
