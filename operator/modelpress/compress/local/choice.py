@@ -14,12 +14,18 @@ from modelpress.status import wording
 def choose(
     candidates: Sequence[CandidateReport], refused: Sequence[Refused], *, recipe: Recipe, gate: Gate, device: str
 ) -> Decision:
-    """The fastest that passed where the form is open (`Auto` on CPU), else the engine's first that passed."""
+    """The fastest that passed where the form is open (`Auto` on CPU) and nothing else was to be made best.
+
+    Else the engine's first that passed. What is faster only within noise does not overtake an earlier one.
+    """
     passed = [one for one in candidates if one.verdict.passed]
     if not passed:
         return _none(candidates, refused, gate)
-    is_open = recipe.format == "Auto" and device == "CPU"
-    winner = min(passed, key=_latency) if is_open else passed[0]
+    objective = recipe.search.objective if recipe.search else "Latency"
+    is_open = recipe.format == "Auto" and device == "CPU" and objective == "Latency"
+    winner = passed[0]
+    for challenger in passed[1:] if is_open else ():
+        winner = challenger if _is_faster(challenger, winner) else winner
     why = "the fastest that passed" if is_open and len(passed) > 1 else "it passed"
     return Decision(
         serves="Candidate",
@@ -38,6 +44,20 @@ def _latency(candidate: CandidateReport) -> float:
     if timed is None:
         return float("inf")
     return (timed.p50 or timed.gross).ratio
+
+
+def _is_faster(one: CandidateReport, other: CandidateReport) -> bool:
+    """Beyond noise, where that is known."""
+    (_, high), (low, _) = _interval(one), _interval(other)
+    return _latency(one) < _latency(other) and (high is None or low is None or high < low)
+
+
+def _interval(candidate: CandidateReport) -> tuple[float | None, float | None]:
+    """95 % interval of the ratio, net where that is known."""
+    timed = candidate.measurements.latency_milliseconds
+    if timed is None:
+        return None, None
+    return (timed.net_ratio_low, timed.net_ratio_high) if timed.net else (timed.ratio_low, timed.ratio_high)
 
 
 def _gained(winner: CandidateReport) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ from modelpress.api import request as requests
 from modelpress.api.resource import CompressedModel
 from modelpress.compress import engine, prefetch
 from modelpress.compress.local import anchoring, processes
+from modelpress.compress.local.workspace import workspace
 from modelpress.compress.report.document import Report
 from modelpress.storage import location, staging
 from modelpress.telemetry.progress import Progress
@@ -45,7 +45,7 @@ def session(options: Options, progress: Progress) -> Iterator[Report]:
     resource, reported = anchoring.load(options.file)
     for problem in reported:
         progress.say(f"Note: {problem}")
-    request = requests.of_resource(resource, store=_store(options, resource))
+    request = requests.of_resource(resource, store=store(options, resource))
     common = prefetch.rows(request)
     compressed = engine.compress(request, progress=progress, now=int(time.time()))
     prefetch.write(request, compressed.manifest, common, progress=progress)
@@ -54,7 +54,7 @@ def session(options: Options, progress: Progress) -> Iterator[Report]:
     from modelpress.compress.report import page
 
     with contextlib.ExitStack() as stack:
-        work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="modelpress-run-")))
+        work = stack.enter_context(workspace())
         stages = Stages(resource, request, compressed, work, options.file.resolve().parent, progress)
         report = stages.judged(tuple(str(problem) for problem in reported))
         if report.decision.serves != "Nothing":
@@ -65,7 +65,7 @@ def session(options: Options, progress: Progress) -> Iterator[Report]:
         yield report
 
 
-def _store(options: Options, resource: CompressedModel) -> str:
+def store(options: Options, resource: CompressedModel) -> str:
     if options.store is not None:
         return (
             options.store if staging.is_remote(options.store) else str(location.resolve(options.store, field="--store"))

@@ -72,6 +72,7 @@ class Stages:
             gate=request.gate,
             candidates=candidates,
             refused=manifest.refused,
+            trials=manifest.trials,
             decision=decision,
             reported=reported,
             reused=compressed.reused + sum(one.reused for one in candidates),
