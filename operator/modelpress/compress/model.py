@@ -23,6 +23,7 @@ class OpenedModel:
     """A loaded SavedModel whose variables steps may change; the files stay as they are."""
 
     def __init__(self, directory: Path, names: tuple[str, ...]) -> None:
+        self.directory = directory
         declared = signature_file.read(directory)
         self.signatures: dict[str, Signature] = {name: declared[name] for name in names}
         with quiet():

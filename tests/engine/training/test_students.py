@@ -182,7 +182,7 @@ def test_a_student_that_is_not_there_is_told_under_its_own_field(opened, setting
 
 
 def test_layers_are_known_by_their_weights_and_unknown_ones_get_a_list(encoder, frozen):
-    known = frozenset(flat.variables(encoder[1], frozen))
+    known = {name: name for name in flat.variables(encoder[1], frozen)}
     node = layers.output(frozen.graph, "layer_2/up", known, field="f")
     assert next(one for one in frozen.graph.node if one.name == node).op in ("MatMul", "BatchMatMulV2", "Relu")
     error = refusal(lambda: layers.output(frozen.graph, "layer_9/up", known, field="f"))

@@ -1,8 +1,9 @@
-"""Inner tensors of a frozen graph by the name of the layer that gives them."""
+"""Inner tensors of a flat graph by the name of the layer that gives them."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from modelpress.api.errors import Invalid
@@ -10,22 +11,22 @@ from modelpress.api.errors import Invalid
 _SHOWN = 12
 
 
-def output(graph: Any, layer: str, weights: frozenset[str], *, field: str) -> str:
+def output(graph: Any, layer: str, weights: Mapping[str, str], *, field: str) -> str:
     """The node that gives a layer's output: the last one of the layer that others read.
 
     A layer is known by its weights (`conv5/kernel`), by its place in the paths of nodes, or by the name of a node.
-    `weights` are names of constants. Raises Invalid `UnknownLayer`.
+    `weights`: nodes that give weights -> their names. Raises Invalid `UnknownLayer`.
     """
     nodes = {node.name: node for node in graph.node}
     if layer in nodes:
         return layer
-    readers = [node.name for node in graph.node if any(_owner(name) == layer for name in _read(node, weights))]
+    readers = [node.name for node in graph.node if any(_owner(weights[name]) == layer for name in _read(node, weights))]
     scopes = {_scope(name, layer) for name in readers}
-    inside = [node.name for node in graph.node if node.op != "Const" and _is_inside(node.name, scopes, layer)]
+    inside = [name for name in _fed(graph) if _is_inside(name, scopes, layer)]
     read = {name: {node.name for node in graph.node if name in _inputs(node)} for name in inside}
     ends = [name for name in inside if read[name] - set(inside)] or readers
     if not ends:
-        known = sorted({_owner(name) for name in weights})
+        known = sorted({_owner(name) for name in weights.values()})
         raise Invalid(
             "UnknownLayer",
             f"there is no layer {layer}; layers with weights are {', '.join(known[:_SHOWN])}"
@@ -33,6 +34,15 @@ def output(graph: Any, layer: str, weights: frozenset[str], *, field: str) -> st
             field=field,
         )
     return str(ends[-1])
+
+
+def _fed(graph: Any) -> list[str]:
+    """Nodes that depend on inputs of the model, in topological order."""
+    found: dict[str, None] = {}
+    for node in graph.node:
+        if node.op == "Placeholder" or any(name in found for name in _inputs(node)):
+            found[node.name] = None
+    return list(found)
 
 
 def _owner(weight: str) -> str:
@@ -43,7 +53,7 @@ def _inputs(node: Any) -> list[str]:
     return [name.lstrip("^").partition(":")[0] for name in node.input]
 
 
-def _read(node: Any, weights: frozenset[str]) -> list[str]:
+def _read(node: Any, weights: Mapping[str, str]) -> list[str]:
     return [name for name in _inputs(node) if name in weights]
 
 

@@ -12,7 +12,6 @@ from modelpress.api.errors import Invalid
 from modelpress.api.recipe import Distill
 from modelpress.compress import graph
 from modelpress.compress.examples import Bound
-from modelpress.compress.graph import FrozenGraph
 from modelpress.compress.model import OpenedModel
 from modelpress.compress.steps.step import Setting
 from modelpress.compress.steps.students import features, flat, layers, softened
@@ -107,28 +106,31 @@ class Lesson:
         name, student = self.found.signature, self.student
         if not self._step.features:
             return objective.answering(teacher, name), objective.answering(student, name), None
-        at = f"{self._setting.field}.features"
-        try:
-            graphs = [graph.freeze(one, merge_weights=False) for one in (teacher, student)]
-        except graph.NotFreezable as error:
-            raise Invalid(
-                "StepCannotApply", f"inner layers cannot be reached, as {error}; leave features out", field=at
-            ) from error
+        teaching, learning = self._constant(teacher), flat.Flat.lifted(student)
         names = features.pairs(self._step.features)
+        at = f"{self._setting.field}.features"
         pairs = [
             Pair(
                 tap,
-                _layer(teacher, graphs[0], pair.teacher, f"{at}[{index}].teacher"),
-                _layer(student, graphs[1], pair.student, f"{at}[{index}].student"),
+                layers.output(teaching.graph, pair.teacher, teaching.weights, field=f"{at}[{index}].teacher"),
+                layers.output(learning.graph, pair.student, learning.weights, field=f"{at}[{index}].student"),
             )
             for index, (tap, pair) in enumerate(zip(names, self._step.features, strict=True))
         ]
-        constant = flat.constant(graphs[0])
-        tapped = flat.tapped(constant, graphs[0].signatures[name], {pair.name: pair.teacher for pair in pairs})
-        learned = flat.tapped(student.loaded, graphs[1].signatures[name], {pair.name: pair.student for pair in pairs})
-        shapes = [(_shape(constant.graph, pair.teacher), _shape(student.loaded.graph, pair.student)) for pair in pairs]
-        field = self._setting.field
-        return tapped, learned, Matching(pairs, shapes, seed=self._setting.training.seed, field=field)
+        shapes = [(teaching.shape(pair.teacher), learning.shape(pair.student)) for pair in pairs]
+        matching = Matching(pairs, shapes, seed=self._setting.training.seed, field=self._setting.field)
+        tapped = teaching.tapped(name, {pair.name: pair.teacher for pair in pairs})
+        return tapped, learning.tapped(name, {pair.name: pair.student for pair in pairs}), matching
+
+    def _constant(self, teacher: OpenedModel) -> flat.Flat:
+        try:
+            return flat.Flat.constant(teacher)
+        except graph.NotFreezable as error:
+            raise Invalid(
+                "StepCannotApply",
+                f"inner layers of the source cannot be reached, as {error}; leave features out",
+                field=f"{self._setting.field}.features",
+            ) from error
 
 
 def _kinds(teacher: OpenedModel, student: OpenedModel, found: Bound, setting: Setting) -> dict[str, softened.Answers]:
@@ -154,12 +156,3 @@ def _kinds(teacher: OpenedModel, student: OpenedModel, found: Bound, setting: Se
             field=setting.field,
         )
     return kinds
-
-
-def _layer(opened: OpenedModel, frozen: FrozenGraph, layer: str, field: str) -> str:
-    return layers.output(frozen.graph, layer, frozenset(flat.variables(opened, frozen)), field=field)
-
-
-def _shape(owner: Any, node: str) -> Any:
-    shape = owner.get_tensor_by_name(f"{node}:0").shape
-    return None if shape.rank is None else shape.as_list()
