@@ -27,7 +27,7 @@ MOMENTUM = 0.9
 
 
 def prepared(name: str, network: Callable[[Any], Any]) -> Path:
-    """Folder with model (a SavedModel), evaluation.npz, calibration.npz and training.npz of a net, trained unless it is kept."""
+    """Folder with model (a SavedModel) and its evaluation, calibration and training.npz, made unless it is kept."""
     archives = images.files()
     folder = fetching.cache() / "benchmarks" / name / "data"
     fetching.prepare(folder, [Path(__file__), *archives], lambda into: _build(into, archives, network))

@@ -16,9 +16,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+from typer.testing import CliRunner
+
+from modelpress import cli
 
 PROGRAM = [sys.executable, "-c", "from modelpress.cli import main; main()", "run"]
 DEADLINE = 300
+JSON = ["--output", "json"]
 RESOURCE = {
     "apiVersion": "modelpress.dev/v1alpha1",
     "kind": "CompressedModel",
@@ -116,6 +120,20 @@ def test_page_and_document_lie_beside_the_artifact(first):
     directory = Path(first["directory"])
     assert json.loads((directory / "report.json").read_text()) == first
     assert "<svg" in (directory / "report.html").read_text()
+
+
+def test_the_report_is_shown_again_from_the_store(first, project):
+    shown = [CliRunner().invoke(cli.app, ["report", "-f", str(project / "model.yaml"), *more]) for more in ([], JSON)]
+    assert json.loads(shown[1].stdout) == first
+    assert "source beside candidates" in shown[0].stdout
+    assert first["decision"]["message"][:40] in shown[0].stdout
+    trials = CliRunner().invoke(cli.app, ["trials", "--artifact", first["directory"]])
+    assert "Nothing was searched for" in trials.stdout
+
+
+def test_a_report_that_is_not_there_is_told_with_the_cure(project, tmp_path):
+    result = CliRunner().invoke(cli.app, ["report", "-f", str(project / "model.yaml"), "--store", str(tmp_path)])
+    assert "modelpress run -f" in str(result.exception)
 
 
 def test_nothing_is_left_running(first):

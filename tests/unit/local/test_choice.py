@@ -7,7 +7,7 @@ import pytest
 from modelpress.api.artifact import Refused
 from modelpress.api.gate import Gate
 from modelpress.api.measurement import Compared, LatencyMeasured, Measurements
-from modelpress.api.recipe import Recipe
+from modelpress.api.recipe import Recipe, Search
 from modelpress.compress.local import choice
 from modelpress.compress.report.document import CandidateReport, Judgement
 
@@ -32,9 +32,9 @@ def a_candidate(index, milliseconds, *, passed=True, source=10):
     )
 
 
-def choose(*candidates, form="Auto", device="CPU", on_failure="KeepServing", refused=()):
+def choose(*candidates, form="Auto", device="CPU", on_failure="KeepServing", refused=(), search=None):
     return choice.choose(
-        candidates, refused, recipe=Recipe(format=form), gate=Gate(on_failure=on_failure), device=device
+        candidates, refused, recipe=Recipe(format=form, search=search), gate=Gate(on_failure=on_failure), device=device
     )
 
 
@@ -72,3 +72,18 @@ def test_where_nothing_could_be_built_the_refusals_are_told():
     decided = choose(refused=(refused,))
     assert decided.reason == "NoCandidate"
     assert "quantize Float16, TFLite, was refused: output note holds NaN" in decided.message
+
+
+def noisy(candidate, low, high):
+    timed = candidate.measurements.latency_milliseconds.model_copy(update={"ratio_low": low, "ratio_high": high})
+    return candidate.model_copy(update={"measurements": Measurements(latency_milliseconds=timed)})
+
+
+def test_what_is_faster_only_within_noise_does_not_overtake_the_engines_first():
+    first, second = a_candidate(1, 2.0), a_candidate(2, 1.9)
+    assert choose(noisy(first, 0.17, 0.23), noisy(second, 0.16, 0.22)).candidate == 1
+    assert choose(noisy(first, 0.195, 0.205), noisy(second, 0.187, 0.193)).candidate == 2
+
+
+def test_where_size_was_searched_for_the_smallest_is_served_and_not_the_fastest():
+    assert choose(a_candidate(1, 2.0), a_candidate(2, 1.0), search=Search(objective="Size")).candidate == 1

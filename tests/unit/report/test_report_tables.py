@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from modelpress.api.measurement import Measurements
+from modelpress.api.trial import Trial
 from modelpress.compress.report import tables
 
 
@@ -75,3 +76,26 @@ def test_cached_requests_stand_beside_uncached_ones(a_report):
     assert cells(text, "uncached") == ["200", "8.4 ms", "9.9 ms"]
     assert cells(text, "cached ") == ["600", "0.31 ms", "0.44 ms"]
     assert cells(text, "cached / uncached") == ["0.037×", "0.044×"]
+
+
+def test_trials_are_listed_with_what_is_offered_first_and_the_front_marked():
+    common = {"form": "TFLite", "message": "", "metric": 0.9, "standard_error": 0.001}
+    tried = (
+        Trial(number=1, name="a", recipe="quantize Float16", verdict="DropTooLarge", drop=0.02, **common),
+        Trial(
+            number=2,
+            name="b",
+            recipe="quantize DynamicInt8",
+            verdict="Passed",
+            drop=0.001,
+            size_ratio=0.2,
+            net_ratio=0.1,
+            front=True,
+            candidate=1,
+            **common,
+        ),
+    )
+    assert list(tables.trial_rows(tried)) == [
+        ("2 * (1)", "quantize DynamicInt8", "TFLite", "0.9", "+0.001 ± 0.001", "0.200×", "0.100×", "Passed"),
+        ("1", "quantize Float16", "TFLite", "0.9", "+0.02 ± 0.001", "-", "-", "DropTooLarge"),
+    ]

@@ -8,6 +8,7 @@ from modelpress.api.artifact import Refused
 from modelpress.api.base import Model
 from modelpress.api.gate import Gate
 from modelpress.api.measurement import Compared, Evidence, Measurements
+from modelpress.api.trial import Trial
 
 Serves = Literal["Candidate", "Source", "Nothing"]
 
@@ -113,6 +114,8 @@ class Report(Model):
     gate: Gate
     candidates: tuple[CandidateReport, ...]
     refused: tuple[Refused, ...] = ()
+    trials: tuple[Trial, ...] = ()
+    """Of a search, in the order of trying."""
     decision: Decision
     reported: tuple[str, ...] = ()
     """Fields that a local run does not use, with the reason."""

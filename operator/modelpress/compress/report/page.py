@@ -30,6 +30,9 @@ def html(report: Report) -> str:
         ratios=tables.RATIOS,
         costs=plots.costs(report) if report.candidates else None,
         losses=plots.losses(report),
+        trials=list(tables.trial_rows(report.trials)),
+        front=tables.FRONT,
+        pareto=plots.pareto(report.trials),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Sequence
 
 from matplotlib.axes import Axes
@@ -10,6 +11,7 @@ from matplotlib.figure import Figure
 
 from modelpress.api.gate import Gate
 from modelpress.api.measurement import LatencyMeasured
+from modelpress.api.trial import Trial
 from modelpress.compress.report.document import CandidateReport, Report, ratio
 from modelpress.status.gate import DEFAULT_MAX_DROP
 
@@ -52,6 +54,40 @@ def costs(report: Report) -> str:
     axes.set_xlim(0, max(axes.get_xlim()[1], 1.05) * 1.2)
     axes.set_xlabel("share of the source's (dotted: the source)")
     return _svg(figure)
+
+
+def pareto(trials: Sequence[Trial]) -> str | None:
+    """Size against net latency of every trial that was measured, the front joined; None where there are too few."""
+    drawn = [one for one in trials if one.net_ratio is not None and one.size_ratio is not None]
+    if len(drawn) < 2:
+        return None
+    figure = Figure(figsize=(7.5, 3.6), layout="constrained")
+    axes = figure.subplots()
+    for one in drawn:
+        axes.errorbar(
+            one.net_ratio or 0.0,
+            one.size_ratio or 0.0,
+            xerr=_interval(one),
+            fmt="o" if one.passed else "x",
+            color=PASSED if one.passed else FAILED,
+            capsize=2,
+        )
+        axes.annotate(f" {one.number}", (one.net_ratio or 0.0, one.size_ratio or 0.0), size=8, va="bottom")
+    joined = sorted((one.net_ratio or 0.0, one.size_ratio or 0.0) for one in drawn if one.front)
+    if joined:
+        axes.plot(*zip(*joined, strict=True), color=PASSED, linewidth=1, linestyle="--", zorder=0)
+    axes.set_xlim(left=0)
+    axes.set_ylim(bottom=0)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_xlabel("net latency, share of the source's (dots passed, crosses did not; dashed: the front)")
+    axes.set_ylabel("size, share of the source's")
+    return _svg(figure)
+
+
+def _interval(trial: Trial) -> list[list[float]] | None:
+    if trial.net_ratio is None or trial.net_low is None or trial.net_high is None or not math.isfinite(trial.net_high):
+        return None
+    return [[max(0.0, trial.net_ratio - trial.net_low)], [max(0.0, trial.net_high - trial.net_ratio)]]
 
 
 def losses(report: Report) -> str | None:

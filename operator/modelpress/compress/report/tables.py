@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from rich import box
 from rich.table import Table
 from rich.text import Text
 
 from modelpress.api.measurement import Compared, LatencyMeasured, Measurements, MetricMeasured
+from modelpress.api.trial import PASSED, Trial
 from modelpress.compress.report.document import CandidateReport, Decision, Report, Traffic, source_numbers
+from modelpress.compress.search import front
 from modelpress.status import wording
 
 ABSENT = "-"
 """What `wording` says where there is no number."""
 RATIOS = "× is against the source, measured in turn with that candidate; the source's column is from the first one."
+FRONT = "* on the front of metric, size and latency; (n) offered as candidate n; latency is net of the server."
+"""What the marks of the trials mean."""
 Row = tuple[str, list[str]]
 
 
@@ -163,6 +167,40 @@ def _why(candidate: CandidateReport) -> str:
     if candidate.verdict.passed:
         return candidate.verdict.message
     return f"{candidate.verdict.reason}: {candidate.verdict.message}"
+
+
+def trials(tried: Sequence[Trial]) -> Table:
+    """Every recipe that a search tried, those that are offered first."""
+    table = Table(
+        title="trials of the search", caption=FRONT, box=box.SIMPLE_HEAD, title_justify="left", caption_justify="left"
+    )
+    for heading in ("", "recipe", "form", "metric", "drop", "size", "latency", "verdict"):
+        numeric = heading in ("metric", "drop", "size", "latency")
+        table.add_column(heading, justify="right" if numeric else "left", no_wrap=heading in ("", "verdict"))
+    for *cells, verdict in trial_rows(tried):
+        table.add_row(*cells, Text(verdict, "green" if verdict == PASSED else "red"))
+    return table
+
+
+def trial_rows(tried: Sequence[Trial]) -> Iterator[tuple[str, ...]]:
+    """Number and marks, recipe, form, metric, drop, size, latency, verdict."""
+    for one in front.offered_first(tried):
+        marks = f"{one.number}{' *' if one.front else ''}{f' ({one.candidate})' if one.candidate else ''}"
+        error = "" if one.standard_error is None else f" ± {one.standard_error:.2g}"
+        yield (
+            marks,
+            one.recipe,
+            one.form,
+            wording.short(one.metric),
+            ABSENT if one.drop is None else f"{one.drop:+.2g}{error}",
+            _share(one.size_ratio),
+            _share(one.net_ratio),
+            one.verdict,
+        )
+
+
+def _share(ratio: float | None) -> str:
+    return ABSENT if ratio is None else f"{ratio:.3f}×"
 
 
 def traffic(measured: Traffic) -> Table:

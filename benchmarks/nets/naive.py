@@ -1,0 +1,65 @@
+"""The naive ways: tf.lite's dynamic-range conversion with its defaults, and TFMOT's magnitude pruning alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from modelpress.api.artifact import Candidate, Form, Servable
+from modelpress.compress import tflite
+from modelpress.compress.engine import Compressed
+from modelpress.compress.model import OpenedModel
+from modelpress.storage import listing
+
+SPARSITY = 0.5
+FIRST = 101
+"""Number of the first; those of the search are below."""
+
+
+def candidates(done: Compressed) -> list[Candidate]:
+    """In the artifact's directory, as if they were its own; TFMOT only where the source is a Keras model."""
+    source = done.directory / done.manifest.source.servable.path
+    content = tflite.convert(OpenedModel(source, done.manifest.source.signatures), "DynamicInt8")
+    converted = _version(done, FIRST)
+    converted.mkdir(parents=True, exist_ok=True)
+    tflite.write(content, converted)
+    found = [_candidate(done, FIRST, "tf.lite dynamic range", "TFLite")]
+    pruned = _pruned(source)
+    if pruned is not None:
+        pruned.save(_version(done, FIRST + 1), save_format="tf")
+        found.append(_candidate(done, FIRST + 1, f"TFMOT prune {SPARSITY:.0%}", "SavedModel"))
+    return found
+
+
+def _version(done: Compressed, index: int) -> Path:
+    return done.directory / "candidates" / str(index) / str(done.manifest.created)
+
+
+def _candidate(done: Compressed, index: int, recipe: str, form: Form) -> Candidate:
+    files = listing.files(_version(done, index))
+    servable = Servable(
+        path=f"candidates/{index}/{done.manifest.created}",
+        form=form,
+        digest=listing.content_digest(_version(done, index)),
+        size_bytes=listing.served_bytes(files),
+        files=files,
+        signatures=done.manifest.source.signatures,
+    )
+    return Candidate(index=index, recipe=recipe, servable=servable)
+
+
+def _pruned(source: Path) -> Any:
+    """The model with half of its weights zero by TFMOT, without training; None where it has no Keras layers."""
+    if not (source / "keras_metadata.pb").is_file():
+        return None
+    import tensorflow_model_optimization as tfmot
+    import tf_keras
+
+    model = tf_keras.models.load_model(source)
+    sparsity = tfmot.sparsity.keras
+    wrapped = sparsity.prune_low_magnitude(model, sparsity.ConstantSparsity(SPARSITY, begin_step=0, frequency=1))
+    for layer in wrapped.layers:
+        if hasattr(layer, "pruning_obj"):
+            layer.pruning_obj.conditional_mask_update()
+            layer.pruning_obj.weight_mask_op()
+    return sparsity.strip_pruning(wrapped)

@@ -1,0 +1,122 @@
+"""`modelpress report` and `modelpress trials`: what a run on this machine found, shown again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from modelpress.compress.report.document import Report
+
+Output = Literal["text", "json", "html"]
+_FILE = typer.Option("--file", "-f", help="File with one CompressedModel that was run on this machine.")
+_STORE = typer.Option(help="Where its results are kept; absent: as for `modelpress run`.")
+_ARTIFACT = typer.Option(help="Folder of the artifact instead of --file.")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module to the program."""
+    app.command()(report)
+    app.command()(trials)
+
+
+def report(
+    file: Annotated[Path | None, _FILE] = None,
+    store: Annotated[str | None, _STORE] = None,
+    artifact: Annotated[Path | None, _ARTIFACT] = None,
+    output: Annotated[
+        Output, typer.Option(help="text: tables; html: the path of the page; json: the document.")
+    ] = "text",
+) -> None:
+    """Show the report of the last run of FILE: source beside candidates, verdicts, trials, and what is served."""
+    from modelpress.compress.report import page
+
+    found, directory = _report(file, store, artifact)
+    if output == "json":
+        typer.echo((directory / page.DOCUMENT).read_text())
+    elif output == "html":
+        typer.echo(str(directory / page.PAGE))
+    else:
+        _show(found)
+
+
+def trials(
+    file: Annotated[Path | None, _FILE] = None,
+    store: Annotated[str | None, _STORE] = None,
+    artifact: Annotated[Path | None, _ARTIFACT] = None,
+    output: Annotated[Literal["text", "json"], typer.Option(help="json: a list, in the order of trying.")] = "text",
+) -> None:
+    """List what the search for FILE tried: recipe, metric, size, latency and verdict of each."""
+    import json
+
+    from modelpress.api.artifact import ArtifactManifest
+    from modelpress.compress.report import tables
+    from modelpress.compress.search import front
+    from modelpress.storage.layout import MANIFEST
+
+    directory = artifact if artifact is not None and file is None else _report(file, store, artifact)[1]
+    tried = ArtifactManifest.from_json(_read(directory / MANIFEST)).trials
+    if output == "json":
+        typer.echo(json.dumps([trial.plain() for trial in tried], indent=1))
+    elif tried:
+        _console().print(tables.trials(tried))
+        typer.echo(front.summary(tried))
+    else:
+        typer.echo("Nothing was searched for: the recipe names its steps")
+
+
+def _show(found: Report) -> None:
+    from modelpress.compress.report import tables
+
+    console = _console()
+    if found.candidates:
+        console.print(tables.comparison(found))
+    console.print(tables.verdicts(found))
+    if found.trials:
+        console.print(tables.trials(found.trials))
+    if found.traffic:
+        console.print(tables.traffic(found.traffic))
+    console.print(tables.decision(found.decision))
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console(soft_wrap=False)
+
+
+def _report(file: Path | None, store: str | None, artifact: Path | None) -> tuple[Report, Path]:
+    """The report, and the folder of its artifact. Raises Invalid `NotFound`."""
+    from modelpress.api.errors import Invalid
+    from modelpress.compress.local import anchoring, session
+    from modelpress.compress.report import page
+    from modelpress.compress.report.document import Report
+    from modelpress.storage import layout
+
+    if artifact is not None and file is None:
+        return Report.model_validate_json(_read(artifact / page.DOCUMENT)), artifact
+    if file is None or artifact is not None:
+        raise Invalid("Invalid", "name either the file of a resource or the folder of an artifact", field="--file")
+    resource, _ = anchoring.load(file)
+    name, namespace = resource.metadata.name, resource.metadata.namespace or "default"
+    place = session.store(session.Options(file, store), resource)
+    folder = layout.opened(place, namespace).artifact("any").parent
+    documents = sorted(folder.glob(f"*/{page.DOCUMENT}"), key=lambda path: path.stat().st_mtime, reverse=True)
+    for path in documents:
+        found = Report.model_validate_json(path.read_bytes())
+        if found.name == name:
+            return found, path.parent
+    raise Invalid("NotFound", f"{folder} has no report of {name}; run `modelpress run -f {file}` first", field="--file")
+
+
+def _read(path: Path) -> bytes:
+    from modelpress.api.errors import Invalid
+
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise Invalid("NotFound", f"{path} cannot be read: {error.strerror}", field="--artifact") from error
