@@ -43,14 +43,34 @@ demo: setup ## Compress, prove and serve a real BERT on this machine; no cluster
 controlplane: setup ## The programs of a Kubernetes control plane, for tests (once; five to ten minutes)
 	$(BIN)/python tests/controlplane/testbed/build.py
 
+.PHONY: stores
+stores: setup ## Servers of remote stores (S3, Google, Azure, OCI), for tests (once; two minutes)
+	$(BIN)/python tests/storage/servers/programs.py
+
 .PHONY: test
-test: setup controlplane ## Every test, those against a real API server included
+test: setup controlplane stores ## Every test, those against a real API server included
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup tests
 
 .PHONY: cluster-test
 cluster-test: ## The whole system on a real node (comes with a later release)
 	echo "make cluster-test: not there yet; tests/controlplane runs the operator against a real API server without a node" >&2
 	exit 1
+
+.PHONY: bench-sidecar
+bench-sidecar: setup ## The sidecar beside Envoy and nginx; last line JSON (FLAGS=--quick, FLAGS="--soak 10")
+	$(BIN)/python -m benchmarks.sidecar $(FLAGS)
+
+.PHONY: bench-policies
+bench-policies: setup ## Hit ratio of each cache policy beside the optimal; last line JSON
+	$(BIN)/python benchmarks/sidecar_policies.py $(FLAGS)
+
+.PHONY: bench-compression
+bench-compression: setup ## Search on real models beside the naive way; last line JSON (FLAGS="--models vgg,resnet20")
+	$(BIN)/python benchmarks/compression.py $(FLAGS)
+
+.PHONY: bench-filters
+bench-filters: setup ## Filter pruning: equal outputs, fewer parameters, latency; last line JSON
+	$(BIN)/python benchmarks/filters.py $(FLAGS)
 
 .PHONY: image
 image: ## The three images, by docker, podman or buildah, whichever works here (TAG=, BASE=, ACCELERATOR=gpu, FLAGS=)
