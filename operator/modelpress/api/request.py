@@ -143,7 +143,10 @@ def prefetch_key(request: Request) -> str | None:
 
 
 def artifact_key(request: Request, *, source_digest: str, data_digests: dict[str, str]) -> str:
-    """K: like R, with the content digests of source and data sets (by role) in place of their URIs."""
+    """K: like R, with the content digests of source and data sets (by role) in place of their URIs.
+
+    The digest of a student that the recipe names by URI is among them under `student`.
+    """
     data = _without_secrets(request.data.plain()) if request.data else {}
     columns = {role: {k: v for k, v in data_set.items() if k != "uri"} for role, data_set in data.items()}
     source = {k: v for k, v in _without_secrets(request.source.plain()).items() if k not in ("uri", "digest")}
@@ -153,6 +156,7 @@ def artifact_key(request: Request, *, source_digest: str, data_digests: dict[str
             "source": {**source, "content": source_digest},
             "data": {role: {**entry, "content": data_digests.get(role)} for role, entry in columns.items()},
             "format": FORMAT_VERSION,
+            **({"student": data_digests["student"]} if "student" in data_digests else {}),
         }
     )
 

@@ -21,6 +21,7 @@ from modelpress.api.request import Request
 from modelpress.api.trial import Trial
 from modelpress.compress import dataset, inspection, plan, source
 from modelpress.compress.search import front
+from modelpress.compress.steps.students import reading
 from modelpress.compress.work import Piece, WorkArea
 from modelpress.storage import durable, layout, listing, transfer
 from modelpress.storage.layout import Store
@@ -56,7 +57,7 @@ def compress(
     """
     wanted = plan.of_recipe(request.recipe, device=request.target.device)
     store = layout.opened(request.store, request.namespace)
-    data_digests = dataset.digests(request.data)
+    data_digests = dataset.digests(request.data) | reading.digests(request.recipe, request.source)
     if request.source.digest is not None:
         kept = _kept(store, request, request.source.digest, data_digests)
         if kept is not None:

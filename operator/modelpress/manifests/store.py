@@ -71,6 +71,9 @@ def data_uris(model: CompressedModel) -> dict[str, tuple[str, SecretRef | None]]
     for role in ("evaluation", "calibration", "training"):
         if data and (data_set := getattr(data, role)):
             found[role] = (data_set.uri, data_set.secret_ref)
+    students = [step.distill.student.uri for step in model.spec.recipe.steps or () if step.distill]
+    if student := next((location for location in students if location), None):
+        found["student"] = (student, None)  # read with the Secret of the source
     if prefetch := model.spec.cache.prefetch:
         found["prefetch"] = (prefetch.uri, prefetch.secret_ref)
     return found

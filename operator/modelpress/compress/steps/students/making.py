@@ -18,7 +18,7 @@ from modelpress.compress.model import OpenedModel
 from modelpress.compress.signature import Signature, Tensor
 from modelpress.compress.steps.filters import pruning
 from modelpress.compress.steps.step import Setting
-from modelpress.compress.steps.students import blocks, flat
+from modelpress.compress.steps.students import blocks, flat, reading
 from modelpress.storage import durable
 
 _CURE = "give a smaller model of yours as student.uri"
@@ -82,9 +82,8 @@ def _by_uri(opened: OpenedModel, uri: str, setting: Setting, directory: Path) ->
     field = f"{setting.field}.student.uri"
     if setting.source is None:
         raise _refused("the source is not known", field)
-    wanted = setting.source.model_copy(update={"uri": uri, "format": "Auto", "digest": None, "signatures": None})
+    found = reading.find(uri, setting.source, field=field, progress=setting.progress)
     try:
-        found = source.find(wanted, progress=setting.progress)
         with durable.new_directory(directory) as new:
             source.write_float32(found, new / "read", progress=setting.progress)
             read = OpenedModel(new / "read", source.signatures(new / "read", None))
