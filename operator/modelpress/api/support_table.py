@@ -9,16 +9,10 @@ _SOURCE = (
     *row.honoured("spec.source.uri"),
     row.refused(
         "spec.source.format",
-        "this release reads SavedModel and Keras",
+        "this release reads SavedModel, Keras, KerasHDF5 and FrozenGraph",
         "save the model as one of them",
-        *("KerasHDF5", "FrozenGraph", "TFLite"),
+        "TFLite",
         reason="UnsupportedFormat",
-    ),
-    row.refused(
-        "spec.source.trust",
-        "this release runs no code of models",
-        "save the model as a SavedModel, which needs none, and set trust: DataOnly",
-        "Code",
     ),
     *row.secret("spec.source.secretRef"),
 )

@@ -16,6 +16,7 @@ from modelpress.compress.examples import Examples
 from modelpress.compress.model import OpenedModel
 from modelpress.compress.plan import Plan, needs_calibration
 from modelpress.compress.source import Found
+from modelpress.compress.sources import soundness
 from modelpress.compress.versions import Versions
 from modelpress.compress.work import Piece, WorkArea
 from modelpress.telemetry.progress import Progress
@@ -83,8 +84,10 @@ def prepared(
 ) -> Bench:
     """Reads the source, and refuses what cannot work before anything long begins."""
     piece = area.piece("source", lambda new: _float32(found, new, progress))
+    soundness.require_servable(piece.directory, request.source)
     with progress.step("Loading the model"):
         opened = OpenedModel(piece.directory, source.signatures(piece.directory, request.source.signatures))
+    soundness.require_finite(opened, piece.directory)
     sets = examples.bound(request, data, opened.signatures)
     require_data(plan, sets)
     rows = examples.for_check(sets, opened.signatures, piece.directory)

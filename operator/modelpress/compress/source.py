@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from modelpress.api import identity
 from modelpress.api.artifact import File
 from modelpress.api.errors import Invalid
 from modelpress.api.source import Source
 from modelpress.compress import signature_file
+from modelpress.compress.sources import recognition
+from modelpress.compress.sources.recognition import Format
 from modelpress.storage import listing, staging, transfer
 from modelpress.telemetry.progress import Progress
 
-Format = Literal["SavedModel", "Keras"]
-
 URI_FIELD = "spec.source.uri"
-_FORMATS_TO_COME = {".h5": "KerasHDF5", ".hdf5": "KerasHDF5", ".pb": "FrozenGraph", ".tflite": "TFLite"}
 
 
 @dataclass(frozen=True)
@@ -27,11 +24,13 @@ class Found:
     """A model where the source points to, recognised but not loaded."""
 
     path: Path
-    """SavedModel directory or .keras file; of numbered versions the highest."""
+    """SavedModel directory or model file; of numbered versions the highest."""
     format: Format
     files: tuple[File, ...]
     digest: str
     """Content digest of `files`."""
+    trusted: bool = False
+    """Whether code that the model carries may run."""
 
 
 def find(source: Source, *, progress: Progress | None = None) -> Found:
@@ -44,9 +43,7 @@ def find(source: Source, *, progress: Progress | None = None) -> Found:
         raise Invalid(
             "NotFound", f"nothing is at {source.uri}; check the path, and that it is mounted", field=URI_FIELD
         )
-    path = root.resolve()
-    if path.is_dir() and not (path / signature_file.FILE_NAME).exists():
-        path = listing.newest_version(path) or path
+    path = recognition.located(root.resolve())
     found = _format(path, source)
     listed = listing.files(path, field=URI_FIELD, what="the source", progress=progress)
     digest = identity.content_digest(listed)
@@ -56,21 +53,26 @@ def find(source: Source, *, progress: Progress | None = None) -> Found:
             f"{source.uri} has the digest {digest}, {source.digest} was asked for; restore it or change the pin",
             field="spec.source.digest",
         )
-    return Found(path, found, listed, digest)
+    return Found(path, found, listed, digest, trusted=source.trust == "Code")
 
 
 def write_float32(found: Found, directory: Path, *, progress: Progress) -> None:
     """Writes the model as float32 SavedModel into the empty `directory`; a SavedModel is copied as it is.
 
-    Raises Invalid `NotAModel`, `CodeNotTrusted`, `CustomLayers`, `DigestMismatch`.
+    Raises Invalid `NotAModel`, `WeightsOnly`, `CodeNotTrusted`, `CustomLayers`, `DigestMismatch`.
     """
     if found.format == "SavedModel":
         transfer.copy_into(found.path, found.files, directory, what="the source", progress=progress)
-    else:
-        with progress.step(f"Exporting {found.path.name} as SavedModel"):
-            from modelpress.compress import keras_model
+        return
+    with progress.step(f"Exporting {found.path.name} as SavedModel"):
+        if found.format == "FrozenGraph":
+            from modelpress.compress.sources import frozen_graph
 
-            keras_model.export(found.path, directory)
+            frozen_graph.export(found.path, directory)
+        else:
+            from modelpress.compress.sources import keras_file
+
+            keras_file.export(found.path, directory, trusted=found.trusted)
 
 
 def signatures(directory: Path, wanted: Iterable[str] | None) -> tuple[str, ...]:
@@ -95,16 +97,15 @@ def signatures(directory: Path, wanted: Iterable[str] | None) -> tuple[str, ...]
 
 
 def _format(path: Path, source: Source) -> Format:
-    found: Format | None = None
-    if path.is_dir() and (path / signature_file.FILE_NAME).is_file():
-        found = "SavedModel"
-    elif path.is_file() and path.suffix == ".keras" and _is_keras(path):
-        found = "Keras"
-    if source.format not in ("Auto", "SavedModel", "Keras"):
-        raise _unsupported(source.format)
+    found = recognition.format_of(path)
     if found is None:
-        to_come = _FORMATS_TO_COME.get(path.suffix.lower()) if path.is_file() else None
-        raise _unsupported(to_come) if to_come else _not_a_model(path, source)
+        raise _not_a_model(path, source)
+    if found == "TFLite":
+        raise Invalid(
+            "UnsupportedFormat",
+            f"{source.uri} is a TFLite model, of which no SavedModel can be made; give the model that it was made of",
+            field="spec.source.format",
+        )
     if source.format not in ("Auto", found):
         raise Invalid(
             "NotAModel",
@@ -114,29 +115,17 @@ def _format(path: Path, source: Source) -> Format:
     return found
 
 
-def _is_keras(path: Path) -> bool:
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return "config.json" in archive.namelist()
-
-
-def _unsupported(name: str) -> Invalid:
-    return Invalid(
-        "UnsupportedFormat",
-        f"{name} cannot be read by this version; save the model as SavedModel or .keras",
-        field="spec.source.format",
-    )
-
-
 def _not_a_model(path: Path, source: Source) -> Invalid:
     if path.is_dir():
         entries = sorted(entry.name for entry in path.iterdir())[:8]
         there = f"a directory with {', '.join(entries) if entries else 'nothing'}"
+    elif recognition.is_pickle(path):
+        there = "a pickle, which is a program and is never run"
     else:
         there = f"a file of {path.stat().st_size} bytes"
     return Invalid(
         "NotAModel",
-        f"{source.uri} is {there}; a SavedModel (saved_model.pb), numbered versions of one, or a .keras file is needed",
+        f"{source.uri} is {there}; a SavedModel (saved_model.pb), numbered versions of one, a .keras or .h5 file, a "
+        "frozen graph (.pb) or a .tflite file is needed",
         field=URI_FIELD,
     )

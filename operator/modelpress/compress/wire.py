@@ -47,6 +47,8 @@ _MESSAGES: dict[str, dict[str, tuple[int, str]]] = {
     "MetaInfo": {"tags": (4, "string*")},
     "MetaGraph": {"meta_info_def": (1, "MetaInfo"), "signature_def": (5, "map SignatureDef")},
     "SavedModel": {"meta_graphs": (2, "MetaGraph*")},
+    "NodeDef": {"name": (1, "string"), "op": (2, "string")},
+    "GraphDef": {"node": (1, "NodeDef*")},
     "Tensor": {
         "dtype": (1, "int32"),
         "tensor_shape": (2, "Shape"),
@@ -147,5 +149,6 @@ def _message(name: str) -> Any:
 
 SequenceExample = _message("SequenceExample")
 """Reads a plain Example too: its only field is `context` here."""
+GraphDef = _message("GraphDef")
 PredictionLog = _message("PredictionLog")
 SavedModel = _message("SavedModel")

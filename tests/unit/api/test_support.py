@@ -47,22 +47,11 @@ LEAVE_THE_STEP = "leave the step out"
 AT_ONCE = "no step of this release trains while it compresses"
 
 REFUSED_EVERYWHERE = [
-    *(
-        (
-            {"source": {"uri": "pvc://models/x", "format": form}},
-            "UnsupportedFormat",
-            f'spec.source.format: "{form}" is not supported: this release reads SavedModel and Keras; save the model'
-            f" as one"
-            " of them",
-        )
-        for form in ("KerasHDF5", "FrozenGraph", "TFLite")
-    ),
     (
-        {"source": {"uri": "pvc://models/x", "trust": "Code"}},
-        NOT,
-        'spec.source.trust: "Code" is not supported: this release runs no code of models; save the model as a'
-        " SavedModel,"
-        " which needs none, and set trust: DataOnly",
+        {"source": {"uri": "pvc://models/x", "format": "TFLite"}},
+        "UnsupportedFormat",
+        'spec.source.format: "TFLite" is not supported: this release reads SavedModel, Keras, KerasHDF5 and'
+        " FrozenGraph; save the model as one of them",
     ),
     (
         step(distill={"student": {"width": 0.5}}),
@@ -153,6 +142,10 @@ REFUSED_IN_A_CLUSTER = [
 
 HONOURED = [
     {},
+    *(
+        {"source": {"uri": "pvc://models/x", "format": form, "trust": "Code"}}
+        for form in ("SavedModel", "Keras", "KerasHDF5", "FrozenGraph")
+    ),
     *(
         {"data": {role: {"uri": "pvc://data/x", "format": form}}}
         for role in ("evaluation", "calibration", "training")

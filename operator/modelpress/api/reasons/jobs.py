@@ -25,8 +25,39 @@ _SOURCE = (
     Reason(
         "CodeNotTrusted",
         _COMPRESS,
-        "A Keras file carries code (a Lambda layer), which is not run.",
-        "Replace it by layers of Keras, or export the model as SavedModel.",
+        "A Keras file carries code (a Lambda layer), or a graph reads or writes files of its own choice.",
+        "Replace it by layers of Keras, or by other operations; or set `spec.source.trust: Code`.",
+    ),
+    Reason(
+        "WeightsOnly",
+        _COMPRESS,
+        "An HDF5 file holds weights without the layers that they belong to.",
+        "Load them into the model in code, and save all of it as .keras or SavedModel.",
+    ),
+    Reason(
+        "NotFiniteWeights",
+        _COMPRESS,
+        "Weights of the source are NaN: its training had diverged.",
+        "Take an earlier checkpoint.",
+    ),
+    Reason(
+        "NeedsXla",
+        _COMPRESS,
+        "The graph holds StableHLO or XLA operations (JAX), or functions with `jit_compile=True`; stock TensorFlow "
+        "Serving compiles nothing unless `--xla_cpu_compilation_enabled=true` is set.",
+        "Export it without: `jax2tf.convert(…, native_serialization=False, enable_xla=False)`, no `jit_compile`.",
+    ),
+    Reason(
+        "UnservableOperation",
+        _COMPRESS,
+        "The graph calls Python of the process that exported it (`tf.py_function`).",
+        "Replace that by TensorFlow operations.",
+    ),
+    Reason(
+        "UnknownOperation",
+        _COMPRESS,
+        "The graph has an operation that neither TensorFlow nor stock TensorFlow Serving has.",
+        "Export the model without it.",
     ),
     Reason(
         "CustomLayers",

@@ -1,0 +1,1 @@
+"""Formats of trained models beside SavedModel, recognised and turned into one."""

@@ -1,0 +1,124 @@
+"""What speaks against a SavedModel before any work: operations no server runs or that reach for files, NaN weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from tensorflow.python.framework import op_def_registry
+
+from modelpress.api.errors import Invalid
+from modelpress.api.source import Source
+from modelpress.compress import model
+from modelpress.compress.model import OpenedModel
+
+URI_FIELD = "spec.source.uri"
+PYTHON = frozenset({"EagerPyFunc", "PyFunc", "PyFuncStateless"})
+"""They call Python functions of the process that exported the model."""
+FILES = frozenset(
+    {
+        "DebugIdentityV2",
+        "DebugIdentityV3",
+        "DatasetToTFRecord",
+        "FixedLengthRecordDatasetV2",
+        "MatchingFiles",
+        "ReadFile",
+        "TFRecordDataset",
+        "TFRecordDatasetV2",
+        "TextLineDataset",
+        "WholeFileReaderV2",
+        "WriteFile",
+        "WriteSummary",
+    }
+)
+"""They read or write whatever files the graph names."""
+_COMPILED = "_XlaMustCompile"
+_LEAST_WEIGHTS = 256
+"""Constants with fewer values are no weights: NaN may be meant."""
+
+
+def require_servable(directory: Path, source: Source) -> None:
+    """Raises Invalid `UnservableOperation`, `UnknownOperation`, `NeedsXla`, `CodeNotTrusted`."""
+    graph = model.meta_graph(directory).graph_def
+    functions = {function.signature.name for function in graph.library.function}
+    nodes = list(_nodes(graph))
+    operations = {node.op for node in nodes} - functions
+    _refuse_python(operations)
+    unknown = sorted(op for op in operations if op_def_registry.get(op) is None and not op.endswith("Gradient"))
+    if unknown:
+        raise Invalid(
+            "UnknownOperation",
+            f"TensorFlow {tf.__version__} has no operation {', '.join(unknown)}, nor has stock TensorFlow Serving; "
+            "export the model without it",
+            field=URI_FIELD,
+        )
+    compiled = [op for op in sorted(operations) if op.startswith("Xla") and op != "XlaSharding"]
+    if compiled or any(node.attr[_COMPILED].b for node in nodes if _COMPILED in node.attr):
+        raise _needs_xla(compiled)
+    files = sorted(FILES & operations) + sorted({"PrintV2" for node in nodes if _prints_to_file(node)})
+    if files and source.trust != "Code":
+        raise Invalid(
+            "CodeNotTrusted",
+            f"the graph reads or writes files of its own choice ({', '.join(files)}); export the model without that, "
+            "or set trust: Code if you trust its author",
+            field="spec.source.trust",
+        )
+
+
+def require_finite(opened: OpenedModel, directory: Path) -> None:
+    """Raises Invalid `NotFiniteWeights` where a variable, or a large constant, holds NaN."""
+    for name, values in _weights(opened, directory):
+        broken = int(np.isnan(values).sum())
+        if broken:
+            raise Invalid(
+                "NotFiniteWeights",
+                f"the weights {name} hold {broken} NaN among {values.size} values: the training had diverged; take an "
+                "earlier checkpoint",
+                field=URI_FIELD,
+            )
+
+
+def _refuse_python(operations: set[str]) -> None:
+    found = sorted(PYTHON & operations)
+    if found:
+        raise Invalid(
+            "UnservableOperation",
+            f"the graph calls Python of the process that exported it ({', '.join(found)}), which no server can; "
+            "replace tf.py_function by TensorFlow operations",
+            field=URI_FIELD,
+        )
+
+
+def _needs_xla(operations: list[str]) -> Invalid:
+    what = f"the operations {', '.join(operations)}" if operations else "functions with jit_compile=True"
+    return Invalid(
+        "NeedsXla",
+        f"the model has {what}, which TensorFlow Serving runs only with --xla_cpu_compilation_enabled=true, and "
+        "modelpress does not set; export it without: jax2tf.convert(…, native_serialization=False, enable_xla=False), "
+        "or tf.function without jit_compile",
+        field=URI_FIELD,
+    )
+
+
+def _prints_to_file(node: Any) -> bool:
+    return bool(node.op == "PrintV2" and node.attr["output_stream"].s.startswith(b"file://"))
+
+
+def _nodes(graph: Any) -> Iterator[Any]:
+    yield from graph.node
+    for function in graph.library.function:
+        yield from function.node_def
+
+
+def _weights(opened: OpenedModel, directory: Path) -> Iterator[tuple[str, Any]]:
+    for variable in opened.variables():
+        if variable.dtype.is_floating:
+            yield variable.name.split(":")[0], variable.numpy().astype(np.float32)
+    for node in _nodes(model.meta_graph(directory).graph_def):
+        if node.op == "Const" and tf.as_dtype(node.attr["dtype"].type).is_floating:
+            values = tf.make_ndarray(node.attr["value"].tensor)
+            if values.size >= _LEAST_WEIGHTS:
+                yield node.name, values.astype(np.float32)

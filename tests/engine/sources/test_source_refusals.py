@@ -1,0 +1,189 @@
+"""What cannot be served, should not be trusted or is broken is refused before any work, with the cure."""
+
+from __future__ import annotations
+
+import pickle
+from unittest import mock
+
+import h5py
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras
+from tensorflow.compiler.tf2xla.ops import gen_xla_ops
+
+from modelpress.api.errors import Invalid
+from modelpress.api.source import Source
+from modelpress.compress import model, source
+from modelpress.compress.sources import soundness
+from modelpress.telemetry.progress import Silent
+
+
+def refusal(action):
+    with pytest.raises(Invalid) as refused:
+        action()
+    return refused.value
+
+
+def exported(path, into, **options):
+    into.mkdir()
+    source.write_float32(source.find(Source(uri=str(path), **options)), into, progress=Silent())
+    return model.OpenedModel(into, ("serving_default",))
+
+
+def saved(path, call, specification, **attributes):
+    module = tf.Module()
+    for name, value in attributes.items():
+        setattr(module, name, value)
+    function = tf.function(lambda x: {"y": call(module, x)}, input_signature=[specification])
+    tf.saved_model.save(module, str(path), signatures={"serving_default": function.get_concrete_function()})
+    return path
+
+
+NUMBERS = tf.TensorSpec([None, 2], tf.float32, "x")
+NAMES = tf.TensorSpec([], tf.string, "x")
+
+
+@pytest.fixture(scope="module")
+def lambdas(tmp_path_factory):
+    """A model with code in each format of Keras."""
+    root = tmp_path_factory.mktemp("lambdas")
+    for library, names in ((keras, ("three.keras", "three.h5")), (tf_keras, ("two.h5",))):
+        network = library.Sequential([library.layers.Input((2,), name="x"), library.layers.Lambda(lambda x: x * 3)])
+        for name in names:
+            with mock.patch("logging.Logger.warning"):
+                network.save(root / name)
+    return root
+
+
+@pytest.mark.parametrize("name", ["three.keras", "three.h5", "two.h5"])
+@pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
+def test_code_runs_only_where_it_is_trusted(lambdas, tmp_path, name):
+    error = refusal(lambda: exported(lambdas / name, tmp_path / "refused"))
+    assert (error.reason, error.field) == ("CodeNotTrusted", "spec.source.trust")
+    assert "set trust: Code" in error.message
+    opened = exported(lambdas / name, tmp_path / "trusted", trust="Code")
+    (name,) = opened.signatures["serving_default"].inputs
+    (answer,) = opened.call("serving_default", {name: np.ones((1, 2), "f4")}).values()
+    assert answer.tolist() == [[3, 3]]
+
+
+def test_a_layer_of_somebody_elses_tells_what_either_keras_said(tmp_path):
+    network = keras.Sequential([keras.layers.Input((2,)), keras.layers.Dense(1)])
+    network.save(tmp_path / "m.h5")
+    with h5py.File(tmp_path / "m.h5", "a") as file:
+        file.attrs["model_config"] = file.attrs["model_config"].replace('"Dense"', '"TheirDense"')
+    error = refusal(lambda: exported(tmp_path / "m.h5", tmp_path / "out"))
+    assert error.reason == "CustomLayers"
+    assert all(name in error.message for name in ("keras 3", "tf_keras 2", "TheirDense"))
+
+
+def test_a_pickle_is_never_read(tmp_path):
+    (tmp_path / "model.pkl").write_bytes(pickle.dumps({"weights": [1.0]}))
+    error = refusal(lambda: source.find(Source(uri=str(tmp_path / "model.pkl"))))
+    assert error.reason == "NotAModel"
+    assert "a pickle, which is a program" in error.message
+
+
+def test_a_format_that_is_not_there_names_the_one_that_is(tmp_path):
+    (tmp_path / "m.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(20))
+    error = refusal(lambda: source.find(Source(uri=str(tmp_path / "m.h5"), format="Keras")))
+    assert (error.reason, error.field) == ("NotAModel", "spec.source.format")
+    assert "set format: KerasHDF5" in error.message
+
+
+def reads_a_file(module, x):
+    return tf.io.read_file(x)
+
+
+def calls_python(module, x):
+    return tf.reshape(tf.py_function(lambda y: y, [x], tf.float32), [-1, 2])
+
+
+def is_compiled(module, x):
+    return tf.function(lambda y: y * 2, jit_compile=True)(x)
+
+
+def is_stablehlo(module, x):
+    """As jax2tf.convert exports a function of JAX."""
+    text = "func.func public @main(%a: tensor<2xf32>) -> tensor<2xf32> { return %a : tensor<2xf32> }"
+    (row,) = gen_xla_ops.xla_call_module(
+        args=[x[0]],
+        version=9,
+        module=f"module @m {{ {text} }}".encode(),
+        Sout=[[2]],
+        Tout=[tf.float32],
+        platforms=["CPU"],
+    )
+    return row[None]
+
+
+@pytest.mark.parametrize(
+    ("call", "specification", "reason", "words"),
+    [
+        (reads_a_file, NAMES, "CodeNotTrusted", "reads or writes files of its own choice (ReadFile)"),
+        (calls_python, NUMBERS, "UnservableOperation", "EagerPyFunc"),
+        (is_compiled, NUMBERS, "NeedsXla", "functions with jit_compile=True"),
+        (is_stablehlo, NUMBERS, "NeedsXla", "--xla_cpu_compilation_enabled=true"),
+    ],
+)
+def test_operations_that_no_server_runs_or_nobody_trusts_are_named(tmp_path, call, specification, reason, words):
+    path = saved(tmp_path / "m", call, specification)
+    error = refusal(lambda: soundness.require_servable(path, Source(uri=str(path))))
+    assert (error.reason, words in error.message) == (reason, True), error
+
+
+def test_a_graph_that_reads_files_may_be_trusted(tmp_path):
+    path = saved(tmp_path / "m", reads_a_file, NAMES)
+    soundness.require_servable(path, Source(uri=str(path), trust="Code"))
+
+
+def test_an_operation_of_nobody_is_named(tmp_path):
+    path = saved(tmp_path / "m", lambda module, x: tf.math.erf(x), NUMBERS)
+    file = path / "saved_model.pb"
+    file.write_bytes(file.read_bytes().replace(b"\x12\x03Erf", b"\x12\x03Erg"))
+    error = refusal(lambda: soundness.require_servable(path, Source(uri=str(path))))
+    assert error.reason == "UnknownOperation"
+    assert "Erg" in error.message
+
+
+def test_weights_that_are_not_numbers_are_named(tmp_path):
+    kernel = tf.Variable(np.full((2, 2), np.nan, "f4"), name="head/kernel")
+    path = saved(tmp_path / "m", lambda module, x: x @ module.kernel, NUMBERS, kernel=kernel)
+    error = refusal(lambda: soundness.require_finite(model.OpenedModel(path, ("serving_default",)), path))
+    assert error.reason == "NotFiniteWeights"
+    assert "head/kernel hold 4 NaN among 4 values" in error.message
+
+
+def frozen(build):
+    with tf.Graph().as_default() as graph:
+        build()
+    return graph.as_graph_def().SerializeToString()
+
+
+def without_inputs():
+    tf.identity(tf.constant([1.0]), name="out")
+
+
+def with_variables():
+    tf.compat.v1.get_variable("v", [2], use_resource=True)
+
+
+def with_a_switch():
+    x = tf.compat.v1.placeholder(tf.float32, [None, 2], name="x")
+    tf.nn.dropout(x, rate=tf.compat.v1.placeholder(tf.float32, [], name="keep_prob"))
+
+
+@pytest.mark.parametrize(
+    ("build", "words"),
+    [
+        (without_inputs, "has no placeholder that an output depends on"),
+        (with_variables, "still has variables"),
+        (with_a_switch, "takes the scalar keep_prob"),
+    ],
+)
+def test_a_graph_that_is_not_frozen_for_inference_is_refused(tmp_path, build, words):
+    (tmp_path / "graph.pb").write_bytes(frozen(build))
+    error = refusal(lambda: exported(tmp_path / "graph.pb", tmp_path / "out"))
+    assert (error.reason, words in error.message) == ("NotAModel", True), error
