@@ -6,17 +6,19 @@ search asks what an undisturbed one would have asked.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import optuna
 from optuna.distributions import BaseDistribution
 
 from modelpress.api.recipe import Search
 from modelpress.api.trial import Trial
-from modelpress.compress.bench import Bench
 from modelpress.compress.search import front, space
 from modelpress.compress.search.journal import Journal
 from modelpress.compress.search.move import Move
+
+if TYPE_CHECKING:
+    from modelpress.compress.bench import Bench
 
 PATIENCE = 6
 """Guided trials in a row without a better one: then hope is over."""
@@ -31,7 +33,7 @@ class Guide:
 
     def __init__(self, bench: Bench, search: Search, journal: Journal) -> None:
         self._journal, self._objective = journal, search.objective
-        self._space = space.of(bench)
+        self._space = space.of(bench, [one for one in journal.trials if not one.parameters], search.objective)
         self._seed = bench.request.recipe.training.seed
         self.moves: dict[str, Move] = {}
         """All that were proposed, those of an earlier run included, by name."""
@@ -44,6 +46,11 @@ class Guide:
         """The next move; None where the search should end."""
         if not self._space.distributions or self._is_hopeless():
             return None
+        for point in self._space.starts:
+            move = self._space.move(point)
+            if move is not None and self._journal.named(move.name) is None:
+                self.moves[move.name] = move
+                return move
         study = self._study()
         for _ in range(REPEATED):
             asked = study.ask(self._space.distributions)

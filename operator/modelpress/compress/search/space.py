@@ -2,94 +2,132 @@
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
-from modelpress.compress.bench import Bench
+from modelpress.api.artifact import Form
+from modelpress.api.trial import Trial
 from modelpress.compress.search import move
 from modelpress.compress.search.move import Move
 
-FILTERS = (0.0, 0.2, 0.3, 0.4, 0.5)
-"""Shares of filters to be removed."""
-RATES = (1e-3, 3e-4, 1e-4)
-EPOCHS = (1, 2)
-SPARED = (0, 1, 2, 4, 8)
+if TYPE_CHECKING:
+    from modelpress.compress.bench import Bench
+
+WAYS = ("none", "fineTune", "distill")
+"""How a model becomes smaller: not at all; filters removed and trained on; or a student of that width."""
+SHARES = (0.2, 0.3, 0.4, 0.5)
+"""Of filters to be removed."""
+RATES = (3e-3, 1e-3, 3e-4)
+EPOCHS = (1, 2, 3)
+SPARED = (0, 1, 2, 3, 5, 8)
 """How many of the most sensitive layers stay float."""
+_USUAL = {"way": "none", "share": 0.3, "rate": 1e-3, "epochs": 2, "spared": 0}
+INTEGERS = ("DynamicInt8", "StaticInt8")
 
 
 class Space:
     """Optuna's parameters, and the move that each point of their space stands for."""
 
-    def __init__(self, bench: Bench, layers: tuple[str, ...]) -> None:
-        self._bench, self._layers = bench, layers
+    def __init__(self, bench: Bench, trials: Sequence[Trial], objective: str, layers: Callable[[], tuple[str, ...]]):
+        """`layers` gives the names of layers, the most sensitive first; asked only where they may be spared."""
+        self._recipe, self._device = bench.request.recipe, bench.request.target.device
+        self._is_saved_model = self._device == "GPU" or self._recipe.format == "SavedModel"
+        self._schemes = self._integers(bench)
+        self._layers = layers() if self._may_spare(trials, objective) else ()
+        self._ways = self._possible_ways(bench)
         self.distributions = self._possible()
 
     def move(self, parameters: dict[str, Any]) -> Move | None:
         """The move of a point; None where it is none, e.g. fewer layers than are to be spared."""
-        steps: list[dict[str, Any]] = []
-        share = parameters.get("filters", 0.0)
-        if share:
-            steps.append({"prune": {"structure": "Filter", "sparsity": share}})
-            steps.append({"fineTune": {"epochs": parameters["epochs"], "learningRate": parameters["rate"]}})
-        quantize = self._quantize(parameters)
-        if quantize is None:
+        spared = parameters.get("spared", 0)
+        if spared > len(self._layers):
             return None
-        recipe, device = self._bench.request.recipe, self._bench.request.target.device
-        form = "SavedModel" if device == "GPU" or recipe.format == "SavedModel" else "TFLite"
-        return move.of_steps([*steps, {"quantize": quantize}], form, recipe, device, parameters)  # type: ignore[arg-type]
+        quantize: dict[str, Any] = {"scheme": parameters.get("scheme", self._schemes[0])}
+        if spared:
+            quantize["excludeLayers"] = [f"^{re.escape(name)}$" for name in self._layers[:spared]]
+        steps = [*_smaller(parameters), {"quantize": quantize}]
+        return move.of_steps(steps, self._form, self._recipe, self._device, parameters)
+
+    @property
+    def starts(self) -> list[dict[str, Any]]:
+        """Points that experience says are good, to begin with."""
+        usual = {**_USUAL, "scheme": self._schemes[0]}
+        points = [{"way": way, "share": share} for share in (0.3, 0.4) for way in reversed(self._ways) if way != "none"]
+        points += [{"spared": count, "scheme": scheme} for count in (1, 2) for scheme in self._schemes if self._layers]
+        return [{name: {**usual, **point}[name] for name in self.distributions} for point in points]
 
     def parameters(self, name: str) -> dict[str, Any] | None:
         """The point of a move of the ladder; None where it has none."""
-        for scheme in self._schemes():
-            point = self._plain(scheme)
+        for scheme in self._schemes:
+            point = {key: scheme if key == "scheme" else _USUAL[key] for key in self.distributions}
             found = self.move(point)
             if found is not None and found.name == name:
                 return point
         return None
 
+    @property
+    def _form(self) -> Form:
+        return "SavedModel" if self._is_saved_model else "TFLite"
+
     def _possible(self) -> dict[str, BaseDistribution]:
         found: dict[str, BaseDistribution] = {}
-        schemes = self._schemes()
-        if len(schemes) > 1:
-            found["scheme"] = CategoricalDistribution(schemes)
         if self._layers:
-            found["spared"] = CategoricalDistribution([count for count in SPARED if count < len(self._layers)])
-        if self._trains():
-            found["filters"] = CategoricalDistribution(FILTERS)
+            found["spared"] = CategoricalDistribution([count for count in SPARED if count <= len(self._layers)])
+        if len(self._ways) > 1:
+            found["way"] = CategoricalDistribution(self._ways)
+            found["share"] = CategoricalDistribution(SHARES)
             found["rate"] = CategoricalDistribution(RATES)
             found["epochs"] = CategoricalDistribution(EPOCHS)
-        return found if found.keys() - {"scheme"} else {}
+        if found and len(self._schemes) > 1:
+            found["scheme"] = CategoricalDistribution(self._schemes)
+        return found
 
-    def _plain(self, scheme: str) -> dict[str, Any]:
-        usual = {"scheme": scheme, "spared": 0, "filters": 0.0, "rate": RATES[0], "epochs": EPOCHS[0]}
-        return {name: usual[name] for name in self.distributions}
-
-    def _quantize(self, parameters: dict[str, Any]) -> dict[str, Any] | None:
-        scheme, spared = parameters.get("scheme", self._schemes()[0]), parameters.get("spared", 0)
-        if spared >= max(1, len(self._layers)):
-            return None
-        layers = {"excludeLayers": list(self._layers[:spared])} if spared else {}
-        return {"scheme": scheme, **layers}
-
-    def _schemes(self) -> tuple[str, ...]:
-        recipe, target = self._bench.request.recipe, self._bench.request.target
-        if target.device == "GPU" or recipe.format == "SavedModel":
+    def _integers(self, bench: Bench) -> tuple[str, ...]:
+        if self._is_saved_model:
             return ("Float16",)
-        return ("DynamicInt8", "StaticInt8") if self._bench.examples.calibration() is not None else ("DynamicInt8",)
+        return INTEGERS if bench.examples.calibration() is not None else INTEGERS[:1]
 
-    def _trains(self) -> bool:
-        """Whether there are labelled rows to train on, and filters that this release can remove."""
-        training = self._bench.examples.sets.get("training")
-        if training is None or not training.rows.targets:
+    def _may_spare(self, trials: Sequence[Trial], objective: str) -> bool:
+        """Where all layers as integers pass, floats could only make the model larger and slower."""
+        if self._is_saved_model or not self._is_known(
+            [{"quantize": {"scheme": "DynamicInt8", "excludeLayers": ["x"]}}]
+        ):
             return False
-        steps = [{"prune": {"structure": "Filter", "sparsity": 0.5}}, {"fineTune": {}}]
-        request = self._bench.request
-        form = "SavedModel" if request.target.device == "GPU" else "TFLite"
-        recipe = request.recipe.model_copy(update={"format": "Auto"})
-        return move.of_steps(steps, form, recipe, request.target.device) is not None  # type: ignore[arg-type]
+        passed = [trial for trial in trials if trial.passed and any(name in trial.recipe for name in INTEGERS)]
+        return objective == "Metric" or not passed
+
+    def _possible_ways(self, bench: Bench) -> tuple[str, ...]:
+        """By the data there are, and what this release can do."""
+        training = bench.examples.sets.get("training")
+        if training is None:
+            return WAYS[:1]
+        known = [
+            way for way in WAYS[1:] if self._is_known(_smaller({"way": way, "share": 0.5, "rate": 1e-3, "epochs": 1}))
+        ]
+        return ("none", *(way for way in known if way == "distill" or training.rows.targets))
+
+    def _is_known(self, steps: list[dict[str, Any]]) -> bool:
+        recipe = self._recipe.model_copy(update={"format": "Auto"})
+        return move.of_steps(steps, self._form, recipe, self._device) is not None
 
 
-def of(bench: Bench) -> Space:
-    """The space of a model and its data."""
-    return Space(bench, ())
+def _smaller(parameters: dict[str, Any]) -> list[dict[str, Any]]:
+    """The steps that remove structure and train."""
+    way = parameters.get("way", "none")
+    if way == "none":
+        return []
+    training = {"epochs": parameters["epochs"], "learningRate": parameters["rate"]}
+    share = parameters["share"]
+    if way == "distill":
+        return [{"distill": {"student": {"width": round(1 - share, 2)}, **training}}]
+    return [{"prune": {"structure": "Filter", "sparsity": share}}, {"fineTune": training}]
+
+
+def of(bench: Bench, trials: Sequence[Trial], objective: str) -> Space:
+    """The space of a model and its data, after the trials of the ladder."""
+    from modelpress.compress.search import sensitivity
+
+    return Space(bench, trials, objective, lambda: sensitivity.layers(bench))

@@ -1,0 +1,43 @@
+"""Which layers of a model lose most as integers: those that a search may leave float."""
+
+from __future__ import annotations
+
+from modelpress.compress import examples, tflite
+from modelpress.compress.bench import Bench
+from modelpress.compress.dataset import Array
+from modelpress.compress.quantization import layers as flatbuffer_layers
+from modelpress.compress.quantization import ranges, sensitivity
+from modelpress.compress.quantization.comparison import Comparison
+from modelpress.compress.quantization.precision import Assignment
+from modelpress.compress.tflite import NotConvertible
+
+ROWS = 32
+"""That layers are ordered by."""
+
+
+def layers(bench: Bench) -> tuple[str, ...]:
+    """Names, the most sensitive first; empty where TFLite cannot hold the model or there is nothing to measure on."""
+    signature, batches = _batches(bench)
+    if not batches:
+        return ()
+    try:
+        content = tflite.convert(bench.opened, "Float32")
+    except NotConvertible:
+        return ()
+    found = flatbuffer_layers.layers(flatbuffer_layers.operations(content))
+    compared = Comparison(content, signature, batches)
+    statistics = ranges.of_tables(content)
+    with bench.progress.step("Ordering layers by what they lose as integers"):
+        ordered = sensitivity.ordered(content, found, "DynamicInt8", statistics, compared, Assignment("Float32"))
+    return tuple(dict.fromkeys(one.layer.name for one in ordered))
+
+
+def _batches(bench: Bench) -> tuple[str, list[dict[str, Array]]]:
+    """Single rows of calibration data, else of what the source was checked on."""
+    found = bench.examples.calibration()
+    if found is not None:
+        size = examples.batch_size(bench.opened.signatures[found.signature], 1)
+        starts = range(0, min(len(found.rows), ROWS * size) // size * size, size)
+        return found.signature, [found.rows.part(start, start + size).inputs for start in starts]
+    name = next(iter(bench.reference.inputs))
+    return name, [bench.reference.inputs[name]]

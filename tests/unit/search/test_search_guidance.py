@@ -1,0 +1,107 @@
+"""The guided part of a search: what it may vary, that it gets better, that it ends, and that a kill changes nothing."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from modelpress.api.recipe import Recipe, Search
+from modelpress.api.request import Target
+from modelpress.api.trial import Trial
+from modelpress.compress.search import guidance, space
+from modelpress.compress.search.guidance import Guide
+from modelpress.compress.search.journal import Journal
+
+LAYERS = ("head", "conv_1", "conv_2")
+
+
+def a_bench(*, labels=True, training=True, calibration=True, device="CPU", **recipe):
+    rows = SimpleNamespace(targets={"probs": np.zeros(3)} if labels else {})
+    sets = {"training": SimpleNamespace(rows=rows)} if training else {}
+    return SimpleNamespace(
+        request=SimpleNamespace(recipe=Recipe.model_validate(recipe), target=Target(device=device)),
+        examples=SimpleNamespace(sets=sets, calibration=lambda: rows if calibration else None),
+    )
+
+
+def a_trial(number, move, *, passed=True, net=0.5):
+    return Trial(
+        number=number,
+        name=move.name,
+        recipe=move.build.recipe,
+        form=move.build.form,
+        verdict="Passed" if passed else "DropTooLarge",
+        message="",
+        findings=0 if passed else 1,
+        metric=0.9,
+        drop=0.001 if passed else 0.05,
+        size_ratio=net,
+        net_ratio=net,
+        net_low=net,
+        net_high=net,
+        parameters=move.parameters,
+    )
+
+
+def worth(move):
+    """The more filters go, the faster; too many lose too much; distilling loses less."""
+    share = move.parameters["share"] if move.parameters["way"] != "none" else 0.0
+    most = {"none": 0.0, "fineTune": 0.3, "distill": 0.4}[move.parameters["way"]]
+    return {"passed": share <= most, "net": 1 - share - 0.1 * (move.parameters.get("scheme") == "StaticInt8")}
+
+
+def searched(path, *, steps=60, bench=None):
+    """Names of the moves in order, and the journal, after so many steps or the guide's own end."""
+    journal = Journal(path)
+    guide = Guide(bench or a_bench(), Search(), journal)
+    names = []
+    for _ in range(steps):
+        move = guide.next()
+        if move is None:
+            break
+        names.append(move.name)
+        journal.append(a_trial(len(journal.trials) + 1, move, **worth(move)))
+    return names, journal
+
+
+@pytest.fixture(autouse=True)
+def _layers(monkeypatch):
+    """No model is there to be asked for its layers."""
+    monkeypatch.setattr(
+        space, "of", lambda bench, trials, objective: space.Space(bench, trials, objective, lambda: LAYERS)
+    )
+
+
+def test_it_finds_what_is_worth_most_and_ends_by_itself(tmp_path):
+    names, journal = searched(tmp_path / "trials.jsonl")
+    assert guidance.PATIENCE <= len(names) < 60
+    assert len(set(names)) == len(names)
+    best = min((trial for trial in journal.trials if trial.passed), key=lambda trial: trial.net_ratio)
+    assert best.net_ratio <= 0.6
+    assert best.parameters["way"] == "distill"
+
+
+def test_a_resumed_search_asks_what_an_undisturbed_one_asks(tmp_path):
+    whole, _ = searched(tmp_path / "whole.jsonl", steps=8)
+    first, _ = searched(tmp_path / "halves.jsonl", steps=3)
+    second, _ = searched(tmp_path / "halves.jsonl", steps=5)
+    assert first + second == whole
+
+
+def test_without_training_data_and_with_integers_that_pass_nothing_is_left_to_vary(tmp_path):
+    passed = Trial(number=1, name="m", recipe="quantize DynamicInt8", form="TFLite", verdict="Passed", message="")
+    assert space.Space(a_bench(training=False), [passed], "Latency", lambda: LAYERS).distributions == {}
+    names, _ = searched(tmp_path / "trials.jsonl", bench=a_bench(training=False, device="GPU"))
+    assert names == []
+
+
+def test_unlabelled_training_data_are_for_distilling_only():
+    found = space.Space(a_bench(labels=False), [], "Latency", lambda: ()).distributions
+    assert "fineTune" not in found["way"].choices if "way" in found else True
+
+
+def test_a_gpu_is_searched_without_integers():
+    found = space.Space(a_bench(device="GPU"), [], "Latency", lambda: LAYERS).distributions
+    assert "spared" not in found and "scheme" not in found
