@@ -47,7 +47,7 @@ def parse(status: int, body: bytes) -> Status:
         if versions:
             return Status(versions, "")
         return Status((), "; ".join(_sentence(entry) for entry in entries) or "No version of the model is known")
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return Status((), f"The model server's status ({status}) could not be read")
 
 

@@ -18,16 +18,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from modelpress.api.tunables import CacheTunables, Tunables
 from modelpress.sidecar import json_key, key, tensor
 from modelpress.sidecar.address import Address
 from modelpress.sidecar.answer import Answer
-from modelpress.sidecar.availability import Availability
-from modelpress.sidecar.body import Bodies
 from modelpress.sidecar.channel import Channel
 from modelpress.sidecar.grpc_service import PREDICT, GrpcService
 from modelpress.sidecar.key import Identity, Part
 from modelpress.sidecar.pipeline import Pipeline
+from modelpress.sidecar.process import Settings, Sidecar
 from modelpress.sidecar.rest_service import RestService
 from modelpress.sidecar.rest_upstream import RestUpstream
 from modelpress.sidecar.stream import UpstreamResponse
@@ -126,23 +124,14 @@ class World:
     def side(self, artifact: str, model: str) -> tuple[Pipeline, GrpcService, RestService]:
         found = self._sides.get((artifact, model))
         if found is None:
-            availability = Availability(self._never)
-            tunables = Tunables(cache=CacheTunables(memory_bytes=1 << 30))
-            pipeline = Pipeline(Identity(model, artifact), tunables, availability, deterministic=True)
-            bodies = Bodies(pipeline.measures, largest=1 << 20, total=1 << 20)
-            found = (
-                pipeline,
-                GrpcService(pipeline, self.model, bodies, lambda: True),
-                RestService(pipeline, self.rest_model, bodies),
-            )
+            sidecar = Sidecar(Settings(Identity(model, artifact), NOWHERE, NOWHERE))  # never started: no sockets
+            sidecar._grpc.channel, sidecar._rest.upstream = self.model, self.rest_model
+            pipeline = sidecar.pipeline
+            found = pipeline, sidecar._grpc, sidecar._rest
             first = next(iter(self._sides.values()), found)[0]
             pipeline.memory, pipeline._memo = first.memory, first._memo
             self._sides[artifact, model] = found
         return found
-
-    @staticmethod
-    async def _never() -> tuple[int, bytes]:
-        raise OSError
 
     async def ask(self, case: Case, message: bytes) -> bool:
         """Whether the answer is the model's own."""

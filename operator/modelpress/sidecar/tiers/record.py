@@ -56,7 +56,7 @@ def decode(key: bytes, record: bytes, *, now: float) -> Record:
     try:
         status, headers, trailers = json.loads(record[_PREFIX.size : start])
         answer = Answer(status, _bytes(headers), bytes(content[start:]), _bytes(trailers))
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise Spoiled from error
     return Record(answer, max(age, 0.0))
 

@@ -1,0 +1,446 @@
+"""What is fuzzed: each target takes any bytes and fails by an exception, which no bytes may cause.
+
+A target returns a word for what became of the input, so that a run can show that it reached more than refusals.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import json
+import random
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import blake3
+import numpy as np
+from google.protobuf.message import DecodeError
+from pydantic import ValidationError
+
+from modelpress.api.tunables import Tunables
+from modelpress.sidecar import availability, frames, grpc_codes, json_key, key, tensor
+from modelpress.sidecar.address import Address
+from modelpress.sidecar.answer import Answer
+from modelpress.sidecar.channel import Channel
+from modelpress.sidecar.grpc_service import METHODS, PREDICT, GrpcService, named_model
+from modelpress.sidecar.http2 import Connection
+from modelpress.sidecar.key import Identity
+from modelpress.sidecar.process import Settings, Sidecar
+from modelpress.sidecar.reason import Uncacheable
+from modelpress.sidecar.rest_service import RestService
+from modelpress.sidecar.rest_upstream import RestUpstream
+from modelpress.sidecar.rollout import outputs
+from modelpress.sidecar.stream import UpstreamResponse
+from modelpress.sidecar.tiers import record
+from modelpress.sidecar.wire_pb2 import PredictAnswer, PredictRequest, Tensor
+
+IDENTITY = Identity("m", "sha256:" + "a" * 64)
+NOWHERE = Address("127.0.0.1", 1)
+LARGEST = 1 << 16
+MOST_REMEMBERED = 50_000
+VECTORS = Path(__file__).parents[1] / "conformance" / "vectors.json"
+
+Meaning = Any
+
+
+class Target(NamedTuple):
+    """A name, what is called, inputs to begin with, and pieces that its format likes."""
+
+    name: str
+    run: Callable[[bytes], str]
+    seeds: tuple[bytes, ...]
+    pieces: tuple[bytes, ...] = ()
+    make: Callable[[random.Random], bytes] | None = None
+    """Inputs by the format's own rules, which chance alone would seldom hit."""
+
+
+class Meanings:
+    """By key what was asked: one key must never have two meanings, nor what we understand two keys."""
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, bytes] = {}
+        self._names: dict[bytes, bytes] = {}
+
+    def check(self, name: bytes, meaning: Meaning) -> None:
+        told = hashlib.sha256(repr(meaning).encode()).digest()
+        if self._known.setdefault(name, told) != told:
+            raise AssertionError(f"One key for two questions; the second is {meaning!r}")
+        if self._names.setdefault(told, name) != name:
+            raise AssertionError(f"Two keys for one question: {meaning!r}")
+        if len(self._known) > MOST_REMEMBERED:
+            self._known.clear()
+            self._names.clear()
+
+
+_DTYPES = {**outputs._NUMPY, tensor.STRING: ""}
+_CONTENT = {"<f4": "<u4", "<f8": "<u8", "<f2": "<u2", "<c8": "<u4", "<c16": "<u8"}
+"""Floating point numbers as bits: NaN with another payload is another question."""
+
+
+def elements(value: Tensor) -> Meaning:
+    """The elements of a tensor as TensorFlow's documentation reads them, by numpy and not by our own reader."""
+    shape = tuple(dim.size for dim in value.tensor_shape.dim)
+    count = int(np.prod([1, *shape], dtype=object))
+    if value.dtype == tensor.STRING:
+        found = list(value.string_val) or [b""]
+        return value.dtype, shape, (found + found[-1:] * count)[:count]
+    numpy_type = _DTYPES[value.dtype]
+    bits = np.dtype(_CONTENT.get(numpy_type, numpy_type))
+    if value.tensor_content:
+        return value.dtype, shape, np.frombuffer(value.tensor_content, bits).tobytes()
+    name = tensor.KINDS[value.dtype].field
+    each = tensor.KINDS[value.dtype].values
+    typed = np.array(list(getattr(value, name)) or [0] * each, dtype=object).astype(bits)
+    rest = np.tile(typed[-each:], count)
+    return value.dtype, shape, np.concatenate([typed, rest])[: count * each].tobytes()
+
+
+class Predict:
+    """The canonical key of a PredictRequest: 32 bytes or Uncacheable, equal only where the meaning is."""
+
+    def __init__(self) -> None:
+        self._meanings = Meanings()
+
+    def __call__(self, data: bytes) -> str:
+        try:
+            name = key.predict(IDENTITY, 7, data, largest=LARGEST)
+        except Uncacheable as uncacheable:
+            return uncacheable.reason
+        request = PredictRequest.FromString(data)
+        inputs = {named: elements(value) for named, value in request.inputs.items()}
+        signature = request.model_spec.signature_name or key.DEFAULT_SIGNATURE
+        self._meanings.check(name, (signature, sorted(inputs.items()), sorted(request.output_filter)))
+        again = key.predict(IDENTITY, 7, _turned(request), largest=LARGEST)
+        assert again == name, "The same message with its fields in other order has another key"
+        return "keyed"
+
+
+def a_request(chance: random.Random) -> bytes:
+    """A PredictRequest of few values in many encodings, so that equal questions come up again and again."""
+    request = PredictRequest(output_filter=chance.choices(("a", "b"), k=chance.randrange(3)))
+    request.model_spec.name = "m"
+    if chance.randrange(2):
+        request.model_spec.signature_name = key.DEFAULT_SIGNATURE
+    if chance.randrange(2):
+        request.model_spec.version.value = 7
+    for name in ("x", "y")[: chance.randrange(3)]:
+        _fill(request.inputs[name], chance)
+    return request.SerializeToString()
+
+
+def _fill(value: Tensor, chance: random.Random) -> None:
+    value.dtype = chance.choice((1, 2, 3, 4, 5, 7, 8, 9, 10, 19))
+    shape = chance.choice(((), (0,), (1,), (2,), (1, 2), (2, 1), (3,)))
+    value.tensor_shape.SetInParent()
+    for size in shape:
+        value.tensor_shape.dim.add(size=size)
+    count = int(np.prod(shape))
+    if value.dtype == tensor.STRING:
+        value.string_val.extend(chance.choice((b"", b"a", b"ab")) for _ in range(chance.randrange(count + 2)))
+        return
+    kind = tensor.KINDS[value.dtype]
+    if chance.randrange(2):
+        element = (0, chance.choice((0, 1, 0x80)))
+        each = [bytes([chance.choice(element)]) + bytes(kind.size - 1) for _ in range(count)]
+        value.tensor_content = b"".join(each)
+    else:
+        many = chance.randrange(count * kind.values + 2)
+        getattr(value, kind.field).extend(chance.choice((0, 1)) for _ in range(many))
+
+
+def _turned(request: PredictRequest) -> bytes:
+    names = list(request.inputs)[::-1]
+    first = PredictRequest(output_filter=request.output_filter[::-1]).SerializeToString()
+    inputs = [PredictRequest(inputs={name: request.inputs[name]}).SerializeToString() for name in names]
+    return b"".join((first, *inputs, PredictRequest(model_spec=request.model_spec).SerializeToString()))
+
+
+class Json:
+    """The canonical key of a REST body: always 32 bytes, equal only where the JSON says the same."""
+
+    def __init__(self) -> None:
+        self._meanings = Meanings()
+
+    def __call__(self, data: bytes) -> str:
+        name = json_key.predict(IDENTITY, 7, data, b"")
+        assert len(name) == 32
+        found = json_key.members(data)
+        if found is None or len(json_key.FORMS.keys() & found.keys()) != 1:
+            self._meanings.check(name, ("bytes", data))
+            return "bytes"
+        number = lambda text: ("number", text)  # noqa: E731
+        document = json.loads(data, parse_int=number, parse_float=number, parse_constant=number)
+        if document.get("signature_name", 0) is None:
+            del document["signature_name"]
+        self._meanings.check(name, json.dumps(document, sort_keys=True))
+        return "keyed"
+
+
+def of_tensor(data: bytes) -> str:
+    """A tensor's content has just as many bytes as its dtype and shape say, and no more than allowed."""
+    try:
+        value = Tensor.FromString(data)
+    except DecodeError:
+        return "malformed"
+    try:
+        _, count = tensor.dimensions(value.tensor_shape, largest=LARGEST)
+        content = tensor.content(value, count, largest=LARGEST)
+    except Uncacheable:
+        return "uncacheable"
+    if value.dtype != tensor.STRING:
+        assert len(content) == count * tensor.KINDS[value.dtype].size <= LARGEST
+    return "read"
+
+
+def of_named(data: bytes) -> str:
+    """Which model a request of any method names."""
+    found = [named_model(path, data) for path in METHODS if path.startswith("/tensorflow.serving.Prediction")]
+    return "named" if any(spec is not None and spec.name for spec in found) else "unnamed"
+
+
+class _Wire(asyncio.Transport):
+    def __init__(self) -> None:
+        super().__init__()
+        self.closed = False
+
+    def write(self, data: bytes) -> None:
+        pass
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def abort(self) -> None:
+        self.closed = True
+
+    close = abort
+
+
+_LOOP = asyncio.new_event_loop()
+
+
+def of_frames(data: bytes) -> str:
+    """What a server sends: understood or the connection is ended; the same however it is cut."""
+    cut = data[0] if data else 0
+    whole, pieces = (_LOOP.run_until_complete(_received(data[1:], size)) for size in (len(data) + 1, cut % 40 + 1))
+    assert whole == pieces, f"{whole} in one piece, {pieces} in pieces of {cut % 40 + 1}"
+    return whole[0]
+
+
+async def _received(data: bytes, size: int) -> tuple[str, str]:
+    connection, wire = Connection(lambda _: None), _Wire()
+    connection.connection_made(wire)
+    connection.data_received(frames.settings({}))
+    call = connection.call(b"", (b"body",))
+    for start in range(0, len(data), size):
+        if wire.closed:
+            break
+        connection.data_received(data[start : start + size])
+    told = repr(call.exception() or call.result()) if call.done() else "waiting"
+    if not call.done():
+        call.cancel()
+    if not wire.closed:
+        connection.abort()
+    connection.connection_lost(None)
+    return ("answered" if told.startswith("Upstream") else told.split("(")[0]), told
+
+
+class _Model(Channel):
+    def __init__(self) -> None:
+        super().__init__(NOWHERE)
+
+    def begin(self, block: Any, chunks: Any, deadline: float, done: Any) -> bool:
+        answer = PredictAnswer()
+        answer.model_spec.name, answer.model_spec.version.value = hashlib.sha256(b"".join(chunks)).hexdigest(), 7
+        body = answer.SerializeToString()
+        ok = ((b"grpc-status", b"0"),)
+        done(UpstreamResponse(((b":status", b"200"),), b"\0" + len(body).to_bytes(4, "big") + body, ok), None)
+        return True
+
+
+class _RestModel(RestUpstream):
+    def __init__(self) -> None:
+        super().__init__(NOWHERE)
+
+    async def request(self, method: str, target: str, headers: Any, body: bytes, *, timeout: float) -> Answer:
+        return Answer(200, (), hashlib.sha256(body).hexdigest().encode())
+
+
+async def _nothing() -> tuple[int, bytes]:
+    raise OSError
+
+
+class Service:
+    """A whole request over either protocol: always one answer, always one outcome, nothing held afterwards."""
+
+    def __init__(self, *, rest: bool) -> None:
+        self._rest = rest
+        self._service = _LOOP.run_until_complete(self._made())
+
+    async def _made(self) -> GrpcService | RestService:
+        sidecar = Sidecar(Settings(IDENTITY, NOWHERE, NOWHERE))  # never started: no sockets
+        sidecar.availability.version = 7
+        self._pipeline = sidecar.pipeline
+        sidecar._grpc.channel, sidecar._rest.upstream = _Model(), _RestModel()
+        return sidecar._rest if self._rest else sidecar._grpc
+
+    def __call__(self, data: bytes) -> str:
+        return _LOOP.run_until_complete(self._asked(data))
+
+    async def _asked(self, data: bytes) -> str:
+        head, _, body = data.partition(b"\n")
+        measures = self._pipeline.measures
+        before = measures.grpc.requests + measures.rest.requests
+        methods = sorted(METHODS)
+        path = head if self._rest else methods[head[0] % len(methods)].encode() if head else PREDICT.encode()
+        scope = {
+            "type": "http",
+            "method": "POST",
+            "http_version": "2",
+            "query_string": b"",
+            "path": path.decode("latin-1"),
+            "raw_path": path,
+            "client": ("127.0.0.1", 2),
+            "server": NOWHERE[:2],
+            "headers": [(b"content-type", b"application/grpc"), (b"grpc-timeout", head)],
+        }
+        chunks = [body[start : start + 100] for start in range(0, len(body), 100)] or [b""]
+        messages = [{"type": "http.request", "body": chunk, "more_body": True} for chunk in chunks]
+        messages[-1]["more_body"] = False
+        queue, sent = iter(messages), []
+
+        async def receive() -> Any:
+            return next(queue)
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        await self._service(scope, receive, send)
+        assert [message["type"] for message in sent][:2] == ["http.response.start", "http.response.body"]
+        assert measures.grpc.requests + measures.rest.requests == before + 1
+        assert measures.body_bytes == 0 == self._pipeline.limiter.in_flight
+        return str(sent[0]["status"]) if self._rest else sent[-1]["headers"][0][1].decode()
+
+
+def of_answers(data: bytes) -> str:
+    """Answers that a shadow compares."""
+    told = "unreadable"
+    for read in (lambda: outputs.of_grpc(data, largest=LARGEST), lambda: outputs.of_rest(data)):
+        try:
+            read()
+            told = "read"
+        except outputs.Unreadable:
+            continue
+    return told
+
+
+def of_record(data: bytes) -> str:
+    """Records of the lower tiers, with a digest that is right: whoever can write there can make one."""
+    content = data[: record._PREFIX.size].ljust(record._PREFIX.size, b"\0") + data[record._PREFIX.size :]
+    try:
+        record.decode(content[4:36], content + blake3.blake3(content).digest(), now=0.0)
+    except record.Spoiled:
+        return "spoiled"
+    return "read"
+
+
+def of_texts(data: bytes) -> str:
+    """The small texts: sidecar.json, the server's status, timeouts and codes."""
+    availability.parse(200, data)
+    availability.parse(500, data)
+    timeout = grpc_codes.parse_timeout(data)
+    assert timeout is None or timeout >= 0
+    grpc_codes.name(data)
+    try:
+        Tunables.from_json(data)
+    except ValidationError:
+        return "refused"
+    return "tunables"
+
+
+def _sides(protocol: str) -> tuple[bytes, ...]:
+    vectors = json.loads(VECTORS.read_text())["vectors"]
+    sides = [side for vector in vectors for side in (vector["left"], vector.get("right")) if side]
+    return tuple(base64.b64decode(side["request"]) for side in sides if side["protocol"] == protocol)
+
+
+def _tensors() -> tuple[bytes, ...]:
+    found = []
+    for message in _sides("grpc"):
+        try:
+            found += [value.SerializeToString() for value in PredictRequest.FromString(message).inputs.values()]
+        except DecodeError:
+            continue
+    return tuple(found)
+
+
+def _conversations() -> tuple[bytes, ...]:
+    head = b"\x88" + b"\x00\x0ccontent-type\x10application/grpc"
+    tail = b"\x00\x0bgrpc-status\x010"
+    answer = (
+        frames.frame(frames.HEADERS, frames.END_HEADERS, 1, head)
+        + frames.frame(frames.DATA, 0, 1, b"\0\0\0\0\1x")
+        + frames.frame(frames.HEADERS, frames.END_HEADERS | frames.END_STREAM, 1, tail)
+    )
+    cut = frames.frame(frames.HEADERS, 0, 1, head) + frames.frame(frames.CONTINUATION, frames.END_HEADERS, 1, b"")
+    others = [
+        frames.settings({frames.Setting.MAX_FRAME_SIZE: 1 << 15, frames.Setting.INITIAL_WINDOW_SIZE: 1}),
+        frames.frame(frames.PING, 0, 0, bytes(8)),
+        frames.frame(frames.GOAWAY, 0, 0, bytes(8)),
+        frames.frame(frames.RST_STREAM, 0, 1, struct.pack(">I", 7)),
+        frames.frame(frames.WINDOW_UPDATE, 0, 1, struct.pack(">I", 1)),
+        frames.frame(frames.DATA, frames.PADDED, 1, b"\2xx\0\0"),
+    ]
+    return tuple(
+        bytes([size]) + talk for size in (0, 7) for talk in (answer, cut + answer, *(o + answer for o in others))
+    )
+
+
+def _answers() -> tuple[bytes, ...]:
+    grpc = []
+    for message in _tensors():
+        body = PredictAnswer(outputs={"y": Tensor.FromString(message)}).SerializeToString()
+        grpc.append(b"\0" + len(body).to_bytes(4, "big") + body)
+    return (*grpc, b'{"predictions": [{"a": 1, "b": [2.5]}]}', b'{"outputs": {"a": [[1], [2]], "b": {"b64": "YQ=="}}}')
+
+
+def _records() -> tuple[bytes, ...]:
+    answer = Answer(200, ((b"content-type", b"application/grpc"),), b"body", ((b"grpc-status", b"0"),))
+    return (record.encode(bytes(32), answer, born=0.0)[:-32],)
+
+
+def targets() -> tuple[Target, ...]:
+    """All of them, new."""
+    grpc, rest, tensors = _sides("grpc"), _sides("rest"), _tensors()
+    json_pieces = (
+        b'"inputs"',
+        b'"instances"',
+        b'"signature_name"',
+        b"NaN",
+        b"[[",
+        b"]]",
+        b"1e999",
+        b"[" * 2000,
+        b"\\ud800",
+        b'{"b64":',
+    )
+    proto_pieces = (b"\x0a\x01m", b"\x12\x05", b"\x1a\x01a", b"\x08\x01", b"\x22\x04", b"\x2d\0\0\xc0\x7f", b"\xff" * 9)
+    framed = tuple(bytes([i]) + b"\n\0" + len(message).to_bytes(4, "big") + message for i, message in enumerate(grpc))
+    paths = (b"/v1/models/m:predict", b"/v1/models/m/versions/7:predict", b"/v1/models/m/labels/a:predict", b"/")
+    posted = tuple(paths[i % 4] + b"\n" + body for i, body in enumerate(rest))
+    texts = (b'{"cache": {"mode": "Auto"}, "concurrency": {"limit": 3}}', b"10S", b"99999999n", b"14")
+    status = b'{"model_version_status": [{"version": "3", "state": "AVAILABLE", "status": {}}]}'
+    return (
+        Target("predict", Predict(), grpc, proto_pieces, a_request),
+        Target("json", Json(), rest, json_pieces),
+        Target("tensor", of_tensor, tensors, proto_pieces),
+        Target("named", of_named, grpc, proto_pieces),
+        Target("frames", of_frames, _conversations(), (b"\0\0\1", b"\0\0\0\4\1\0\0\0\0", b"\x3f\xe1\xff\x03")),
+        Target("grpc", Service(rest=False), framed, proto_pieces),
+        Target("rest", Service(rest=True), posted, (*json_pieces, *paths)),
+        Target("answers", of_answers, _answers(), (*proto_pieces, *json_pieces)),
+        Target("record", of_record, _records(), (b"[" * 2000, b"null", b"mpc\x01")),
+        Target("texts", of_texts, (*texts, status, status.replace(b"{}", b"1")), json_pieces),
+    )
