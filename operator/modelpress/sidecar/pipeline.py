@@ -70,6 +70,8 @@ class Pipeline:
         self._standing: Bypass | None = None
         self.rest(resting=False)
         self._flights: dict[bytes, asyncio.Future[Answer | None]] = {}
+        self._epoch = 0
+        """Raised when answers are forgotten: what was asked or looked for before is not kept after."""
         self.pending = 0
         """Calls that are in the model or on the way to it, also those whose client has gone."""
         self._level1: dict[tuple[int, str], Level1] = {}
@@ -102,7 +104,8 @@ class Pipeline:
             self._standing = Bypass.NOT_EFFECTIVE
 
     def forget(self, cause: Cause) -> int:
-        """Empties the memory; the number of answers that were there."""
+        """Empties the memory; the number of answers that were there. What is on its way to it is not kept either."""
+        self._epoch += 1
         return self.memory.clear(cause)
 
     async def answer(self, question: Question, counts: Protocol) -> Answer:
@@ -217,8 +220,9 @@ class Pipeline:
 
     async def _below(self, key: bytes) -> tuple[Answer, str] | None:
         """An answer from a tier below memory, and the tier's name; in memory, too, from now on."""
+        epoch = self._epoch
         found = await self.lower.find(key) if self.lower else None
-        if found is None:
+        if found is None or epoch != self._epoch:
             return None
         self.memory.put(key, found.answer, len(found.answer.body), age=found.age)
         return found.answer, found.tier
@@ -244,7 +248,7 @@ class Pipeline:
     ) -> Answer:
         """Asks the model; who is cancelled here leaves the call to itself."""
         waiting: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        started = time.perf_counter()
+        started, epoch = time.perf_counter(), self._epoch
         self.pending += 1
 
         def done(reply: Reply | None, error: BaseException | None) -> None:
@@ -255,7 +259,8 @@ class Pipeline:
                 self.limiter.release(took, failed=reply is None or not reply.answer.succeeded)
             if key is not None:
                 kept = reply.kept if reply is not None else None
-                self._keep(key, version, kept)
+                if epoch == self._epoch:
+                    self._keep(key, version, kept)
                 self._land(key, flight, kept)
             if waiting.done():
                 return

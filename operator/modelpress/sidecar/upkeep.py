@@ -84,8 +84,10 @@ class Upkeep:
         """Forgets the answers of one artifact, None: of the model. By tier how many; None where that failed."""
         pipeline = self._pipeline
         ours = digest in (None, pipeline.identity.artifact)
-        below = await pipeline.lower.purge(digest)
-        counts: dict[str, int | None] = {"memory": pipeline.forget(Cause.PURGE) if ours else 0, **below}
+        counts: dict[str, int | None] = {"memory": pipeline.forget(Cause.PURGE) if ours else 0}
+        counts |= await pipeline.lower.purge(digest)
+        if ours:
+            pipeline.forget(Cause.PURGE)  # what was found below meanwhile
         log.info("Purged %s: %s", digest or "all answers of the model", counts)
         return counts
 

@@ -26,6 +26,7 @@ class Stack:
         self.tiers = tuple(tiers)
         self._ttl = ttl
         self._storing: list[asyncio.Task[None]] = []
+        self._purges = 0
 
     def __bool__(self) -> bool:
         return bool(self.tiers)
@@ -38,8 +39,11 @@ class Stack:
 
     async def find(self, key: bytes) -> Found | None:
         """The answer of the first tier that has it; tiers above that one keep it, too."""
+        purges = self._purges
         for place, tier in enumerate(self.tiers):
             found = await tier.find(key, self._ttl())
+            if purges != self._purges:
+                return None
             if found is not None:
                 for above in self.tiers[:place]:
                     above.keep(key, found.answer, age=found.age)
@@ -53,7 +57,10 @@ class Stack:
 
     async def purge(self, artifact: str | None) -> dict[str, int | None]:
         """Deletes the answers of one artifact, None: of the model. By tier how many, None where it could not."""
-        return {tier.name: await self._purged(tier, artifact) for tier in self.tiers}
+        self._purges += 1
+        counts = {tier.name: await self._purged(tier, artifact) for tier in self.tiers}
+        self._purges += 1
+        return counts
 
     async def _purged(self, tier: Tier, artifact: str | None) -> int | None:
         try:

@@ -66,7 +66,7 @@ class Tier(ABC):
         self._patience = patience
         self._now = now
         self._breaker = Breaker()
-        self._waiting: list[Kept] = []
+        self._waiting: list[tuple[bytes, Answer, float]] = []
         self._pending = 0
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
@@ -166,7 +166,7 @@ class Tier(ABC):
         if size > LARGEST or self._pending + size > PENDING or self._breaker.is_open:
             self.events[Event.DROPPED] += 1
             return
-        self._waiting.append(Kept(key, record.encode(key, answer, born=self._now() - age)))
+        self._waiting.append((key, answer, self._now() - age))
         self._pending += size
         self._idle.clear()
         self._wake.set()
@@ -177,7 +177,9 @@ class Tier(ABC):
             await self._wake.wait()
             while self._waiting:
                 batch, self._waiting = self._waiting[:BATCH], self._waiting[BATCH:]
-                await self._write(batch, ttl())
+                await self._write(
+                    [Kept(key, record.encode(key, answer, born=born)) for key, answer, born in batch], ttl()
+                )
             self._wake.clear()
             self._pending = 0
             self._idle.set()

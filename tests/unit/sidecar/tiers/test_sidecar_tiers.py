@@ -149,6 +149,22 @@ async def test_a_purge_empties_every_tier(start, upstream, calling, a_request, t
         assert (response.status, await response.json()) == (503, {"purged": {"memory": 1, "disk": 1, "redis": None}})
 
 
+async def test_what_was_asked_before_a_purge_is_not_kept_after(
+    start, upstream, calling, a_request, tmp_path, http, until
+):
+    sidecar = await start(DISK, disk_directory=tmp_path / "disk")
+    upstream.gate.clear()
+    call = asyncio.ensure_future(calling(sidecar)(a_request(1)))
+    await until(lambda: upstream.running == 1)
+    async with http.post(f"http://127.0.0.1:{sidecar.admin.port}/purge") as response:
+        assert (await response.json())["purged"] == {"memory": 0, "disk": 0}
+    upstream.gate.set()
+    await call
+    await stored(sidecar)
+    assert len(sidecar.pipeline.memory) == 0
+    assert sidecar.state()["cache"]["tiers"]["disk"]["entries"] == 0
+
+
 @pytest.mark.parametrize(
     ("query", "status"), [("digest=latest", 400), ("digest=", 400), ("model=other", 404), ("key=1", 400)]
 )
