@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from modelpress.api import quantity
 from modelpress.api import support_row as row
+
+SMALLEST_DISK = 4 * 2**20
 
 _SOURCE = (
     *row.honoured("spec.source.format", "spec.source.digest", "spec.source.signatures", "spec.source.trust"),
@@ -110,6 +113,15 @@ _SERVING = (
 
 _CACHE = (
     *row.honoured(*(f"spec.cache.{name}" for name in ("mode", "policy", "memory", "disk", "ttl"))),
+    row.Row(
+        "spec.cache.disk.size",
+        "Refused",
+        "Refused",
+        "a smaller disk tier could hold nothing",
+        "raise it to 4Mi or more, or leave cache.disk out",
+        lambda size: quantity.number(size) < SMALLEST_DISK,
+        "below 4Mi",
+    ),
     *row.cluster_only("spec.cache.redis"),
     *_data_set("spec.cache.prefetch"),
 )

@@ -99,6 +99,12 @@ REFUSED_EVERYWHERE = [
         "spec.jobs.workers: 4 is not supported: this release trains on one worker; leave it out",
     ),
     (
+        {"cache": {"disk": {"size": "1Mi"}}},
+        NOT,
+        'spec.cache.disk.size: "1Mi" is not supported: a smaller disk tier could hold nothing; raise it to 4Mi or more,'
+        " or leave cache.disk out",
+    ),
+    (
         {"jobs": {"profile": True}},
         NOT,
         "spec.jobs.profile: true is not supported: this release writes no profiler trace; leave it out",
