@@ -100,6 +100,6 @@ def _run(command: list[str]) -> str:
 def wrk_script(file: Path, body: bytes) -> Path:
     """A script for wrk that posts a body."""
     file.write_text(
-        f"wrk.method = 'POST'\nwrk.headers['Content-Type'] = 'application/json'\nwrk.body = [[{body.decode()}]]\n"
+        f"wrk.method = 'POST'\nwrk.headers['Content-Type'] = 'application/json'\nwrk.body = [==[{body.decode()}]==]\n"
     )
     return file

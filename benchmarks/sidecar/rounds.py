@@ -5,11 +5,11 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from benchmarks.sidecar import distinct, requests
 from benchmarks.sidecar.contenders import Contenders
-from benchmarks.sidecar.load import Load, Result, grpcio, h2load, wrk, wrk_script
+from benchmarks.sidecar.load import Failed, Load, Result, grpcio, h2load, wrk, wrk_script
 from rich.console import Console
 from rich.table import Table
 
@@ -92,7 +92,15 @@ def measured(running: Contenders, folder: Path, plan: Plan, console: Console) ->
             before, answered = running.cpu(process), run()
             spent = running.cpu(process) - before
             series.add(name, Sample(answered.rate, answered.median, spent / answered.requests * 1e6))
+    _check(running.state()["requests"])
     return series
+
+
+def _check(outcomes: dict[str, Any]) -> None:
+    """Raises Failed where a hit was none: then the load was not what it was meant to be."""
+    for protocol, counts in outcomes.items():
+        if counts["bypassed"] or counts["refused"] or not counts["hits"]:
+            raise Failed(f"{protocol}: {counts}")
 
 
 class Answered(NamedTuple):

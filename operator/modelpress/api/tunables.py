@@ -73,6 +73,8 @@ class Tunables(Model):
     rollout: RolloutTunables | None = None
     request_timeout_seconds: float = Field(default=30, gt=0)
     max_body_bytes: int = Field(default=64 * 2**20, gt=0)
+    max_connection_age_seconds: float = Field(default=300, ge=0)
+    """Then a gRPC client is asked to connect anew, perhaps to a pod that is new; 0: never."""
 
 
 def of_resource(resource: CompressedModel) -> Tunables:

@@ -14,6 +14,7 @@ from modelpress.sidecar import grpc_codes, key
 from modelpress.sidecar.answer import HOP_BY_HOP, Answer
 from modelpress.sidecar.body import Bodies, Receive, Scope, Send
 from modelpress.sidecar.channel import Channel, Unavailable
+from modelpress.sidecar.farewell import Connections
 from modelpress.sidecar.grpc_codes import OK_TRAILERS, GrpcCode
 from modelpress.sidecar.headers import Headers, encode, literal
 from modelpress.sidecar.pipeline import Pipeline
@@ -126,7 +127,7 @@ class GrpcQuestion(Question):
     def outputs(self, answer: Answer) -> Outputs:
         from modelpress.sidecar.rollout import outputs  # brings numpy, which nobody else needs
 
-        return outputs.of_grpc(answer.body, largest=self._service.pipeline.tunables.max_body_bytes)
+        return outputs.of_grpc(answer.body)
 
     async def ask_at(self, backend: Backend, deadline: float) -> Answer:
         return await self._exchange(backend.channel, deadline, TRIAL)
@@ -214,11 +215,19 @@ def _block(path: bytes, content_type: bytes, custom: Headers) -> bytes:
 class GrpcService:
     """An ASGI endpoint for requests of content type application/grpc."""
 
-    def __init__(self, pipeline: Pipeline, channel: Channel, bodies: Bodies, serving: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        channel: Channel,
+        bodies: Bodies,
+        serving: Callable[[], bool],
+        connections: Connections,
+    ) -> None:
         self.pipeline = pipeline
         self.channel = channel
         self._bodies = bodies
         self._serving = serving
+        self.connections = connections
         self._counts = pipeline.measures.grpc
 
     def question(self, path: str, body: bytes) -> Question:
@@ -228,6 +237,8 @@ class GrpcService:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One call."""
+        if scope["client"] not in self.connections.seen:
+            self.connections.heard(scope["client"])
         try:
             answer = await self._answer(scope, receive)
         except Refused as refused:

@@ -20,7 +20,7 @@ CONNECTIONS = 4096
 STREAM_WINDOW = 1 << 20
 CONNECTION_WINDOW = 1 << 22
 """Bytes that one client connection may send ahead of us: together with the body limits this bounds memory."""
-FRAME = 1 << 17
+FRAME = 1 << 20
 HEADERS_SIZE = 1 << 16
 """Bytes of a request's headers, encoded and decoded; gRPC servers allow 8 to 16 kB."""
 BODY_IDLE = 10.0

@@ -18,6 +18,7 @@ from modelpress.sidecar.availability import Availability
 from modelpress.sidecar.body import Bodies, Receive, Scope, Send
 from modelpress.sidecar.channel import Channel
 from modelpress.sidecar.exposition import Exposition
+from modelpress.sidecar.farewell import Connections
 from modelpress.sidecar.grpc_service import GrpcService
 from modelpress.sidecar.key import Identity
 from modelpress.sidecar.listener import Listener, listen
@@ -83,7 +84,8 @@ class Sidecar:
         self._bodies = Bodies(self.pipeline.measures, largest=0, total=0)
         self._configure(tunables)
         self._channel = Channel(settings.upstream_grpc)
-        self._grpc = GrpcService(self.pipeline, self._channel, self._bodies, lambda: self.serving)
+        self.connections = Connections()
+        self._grpc = GrpcService(self.pipeline, self._channel, self._bodies, lambda: self.serving, self.connections)
         self._rest = RestService(self.pipeline, self._rest_upstream, self._bodies)
         self.upkeep = Upkeep(self.pipeline, self._question, now=time.monotonic(), prefetch_file=settings.prefetch_file)
         self.draining = False
@@ -122,6 +124,9 @@ class Sidecar:
             loop.create_task(self.availability.watch()),
             loop.create_task(self.file.watch(self._configure)),
             loop.create_task(self.upkeep.run()),
+            loop.create_task(
+                self.connections.watch(self.grpc.port, lambda: self.file.current.max_connection_age_seconds)
+            ),
         ]
         for listener in (self.grpc, self.rest, self.admin):
             await listener.start()
