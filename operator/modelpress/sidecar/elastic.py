@@ -50,7 +50,12 @@ class Elastic:
     @property
     def limit(self) -> int:
         """Requests that may be in the model now."""
-        return max(int(self._limit / 2), self.least) if self._probing else int(self._limit)
+        return max(int(self._limit / 2), self.least) if self._probing else self.usual
+
+    @property
+    def usual(self) -> int:
+        """The limit but for the moments in which the baseline is measured."""
+        return int(self._limit)
 
     @property
     def probing(self) -> bool:

@@ -134,11 +134,15 @@ class Limiter:
 
     def expected_wait(self) -> float:
         """Seconds that the line as it is now takes to be served, by the mean service time; 0 where nobody waits."""
-        return len(self._waiting) * self._service.mean / self.limit
+        return len(self._waiting) * self._service.mean / self._usual
+
+    @property
+    def _usual(self) -> int:
+        return self.limit if self._elastic is None else self._elastic.usual
 
     def retry_after(self) -> float:
         """Seconds until the line as it is now will have been served, with one request more."""
-        estimate = self.expected_wait() + self._service.mean / self.limit
+        estimate = self.expected_wait() + self._service.mean / self._usual
         return min(max(estimate, SOONEST_RETRY_AFTER), LONGEST_RETRY_AFTER)
 
     def state(self) -> dict[str, Any]:

@@ -16,6 +16,9 @@ from modelpress.sidecar.wire_pb2 import PredictAnswer, Tensor
 Array = NDArray[Any]
 Outputs = dict[str, Array]
 
+LARGEST = 1 << 20
+"""Elements of a tensor, and bytes of JSON, beyond which an answer is not read: live requests must not notice."""
+
 _BFLOAT16 = 14
 _NUMPY = {
     1: "<f4",
@@ -41,19 +44,21 @@ class Unreadable(Exception):
     """An answer whose outputs cannot be told with certainty."""
 
 
-def of_grpc(body: bytes, *, largest: int) -> Outputs:
-    """The outputs of a PredictResponse in one uncompressed gRPC message; tensors of at most `largest` elements."""
+def of_grpc(body: bytes) -> Outputs:
+    """The outputs of a PredictResponse in one uncompressed gRPC message."""
     if len(body) < 5 or body[0] or int.from_bytes(body[1:5], "big") != len(body) - 5:
         raise Unreadable("The answer is not one plain gRPC message")
     try:
         answer = PredictAnswer.FromString(body[5:])
-        return {name: _array(value, largest) for name, value in answer.outputs.items()}
+        return {name: _array(value) for name, value in answer.outputs.items()}
     except (DecodeError, Uncacheable) as error:
         raise Unreadable(str(error)) from error
 
 
 def of_rest(body: bytes) -> Outputs:
     """The outputs of a REST predict answer, in row or columnar form; one without a name is called by its form."""
+    if len(body) > LARGEST:
+        raise Unreadable("The answer is too large")
     try:
         document = json.loads(body)
     except (ValueError, RecursionError) as error:
@@ -68,13 +73,13 @@ def of_rest(body: bytes) -> Outputs:
     return {name: _nested(value) for name, value in columns.items()}
 
 
-def _array(value: Tensor, largest: int) -> Array:
-    sizes, count = tensor.dimensions(value.tensor_shape, largest=largest)
+def _array(value: Tensor) -> Array:
+    sizes, count = tensor.dimensions(value.tensor_shape, largest=LARGEST)
     if value.dtype == tensor.STRING:
         if len(value.string_val) != count:
             raise Unreadable("A string tensor is not written in full")
         return np.array(list(value.string_val), dtype=object).reshape(sizes)
-    raw = tensor.content(value, count, largest=largest * 16)
+    raw = tensor.content(value, count, largest=LARGEST * 16)
     found: Array = np.frombuffer(raw, dtype=_NUMPY[value.dtype]).reshape(sizes)
     if value.dtype == _BFLOAT16:
         return (found.astype(np.uint32) << 16).view(np.float32)

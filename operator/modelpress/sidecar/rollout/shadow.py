@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 OUTCOMES = ("equal", "diverged", "failed", "unreadable", "dropped")
 MOST_OUTPUTS = 256
 """Outputs of which records are kept: a candidate must not fill our memory with names."""
+MOST_BYTES = 1 << 24
+"""Bytes of requests that all copies together may hold."""
 INLINE = 1 << 16
 """Bytes of an answer up to which it is compared in the loop; longer ones in a thread."""
 
@@ -42,6 +44,7 @@ class Shadow:
         self._timeout = timeout
         self._chance = chance
         self._tasks: set[asyncio.Task[None]] = set()
+        self._held = 0
         self._comparing = asyncio.Lock()
         self.outcomes: Counter[str] = Counter()
         self.codes: Counter[str] = Counter()
@@ -52,12 +55,14 @@ class Shadow:
         """A request that has been answered; takes a sample, and comes back at once."""
         if self._chance() >= self._settings.sample_rate or not question.comparable or question.stays:
             return
-        if len(self._tasks) >= self._settings.concurrency:
+        size = sum(map(len, question.chunks))
+        if len(self._tasks) >= self._settings.concurrency or self._held + size > MOST_BYTES:
             self._count("dropped")
             return
+        self._held += size
         task = asyncio.get_running_loop().create_task(self._follow(question, live, backend))
         self._tasks.add(task)
-        task.add_done_callback(self._ended)
+        task.add_done_callback(lambda task: self._ended(task, size))
 
     def stop(self) -> None:
         """Ends what is on its way."""
@@ -102,7 +107,8 @@ class Shadow:
         self.outcomes[outcome] += 1
         self._totals[outcome] += 1
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _ended(self, task: asyncio.Task[None], size: int) -> None:
+        self._held -= size
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
             self._count("failed")

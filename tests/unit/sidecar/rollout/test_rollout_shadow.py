@@ -158,3 +158,18 @@ async def test_stopping_does_not_wait_for_shadows(start, trial, candidate, calli
     await until(lambda: candidate.running == 1)
     async with asyncio.timeout(2):
         await sidecar.pipeline.rollout.close()
+
+
+async def test_copies_of_large_requests_hold_only_so_much_memory(
+    start, trial, candidate, calling, a_request, until, monkeypatch
+):
+    monkeypatch.setattr("modelpress.sidecar.rollout.shadow.MOST_BYTES", 10_000)
+    candidate.gate.clear()
+    sidecar = await start(trial(shadow=ALL))
+    await calling(sidecar)(a_request(*range(2000)))
+    await calling(sidecar)(a_request(*range(2001)))
+    assert (shadow(sidecar)["inFlight"], shadow(sidecar)["dropped"]) == (1, 1)
+    candidate.gate.set()
+    await until(done(sidecar, 1))
+    await calling(sidecar)(a_request(*range(2002)))
+    await until(done(sidecar, 2))
