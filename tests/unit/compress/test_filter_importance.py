@@ -1,0 +1,76 @@
+"""The least important channels are found, of each group or of all."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from modelpress.compress.steps.filters import importance
+from modelpress.compress.steps.filters.atoms import Atoms
+from modelpress.compress.steps.filters.channels import Weights
+from modelpress.compress.steps.filters.groups import Group
+
+
+def layer(atoms, name, kernel):
+    """A group of one kernel [in, out]."""
+    labels = atoms.fresh(kernel.shape[1])
+    return Group(labels, (Weights(name, 1, labels),))
+
+
+@pytest.fixture
+def world():
+    atoms = Atoms()
+    quiet = np.array([[0.1, 0.2, 0.3, 0.4]])
+    loud = np.array([[4.0, 3.0, 2.0, 1.0, 5.0, 6.0, 7.0, 8.0]])
+    groups = [layer(atoms, "quiet", quiet), layer(atoms, "loud", loud)]
+    return atoms, groups, {"quiet": quiet, "loud": loud}
+
+
+def removed(world, criterion, share, whole=()):
+    """Places within the groups."""
+    atoms, groups, values = world
+    scores = [importance.scores(criterion, atoms, group, values) for group in groups]
+    found = importance.least(criterion, groups, scores, share, whole)
+    return [sorted(np.searchsorted(group.atoms, one).tolist()) for group, one in zip(groups, found, strict=True)]
+
+
+@pytest.mark.parametrize("criterion", ["Magnitude", "L1", "L2"])
+def test_norms_take_the_share_from_every_group_rounded_down(world, criterion):
+    assert removed(world, criterion, 0.45) == [[0], [1, 2, 3]]
+
+
+def test_relative_importance_compares_groups_whatever_their_scale(world):
+    assert removed(world, "Relative", 0.25) == [[0], [2, 3]]
+
+
+def test_gradients_are_compared_as_they_are(world):
+    assert removed(world, "Gradient", 0.25) == [[0, 1, 2], []], "one channel of a group stays in any case"
+
+
+def test_one_channel_of_a_group_stays_whatever_the_share(world):
+    assert [len(one) for one in removed(world, "L1", 0.99)] == [3, 7]
+    assert [len(one) for one in removed(world, "Relative", 0.99)] == [3, 7]
+
+
+def test_the_share_of_later_rounds_is_of_what_there_was(world):
+    assert removed(world, "L1", 0.5, whole=(6, 10)) == [[0], [1, 2, 3]]
+
+
+def test_layers_that_go_together_count_alike_and_heads_count_once():
+    atoms = Atoms()
+    labels = atoms.fresh(2)
+    first, second = np.array([[1.0, 1.2, 3.0, 3.0]]), np.array([[900.0, 100.0]])
+    group = Group(labels, (Weights("heads", 1, np.repeat(labels, 2)), Weights("beside", 1, labels)))
+    scores = importance.scores("L1", atoms, group, {"heads": first, "beside": second})
+    np.testing.assert_allclose(scores, [2.2 / 4.1 + 900 / 500, 6 / 4.1 + 100 / 500])
+
+
+def test_atoms_that_stay_make_those_stay_that_they_are_united_with():
+    atoms = Atoms()
+    first, second, third = (atoms.fresh(3) for _ in range(3))
+    atoms.unite(first, second, "sum")
+    atoms.fix(second[:1], "it reaches an output")
+    atoms.unite(second, third, "sum")
+    assert atoms.may_go(third).tolist() == [False, True, True]
+    assert atoms.reason(third) == "it reaches an output"
+    assert np.array_equal(atoms.roots(first), atoms.roots(third))
