@@ -10,15 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from modelpress.api import identity
-from modelpress.api.recipe import Training
+from modelpress.api.recipe import Prune, Training
 from modelpress.api.source import Source
 from modelpress.compress import dataset, plan
 from modelpress.compress.dataset import Array
 from modelpress.compress.examples import Examples
 from modelpress.compress.model import OpenedModel
 from modelpress.compress.plan import Change
-from modelpress.compress.steps import cluster, fine_tune, prune
+from modelpress.compress.steps import cluster, distill, fine_tune, prune
+from modelpress.compress.steps.filters import pruning
 from modelpress.compress.steps.held import Held
 from modelpress.compress.steps.step import Changed, Setting
 from modelpress.compress.work import Piece, WorkArea
@@ -133,9 +133,16 @@ def _numbered(values: Any) -> dict[str, Array]:
     return {str(place): value for place, value in enumerate(values)}
 
 
+def _pruned(opened: OpenedModel, step: Prune, setting: Setting) -> Changed:
+    if step.structure == "Filter":
+        return pruning.apply(opened, step, setting)
+    return prune.apply(opened, step, setting)
+
+
 APPLY: dict[str, Callable[[OpenedModel, Any, Setting], Changed]] = {
-    "prune": prune.apply,
+    "prune": _pruned,
     "cluster": cluster.apply,
+    "distill": distill.apply,
     "fineTune": fine_tune.apply,
 }
 """Key of a step in the resource -> what does it."""
