@@ -194,8 +194,6 @@ def _require_known(step: Step, at: str) -> None:
 
 
 def _require_known_prune(prune: Prune, at: str) -> None:
-    if prune.structure == "Filter":
-        _refuse(f"{at}.structure", f"{prune.structure}: this release prunes single weights; use Unstructured")
     if prune.structure == "TwoOfFour":
         return
     if (prune.threshold is None) == (prune.sparsity is None):
