@@ -25,12 +25,9 @@ SAMPLE = 10
 """Times the counters of a row: after so many requests all counts are halved, so that old fame fades."""
 _HIGHEST = 15
 _HALVED = bytes(number // 2 for number in range(256))
-_SLOTS = struct.Struct("<4I")
 
 
-def _slots(key: bytes) -> tuple[int, int, int, int]:
-    found: tuple[int, int, int, int] = _SLOTS.unpack_from(key)
-    return found
+_slots: Callable[[bytes], tuple[int, int, int, int]] = struct.Struct("<4I").unpack_from
 
 
 class Sketch:
@@ -45,15 +42,15 @@ class Sketch:
         """Once more."""
         mask = self._mask
         one, two, three, four = _slots(key)
-        rows = self._rows
-        for row, slot in (
-            (rows[0], one & mask),
-            (rows[1], two & mask),
-            (rows[2], three & mask),
-            (rows[3], four & mask),
-        ):
-            if row[slot] < _HIGHEST:
-                row[slot] += 1
+        first, second, third, fourth = self._rows
+        if first[one := one & mask] < _HIGHEST:
+            first[one] += 1
+        if second[two := two & mask] < _HIGHEST:
+            second[two] += 1
+        if third[three := three & mask] < _HIGHEST:
+            third[three] += 1
+        if fourth[four := four & mask] < _HIGHEST:
+            fourth[four] += 1
         self._left -= 1
         if not self._left:
             self._rows = [row.translate(_HALVED) for row in self._rows]
