@@ -58,11 +58,12 @@ def searched(path, *, steps=60, bench=None):
     guide = Guide(bench or a_bench(), Search(), journal)
     names = []
     for _ in range(steps):
-        move = guide.next()
-        if move is None:
+        proposed = guide.next()
+        for move in proposed:
+            names.append(move.name)
+            journal.append(a_trial(len(journal.trials) + 1, move, **worth(move)))
+        if not proposed:
             break
-        names.append(move.name)
-        journal.append(a_trial(len(journal.trials) + 1, move, **worth(move)))
     return names, journal
 
 
@@ -104,3 +105,8 @@ def test_unlabelled_training_data_are_for_distilling_only():
 def test_a_gpu_is_searched_without_integers():
     found = space.Space(a_bench(device="GPU"), [], "Latency", lambda: LAYERS).distributions
     assert "spared" not in found and "scheme" not in found
+
+
+def test_several_moves_for_several_hands_are_all_different(tmp_path):
+    guide = Guide(a_bench(), Search(), Journal(tmp_path / "trials.jsonl"))
+    assert len({move.name for move in guide.next(8)}) == 8

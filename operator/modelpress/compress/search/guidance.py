@@ -6,6 +6,7 @@ search asks what an undisturbed one would have asked.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import optuna
@@ -42,21 +43,27 @@ class Guide:
             if move is not None:
                 self.moves[move.name] = move
 
-    def next(self) -> Move | None:
-        """The next move; None where the search should end."""
+    def next(self, count: int = 1) -> list[Move]:
+        """The next moves, at most `count`; none where the search should end."""
         if not self._space.distributions or self._is_hopeless():
-            return None
+            return []
+        found: list[Move] = []
+        while len(found) < count and (move := self._other(found)) is not None:
+            self.moves[move.name] = move
+            found.append(move)
+        return found
+
+    def _other(self, pending: Sequence[Move]) -> Move | None:
+        """A move that was not tried and is not pending."""
         for point in self._space.starts:
             move = self._space.move(point)
-            if move is not None and self._journal.named(move.name) is None:
-                self.moves[move.name] = move
+            if move is not None and move not in pending and self._journal.named(move.name) is None:
                 return move
-        study = self._study()
+        study = self._study(len(pending))
         for _ in range(REPEATED):
             asked = study.ask(self._space.distributions)
             move = self._space.move(asked.params)
-            if move is not None and self._journal.named(move.name) is None:
-                self.moves[move.name] = move
+            if move is not None and move not in pending and self._journal.named(move.name) is None:
                 return move
             known = self._journal.named(move.name) if move is not None else None
             study.tell(asked, front.score(known, self._objective) if known else 100.0)
@@ -73,11 +80,11 @@ class Guide:
         best = front.best(self._journal.trials, self._objective)
         return best in earlier if best is not None else len(guided) >= 2 * PATIENCE
 
-    def _study(self) -> optuna.Study:
+    def _study(self, pending: int) -> optuna.Study:
         """A study that knows the journal; its seed follows from how much that is."""
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         guided = self._guided()
-        sampler = optuna.samplers.TPESampler(seed=self._seed + len(guided), n_startup_trials=FIRST)
+        sampler = optuna.samplers.TPESampler(seed=self._seed + len(guided) + pending, n_startup_trials=FIRST)
         study = optuna.create_study(sampler=sampler)
         for trial in self._journal.trials:
             params = trial.parameters or self._space.parameters(trial.name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 
 from modelpress.api import duration
 from modelpress.api.artifact import Refused
@@ -12,7 +12,8 @@ from modelpress.compress import candidates
 from modelpress.compress.bench import Bench
 from modelpress.compress.candidates import Outcome
 from modelpress.compress.plan import Build
-from modelpress.compress.search import front, guidance, ladder
+from modelpress.compress.search import crew, front, guidance, ladder
+from modelpress.compress.search.crew import Crew
 from modelpress.compress.search.examination import Examination
 from modelpress.compress.search.journal import Journal
 from modelpress.compress.search.move import Move
@@ -40,14 +41,14 @@ def search(bench: Bench, wanted: Search, *, clock: Clock) -> Outcome:
     budget = Budget(wanted, journal, clock)
     has_calibration = bench.examples.calibration() is not None
     recipe, device = bench.request.recipe, bench.request.target.device
-    with Examination(bench) as examination:
+    hands = crew.processes(bench.request.target)
+    with Examination(bench) as examination, crew.crew(bench, hands) as builders:
         rungs = ladder.moves(recipe, device, has_calibration=has_calibration)
         moves = {move.name: move for move in rungs}
-        _climb(bench, examination, journal, rungs, budget)
+        _all(bench, examination, journal, rungs, budget, builders)
         guide = guidance.Guide(bench, wanted, journal)
-        while not budget.is_spent() and (move := guide.next()) is not None:
-            moves[move.name] = move
-            _try(bench, examination, journal, move)
+        while not budget.is_spent() and (proposed := guide.next(builders.count)):
+            _all(bench, examination, journal, proposed, budget, builders)
         moves |= guide.moves
         return _outcome(bench, examination, journal, moves, wanted.objective)
 
@@ -77,10 +78,23 @@ def _iterations(bench: Bench) -> list[Move]:
     return [build(one, count) for count in range(1, bench.plan.iterations + 1) for one in bench.plan.builds]
 
 
-def _climb(bench: Bench, examination: Examination, journal: Journal, rungs: Iterable[Move], budget: Budget) -> None:
-    for move in rungs:
-        if journal.named(move.name) is None and not budget.is_spent():
-            _try(bench, examination, journal, move)
+def _all(
+    bench: Bench,
+    examination: Examination,
+    journal: Journal,
+    proposed: Sequence[Move],
+    budget: Budget,
+    builders: Crew,
+) -> None:
+    """Tries what was not tried yet: as many as there are hands are built at once, then measured in turn."""
+    new = [move for move in proposed if journal.named(move.name) is None]
+    for start in range(0, len(new), builders.count):
+        if budget.is_spent():
+            return
+        builders.build(new[start : start + builders.count])
+        for move in new[start : start + builders.count]:
+            if not budget.is_spent():
+                _try(bench, examination, journal, move)
 
 
 def _try(bench: Bench, examination: Examination, journal: Journal, move: Move) -> None:

@@ -1,0 +1,35 @@
+"""Several processes build at once what one then finds finished; versions that moves share are made once."""
+
+from __future__ import annotations
+
+from modelpress.api.recipe import Recipe
+from modelpress.compress import bench as benches
+from modelpress.compress import candidates, dataset, inspection, plan, source
+from modelpress.compress.search import crew, move
+from modelpress.compress.work import WorkArea
+from modelpress.storage import layout
+from modelpress.telemetry.progress import Silent
+
+PRUNED = {"prune": {"sparsity": 0.3}}
+
+
+def opened(request, work):
+    found = source.find(request.source)
+    rows = inspection.inspected(request, found, dataset.digests(request.data))
+    area = WorkArea(work, layout.opened(request.store, request.namespace))
+    wanted = plan.of_recipe(request.recipe, device="CPU")
+    return benches.prepared(request, wanted, found, rows, area, Silent())
+
+
+def test_two_processes_build_what_one_finds(ask, tmp_path):
+    bench = opened(ask(), tmp_path / "store" / "default" / "work" / "key")
+    steps = [[PRUNED, {"quantize": {"scheme": scheme}}] for scheme in ("DynamicInt8", "Float16")]
+    moves = [move.of_steps(one, "TFLite", Recipe(), "CPU") for one in steps]
+    with crew.crew(bench, 2) as builders:
+        assert builders.count == 2
+        builders.build(moves)
+    before = bench.area.reused
+    for one in moves:
+        built = candidates.build(bench, bench.versions.after(one.changes), one.build)
+        assert built.finding is None
+    assert bench.area.reused - before == 3, "one version and two forms were found finished"
