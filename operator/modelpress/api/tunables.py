@@ -75,6 +75,8 @@ class Tunables(Model):
     max_body_bytes: int = Field(default=64 * 2**20, gt=0)
     max_connection_age_seconds: float = Field(default=300, ge=0)
     """Then a gRPC client is asked to connect anew, perhaps to a pod that is new; 0: never."""
+    access_log: bool = False
+    """A line for each request: its method, code, outcome and time, never its contents."""
 
 
 def of_resource(resource: CompressedModel) -> Tunables:

@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING
 
 from google.protobuf.message import DecodeError
 
-from modelpress.sidecar import grpc_codes, key
+from modelpress.sidecar import grpc_codes, key, observation
 from modelpress.sidecar.answer import HOP_BY_HOP, Answer
 from modelpress.sidecar.body import Bodies, Receive, Scope, Send
 from modelpress.sidecar.channel import Channel, Unavailable
 from modelpress.sidecar.farewell import Connections
 from modelpress.sidecar.grpc_codes import OK_TRAILERS, GrpcCode
 from modelpress.sidecar.headers import Headers, encode, literal
+from modelpress.sidecar.measures import Protocol
+from modelpress.sidecar.observation import CONTEXT, Observer
 from modelpress.sidecar.pipeline import Pipeline
 from modelpress.sidecar.popular import Asked
 from modelpress.sidecar.question import Question, Reply
@@ -167,9 +169,14 @@ class GrpcQuestion(Question):
 
     def _head(self, more: Headers) -> bytes:
         headers = self._scope["headers"]
-        custom = tuple((name, value) for name, value in headers if name not in _NOT_FORWARDED and name[:1] != b":")
+        custom, own = list(more), b""
+        for name, value in headers:
+            if name in CONTEXT:
+                own += literal(name, value)  # another one in each request: not for the memo of blocks
+            elif name not in _NOT_FORWARDED and name[:1] != b":":
+                custom.append((name, value))
         content_type = next(value for name, value in headers if name == b"content-type")
-        return _block(self._scope["path"].encode(), content_type, (*custom, *more) if more else custom)
+        return _block(self._scope["path"].encode(), content_type, tuple(custom)) + own
 
 
 def _failed(error: Exception) -> Answer:
@@ -229,6 +236,7 @@ class GrpcService:
         self._serving = serving
         self.connections = connections
         self._counts = pipeline.measures.grpc
+        self.observer: Observer | None = None
 
     def question(self, path: str, body: bytes) -> Question:
         """A call that no client waits for; `body` begins with gRPC's prefix."""
@@ -239,44 +247,61 @@ class GrpcService:
         """One call."""
         if scope["client"] not in self.connections.seen:
             self.connections.heard(scope["client"])
-        try:
-            answer = await self._answer(scope, receive)
-        except Refused as refused:
-            answer = grpc_codes.refusal(refused)
-        self._counts.responses["OK" if answer.trailers is OK_TRAILERS else grpc_codes.status(answer)] += 1
+        if self.observer is not None:
+            await self._observed(scope, receive, send, self.observer)
+            return
+        code, answer = await self._answer(scope, receive, self._counts)
+        self._counts.responses[code] += 1
         await respond(answer, send)
 
-    async def _answer(self, scope: Scope, receive: Receive) -> Answer:
+    async def _observed(self, scope: Scope, receive: Receive, send: Send, observer: Observer) -> None:
+        recorder, counts = observation.recorder(self._counts)
+        code, answer = await self._answer(scope, receive, counts)
+        self._counts.responses[code] += 1
+        try:
+            await respond(answer, send)
+        finally:
+            observer(recorder.observed("grpc", scope, code, len(answer.body)))
+
+    async def _answer(self, scope: Scope, receive: Receive, counts: Protocol) -> tuple[str, Answer]:
+        """The name of the gRPC code, and the answer."""
+        try:
+            answer = await self._read(scope, receive, counts)
+        except Refused as refused:
+            answer = grpc_codes.refusal(refused)
+        return "OK" if answer.trailers is OK_TRAILERS else grpc_codes.status(answer), answer
+
+    async def _read(self, scope: Scope, receive: Receive, counts: Protocol) -> Answer:
         kind = kind_of(scope["path"])
         if kind is Kind.DENIED or kind is Kind.UNKNOWN:
-            return self._refuse(kind, scope["path"])
+            return self._refuse(kind, scope["path"], counts)
         arrived = asyncio.get_running_loop().time()
-        chunks, length = await self._bodies.read(receive, self._counts)
+        chunks, length = await self._bodies.read(receive, counts)
         try:
             if kind is Kind.HEALTH:
-                return self._health(b"".join(chunks)[5:])
-            question = GrpcQuestion(self, scope, chunks, arrived, compressed=self._is_compressed(chunks, length))
-            return await self.pipeline.answer(question, self._counts)
+                return self._health(b"".join(chunks)[5:], counts)
+            compressed = self._is_compressed(chunks, length, counts)
+            return await self.pipeline.answer(GrpcQuestion(self, scope, chunks, arrived, compressed=compressed), counts)
         finally:
             self._bodies.release(length)
 
-    def _is_compressed(self, chunks: list[bytes], length: int) -> bool:
+    def _is_compressed(self, chunks: list[bytes], length: int, counts: Protocol) -> bool:
         """The flag of the one message that a call must have; raises Refused."""
         prefix = chunks[0] if chunks and len(chunks[0]) >= 5 else b"".join(chunks)[:5]
         if len(prefix) < 5 or prefix[0] > 1 or int.from_bytes(prefix[1:5], "big") != length - 5:
-            self._counts.refused[Refusal.MALFORMED] += 1
+            counts.refused[Refusal.MALFORMED] += 1
             raise Refused(Refusal.MALFORMED, "The request is not exactly one gRPC message")
         return bool(prefix[0])
 
-    def _refuse(self, kind: Kind, path: str) -> Answer:
+    def _refuse(self, kind: Kind, path: str, counts: Protocol) -> Answer:
         if kind is Kind.UNKNOWN:
-            self._counts.refused[Refusal.UNIMPLEMENTED] += 1
+            counts.refused[Refusal.UNIMPLEMENTED] += 1
             return grpc_codes.failure(GrpcCode.UNIMPLEMENTED, "")
-        self._counts.refused[Refusal.DENIED] += 1
+        counts.refused[Refusal.DENIED] += 1
         return grpc_codes.failure(GrpcCode.PERMISSION_DENIED, f"{path} is not open to clients of this model")
 
-    def _health(self, message: bytes) -> Answer:
-        self._counts.bypassed[Bypass.NOT_CACHEABLE] += 1
+    def _health(self, message: bytes, counts: Protocol) -> Answer:
+        counts.bypassed[Bypass.NOT_CACHEABLE] += 1
         try:
             service = HealthCheckRequest.FromString(message).service
         except DecodeError:

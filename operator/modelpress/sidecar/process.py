@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from modelpress.api.tunables import Tunables
-from modelpress.sidecar import state
+from modelpress.sidecar import observation, state
 from modelpress.sidecar.address import Address
 from modelpress.sidecar.admin import Admin
 from modelpress.sidecar.availability import Availability
@@ -82,11 +82,12 @@ class Sidecar:
             lower=self._lower(),
         )
         self._bodies = Bodies(self.pipeline.measures, largest=0, total=0)
-        self._configure(tunables)
         self._channel = Channel(settings.upstream_grpc)
         self.connections = Connections()
         self._grpc = GrpcService(self.pipeline, self._channel, self._bodies, lambda: self.serving, self.connections)
         self._rest = RestService(self.pipeline, self._rest_upstream, self._bodies)
+        self._spans = observation.spans()
+        self._configure(tunables)
         self.upkeep = Upkeep(self.pipeline, self._question, now=time.monotonic(), prefetch_file=settings.prefetch_file)
         self.draining = False
         self._drained = False
@@ -235,6 +236,8 @@ class Sidecar:
         self._bodies.largest = tunables.max_body_bytes
         self._bodies.total = BODIES * tunables.max_body_bytes
         self._bodies.patience = tunables.request_timeout_seconds
+        observers = [observation.log_access if tunables.access_log else None, self._spans]
+        self._grpc.observer = self._rest.observer = observation.together(observers)
 
     async def _data(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI application of both data ports."""

@@ -8,9 +8,11 @@ import math
 import re
 from typing import TYPE_CHECKING
 
-from modelpress.sidecar import json_key
+from modelpress.sidecar import json_key, observation
 from modelpress.sidecar.answer import Answer
 from modelpress.sidecar.body import Bodies, Receive, Scope, Send
+from modelpress.sidecar.measures import Protocol
+from modelpress.sidecar.observation import Observer
 from modelpress.sidecar.peer import closed
 from modelpress.sidecar.pipeline import Pipeline
 from modelpress.sidecar.popular import Asked
@@ -143,6 +145,7 @@ class RestService:
         """While draining, HTTP/1.1 clients are told to come back on another connection."""
         self._bodies = bodies
         self._counts = pipeline.measures.rest
+        self.observer: Observer | None = None
 
     def question(self, path: str, body: bytes) -> Question:
         """A POST that no client waits for."""
@@ -158,8 +161,9 @@ class RestService:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
+        recorder, counts = (None, self._counts) if self.observer is None else observation.recorder(self._counts)
         try:
-            answer = await self._answer(scope, receive)
+            answer = await self._answer(scope, receive, counts)
         except Refused as refused:
             answer = refusal(refused)
         self._counts.responses[str(answer.status)] += 1
@@ -168,12 +172,14 @@ class RestService:
             headers.append((b"connection", b"close"))
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         await send({"type": "http.response.body", "body": answer.body})
+        if recorder is not None and self.observer is not None:
+            self.observer(recorder.observed("http", scope, str(answer.status), len(answer.body)))
 
-    async def _answer(self, scope: Scope, receive: Receive) -> Answer:
+    async def _answer(self, scope: Scope, receive: Receive, counts: Protocol) -> Answer:
         arrived = asyncio.get_running_loop().time()
-        chunks, length = await self._bodies.read(receive, self._counts)
+        chunks, length = await self._bodies.read(receive, counts)
         try:
-            return await self.pipeline.answer(RestQuestion(self, scope, chunks, arrived), self._counts)
+            return await self.pipeline.answer(RestQuestion(self, scope, chunks, arrived), counts)
         finally:
             self._bodies.release(length)
 
