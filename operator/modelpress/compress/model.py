@@ -25,6 +25,7 @@ class OpenedModel:
     def __init__(self, directory: Path, names: tuple[str, ...]) -> None:
         self.directory = directory
         declared = signature_file.read(directory)
+        self.directory = directory
         self.signatures: dict[str, Signature] = {name: declared[name] for name in names}
         with quiet():
             self.loaded: Any = tf.saved_model.load(str(directory))

@@ -1,0 +1,155 @@
+"""A SavedModel that cannot be one pure graph (it has lookup tables, say), with other values in its checkpoint.
+
+Everything else stays: graph, signatures, tables, assets. For half precision the checkpoint holds the weights so, and
+the operations that restore them cast them once, when a server loads the model, to the float32 variables that they are.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
+from tensorflow.python.checkpoint import graph_view
+from tensorflow.python.trackable import trackable_utils
+
+from modelpress.api.errors import Invalid
+from modelpress.api.recipe import Quantize
+from modelpress.compress import half, model
+from modelpress.compress.graph import NotFreezable
+from modelpress.compress.model import OpenedModel
+from modelpress.compress.rows import Array
+
+_ASSETS = "assets"
+_RESTORE = "RestoreV2"
+_FLOAT = tf.float32.as_datatype_enum
+_TYPES = {"Float16": tf.float16, "BFloat16": tf.bfloat16}
+_SHOWN = 12
+
+
+def write(
+    opened: OpenedModel, directory: Path, quantize: Quantize | None = None, *, field: str = ""
+) -> tuple[str, ...]:
+    """Writes the model with its variables as they are now into `directory`. Returns notes for people.
+
+    `field` is the step's path, for errors. Raises Invalid `UnknownLayer`; NotFreezable where values cannot be put back.
+    """
+    values = _checkpoint(opened)
+    saved = saved_model_pb2.SavedModel.FromString((opened.directory / model.FILE_NAME).read_bytes())
+    notes: tuple[str, ...] = ()
+    if quantize is not None:
+        wanted = _TYPES[quantize.scheme]
+        names = {key: name for name, key in _keys(opened).items()}
+        spared = _matching(names, quantize, field)
+        halved = {key: found for key, found in _halved(values, names, wanted, spared) if found is not None}
+        if not halved:
+            raise NotFreezable("it has no weights of a size that half precision would save something on")
+        values |= halved
+        for meta in saved.meta_graphs:
+            if meta.object_graph_def.nodes and meta.asset_file_def:
+                raise NotFreezable("its lookup tables read files (assets), so that weights stay as they are stored")
+            # With it, Python's loader restores variables by itself and knows nothing of casts; servers never look.
+            meta.ClearField("object_graph_def")
+            _cast_restored(meta.graph_def.node, halved, wanted, is_function=False)
+            for function in meta.graph_def.library.function:
+                _cast_restored(function.node_def, halved, wanted, is_function=True)
+        notes = ("weights are half in the checkpoint, and cast when the model is loaded",)
+    (directory / model.FILE_NAME).write_bytes(saved.SerializeToString(deterministic=True))
+    if (opened.directory / _ASSETS).is_dir():
+        shutil.copytree(opened.directory / _ASSETS, directory / _ASSETS)
+    _save(values, directory)
+    return notes
+
+
+def _checkpoint(opened: OpenedModel) -> dict[str, Any]:
+    """All tensors of the checkpoint by key, variables as they are now."""
+    if not (opened.directory / f"{half.PREFIX}.index").is_file():
+        raise NotFreezable("it has no checkpoint beside its graph, whose weights could be changed")
+    reader = tf.train.load_checkpoint(str(opened.directory / half.PREFIX))
+    values = {key: reader.get_tensor(key) for key in sorted(reader.get_variable_to_dtype_map())}
+    keys = _keys(opened)
+    for variable in opened.variables():
+        key = keys.get(variable.name, "")
+        if key not in values:
+            raise NotFreezable(f"the checkpoint has no {variable.name.split(':')[0]} to put its new values back into")
+        values[key] = variable.numpy()
+    return values
+
+
+def _keys(opened: OpenedModel) -> dict[str, str]:
+    """Name of a variable -> key in the checkpoint; names that two variables share are left out."""
+    plain = {variable.name: variable.name.removesuffix(":0") for variable in opened.variables()}
+    if not model.meta_graph(opened.directory).object_graph_def.nodes:
+        return plain
+    objects, paths = graph_view.ObjectGraphView(opened.loaded).breadth_first_traversal()
+    found: dict[str, str] = {}
+    shared = set()
+    for trackable in objects:
+        name = str(trackable.name) if isinstance(trackable, tf.Variable) else ""
+        if name in plain:
+            shared |= {name} & set(found)
+            found[name] = f"{trackable_utils.object_path_to_string(paths[trackable])}/.ATTRIBUTES/VARIABLE_VALUE"
+    return {name: key for name, key in found.items() if name not in shared}
+
+
+def _matching(names: dict[str, str], quantize: Quantize, field: str) -> set[str]:
+    spared: set[str] = set()
+    for pattern in quantize.exclude_layers:
+        matched = {key for key, name in names.items() if re.search(pattern, name)}
+        if not matched:
+            known = ", ".join(sorted(name.split(":")[0] for name in names.values())[:_SHOWN])
+            raise Invalid(
+                "UnknownLayer", f"{pattern} matches no layer; there are {known}", field=f"{field}.excludeLayers"
+            )
+        spared |= matched
+    return spared
+
+
+def _halved(
+    values: dict[str, Any], names: Collection[str], wanted: Any, spared: set[str]
+) -> Iterator[tuple[str, Array | None]]:
+    """Key -> the value in half precision; None where that cannot hold it."""
+    for key in names:
+        value = np.asarray(values[key])
+        if key not in spared and value.dtype == np.float32 and value.size >= half.FROM_VALUES:
+            with np.errstate(over="ignore"):
+                found = value.astype(wanted.as_numpy_dtype)
+            is_kept = np.isfinite(found.astype(np.float32)).all() and (found.any() or not value.any())
+            yield key, found if is_kept else None
+
+
+def _cast_restored(nodes: Any, halved: Collection[str], wanted: Any, *, is_function: bool) -> None:
+    """Casts what RestoreV2 reads of these keys, before anybody takes it."""
+    by_name = {node.name: node for node in nodes}
+    renamed: dict[str, str] = {}
+    for node in [node for node in nodes if node.op == _RESTORE]:
+        names = by_name[node.input[1].split(":")[0]]
+        keys = [key.decode() for key in tf.make_ndarray(names.attr["value"].tensor).reshape(-1)]
+        for index, key in enumerate(keys):
+            if key in halved and node.attr["dtypes"].list.type[index] == _FLOAT:
+                node.attr["dtypes"].list.type[index] = wanted.as_datatype_enum
+                output = f"{node.name}:tensors:{index}" if is_function else f"{node.name}:{index}"
+                cast = nodes.add(name=f"{node.name}/cast_{index}", op="Cast", input=[output])
+                cast.attr["SrcT"].type, cast.attr["DstT"].type = wanted.as_datatype_enum, _FLOAT
+                cast.attr["Truncate"].b = False
+                renamed[output] = f"{cast.name}:y:0" if is_function else cast.name
+                if index == 0 and not is_function:
+                    renamed[node.name] = cast.name
+    for node in by_name.values():
+        node.input[:] = [renamed.get(name, name) for name in node.input]
+
+
+def _save(values: dict[str, Any], directory: Path) -> None:
+    prefix = directory / half.PREFIX
+    prefix.parent.mkdir()
+    tf.raw_ops.SaveV2(
+        prefix=str(prefix),
+        tensor_names=list(values),
+        shape_and_slices=[""] * len(values),
+        tensors=[tf.constant(value) for value in values.values()],
+    )
