@@ -44,9 +44,11 @@ class Concurrency(Model):
         default=None,
         ge=1,
         le=4096,
-        description="Ceiling per pod. Absent: the server's CPUs (at least 2), with batching twice maxBatchSize.",
+        description="Ceiling per pod. Absent: the server's CPUs (at least 2, and min); with batching 2 x maxBatchSize.",
     )
-    min: int | None = Field(default=None, ge=1, le=4096, description="Elastic only. Default: 1.")
+    min: int | None = Field(
+        default=None, ge=1, le=4096, description="Elastic only. Default: 1, with batching maxBatchSize."
+    )
     queue: Queue = Field(
         default_factory=Queue,
         description="What waits; beyond it 429 / RESOURCE_EXHAUSTED with Retry-After.",

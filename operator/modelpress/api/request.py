@@ -88,7 +88,7 @@ def target(resource: CompressedModel) -> Target:
         device="GPU" if GPU in limits else "CPU",
         threads=threads,
         batch_size=spec.gate.latency.batch_size if spec.gate.latency else 1,
-        concurrency=spec.concurrency.limit or default_limit,
+        concurrency=spec.concurrency.limit or max(default_limit, spec.concurrency.min or 1),
         memory_bytes=int(quantity.number(limits["memory"])) if "memory" in limits else None,
         batching=batching,
         image=spec.serving.image,

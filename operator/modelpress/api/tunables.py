@@ -82,6 +82,7 @@ class Tunables(Model):
 def of_resource(resource: CompressedModel) -> Tunables:
     """The tunables that a resource asks for."""
     cache, concurrency = resource.spec.cache, resource.spec.concurrency
+    target = request.target(resource)
     return Tunables(
         cache=CacheTunables(
             mode=cache.mode,
@@ -93,10 +94,18 @@ def of_resource(resource: CompressedModel) -> Tunables:
         ),
         concurrency=ConcurrencyTunables(
             mode=concurrency.mode,
-            limit=request.target(resource).concurrency,
-            min=concurrency.min,
+            limit=target.concurrency,
+            min=_least(resource, target.concurrency),
             queue_depth=concurrency.queue.depth,
             queue_timeout_seconds=duration.seconds(concurrency.queue.timeout),
         ),
         request_timeout_seconds=duration.seconds(resource.spec.serving.request_timeout),
     )
+
+
+def _least(resource: CompressedModel, limit: int) -> int | None:
+    """The floor of an elastic limit. Large batches take longer, which is no reason to make them smaller."""
+    concurrency, batching = resource.spec.concurrency, resource.spec.serving.batching
+    if concurrency.mode == "Fixed":
+        return None
+    return concurrency.min or min(batching.max_batch_size if batching else 1, limit)
