@@ -32,31 +32,24 @@ def _data_set(path: str) -> tuple[row.Row, ...]:
 _STEPS = "spec.recipe.steps[]"
 _AT_ONCE = "no step of this release trains while it compresses"
 _NO_LEARNING_RATE = "nothing is trained without epochs, so it has no effect"
-_NAMES = "this release quantizes all layers alike"
 
 _RECIPE = (
     *row.honoured("spec.recipe.format", f"{_STEPS}.fineTune", f"{_STEPS}.cluster"),
     *row.honoured(*(f"{_STEPS}.prune.{name}" for name in ("threshold", "sparsity", "maxSparsity", "excludeLayers"))),
     *row.honoured(*(f"{_STEPS}.prune.{name}" for name in ("criterion", "structure", "epochs", "learningRate"))),
     *row.honoured(
-        *(f"{_STEPS}.quantize.{name}" for name in ("scheme", "epochs", "weights", "activations", "granularity"))
+        *(
+            f"{_STEPS}.quantize.{name}"
+            for name in ("scheme", "epochs", "weights", "activations", "granularity", "excludeLayers")
+        )
     ),
     *row.honoured("spec.recipe.training", "spec.recipe.iterations", "spec.recipe.search"),
     row.refused(f"{_STEPS}.distill", "this release does not distill", "leave the step out"),
     row.refused(
-        f"{_STEPS}.quantize.scheme",
-        "this release knows DynamicInt8, StaticInt8 and Float16",
-        "use one of them",
-        *("Int4Weights", "BFloat16", "Mixed"),
-    ),
-    row.refused(
-        f"{_STEPS}.quantize.weights", "this release quantizes weights symmetrically", "leave it out", "Asymmetric"
-    ),
-    row.refused(
-        f"{_STEPS}.quantize.activations",
-        "this release quantizes activations asymmetrically",
+        f"{_STEPS}.quantize.weights",
+        "TFLite's kernels take weights with zero in the middle of their range",
         "leave it out",
-        "Symmetric",
+        "Asymmetric",
     ),
     row.Row(
         f"{_STEPS}.quantize.epochs",
@@ -76,7 +69,6 @@ _RECIPE = (
         lambda rate: rate != 1e-4,
         reason=row.IGNORED,
     ),
-    row.Row(f"{_STEPS}.quantize.excludeLayers", "Refused", "Refused", _NAMES, "leave it out", bool),
 )
 
 _GATE = (*row.honoured("spec.gate"),)

@@ -112,8 +112,8 @@ def require_data(plan: Plan, sets: Examples) -> None:
     if needs_calibration(plan) and plan.named and sets.calibration() is None:
         raise Invalid(
             "DataRequired",
-            "StaticInt8 measures the range of activations on examples; set spec.data.calibration (or training, "
-            "evaluation), or use scheme: DynamicInt8, which needs none",
+            f"{plan.builds[0].weights} measures the range of activations on examples; set spec.data.calibration (or "
+            "training, evaluation), or use scheme: DynamicInt8, which needs none",
             field=f"{plan.quantize_field}.scheme",
         )
     for change in plan.changes:

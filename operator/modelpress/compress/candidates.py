@@ -11,7 +11,7 @@ from typing import Any
 from modelpress.api.artifact import Refused
 from modelpress.api.errors import Invalid
 from modelpress.api.trial import Trial
-from modelpress.compress import check, graph, savedmodel, tflite
+from modelpress.compress import check, forms, graph, tflite
 from modelpress.compress.bench import Bench
 from modelpress.compress.check import Finding
 from modelpress.compress.plan import Build
@@ -107,7 +107,7 @@ def _facts(bench: Bench, version: Version, wanted: Build, new: Path) -> dict[str
     notes: tuple[str, ...] = ()
     with bench.progress.step(f"Building {wanted.form}: {wanted.recipe}"):
         try:
-            notes = _write(bench, version, wanted, new)
+            notes = forms.write(bench, version, wanted, new)
             stage = "check"
             finding, repeatable = check.refusal(new, wanted.form, bench.reference, bench.names)
         except tflite.NotConvertible as error:
@@ -132,14 +132,3 @@ def _emptied(directory: Path) -> None:
             shutil.rmtree(left)
         else:
             left.unlink()
-
-
-def _write(bench: Bench, version: Version, wanted: Build, new: Path) -> tuple[str, ...]:
-    if wanted.form == "TFLite":
-        calibration = bench.calibration() if wanted.weights == "StaticInt8" else ()
-        content = tflite.convert(
-            version.opened, wanted.weights, per_channel=wanted.per_channel, calibration=calibration
-        )
-        tflite.write(content, new)
-        return ()
-    return savedmodel.write(graph.freeze(version.opened), new, half=wanted.weights == "Float16")

@@ -1,32 +1,41 @@
-"""Weights kept as float16 in a checkpoint, and cast once, when a server loads the model, to float32 variables.
+"""Weights kept in half precision in a checkpoint, and cast once, when a server loads the model, to float32 variables.
 
-A float16 constant with a Cast would be cast at every request: TensorFlow folds no constant that becomes larger.
+A half-precision constant with a Cast would be cast at every request: TensorFlow folds no constant that becomes larger.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import tensorflow as tf
 from tensorflow.core.framework import graph_pb2, variable_pb2
 from tensorflow.core.protobuf import saver_pb2
 
+from modelpress.api.errors import Invalid
+
+_SHOWN = 12
 FROM_VALUES = 256
 """Smaller constants stay float32: they save nothing, and an epsilon would become zero."""
 PREFIX = "variables/variables"
 """Where loaders look for a SavedModel's checkpoint."""
-_FLOAT, _HALF, _STRING = (dtype.as_datatype_enum for dtype in (tf.float32, tf.float16, tf.string))
+_FLOAT, _STRING = tf.float32.as_datatype_enum, tf.string.as_datatype_enum
+_TYPES = {"Float16": tf.float16, "BFloat16": tf.bfloat16}
 
 
 class Halved:
     """A graph whose larger float32 constants are variables, with the operations that restore them."""
 
-    def __init__(self, graph: Any) -> None:
+    def __init__(self, graph: Any, scheme: str = "Float16", spared: Collection[str] = ()) -> None:
+        """`scheme` is Float16 or BFloat16; `spared` are constants that stay as they are."""
+        self._type, self._spared = _TYPES[scheme], frozenset(spared)
         self.graph = graph_pb2.GraphDef(versions=graph.versions, library=graph.library)
         self.kept: list[str] = []
-        """Weights that float16 cannot hold."""
+        """Weights that half precision cannot hold."""
         self._weights: dict[str, Any] = {}
         self._names = {node.name.lower() for node in graph.node}
         self._root = self._free("restore")
@@ -78,8 +87,8 @@ class Halved:
         return candidate
 
     def _take(self, node: Any) -> None:
-        weights = _weights(node)
-        half = None if weights is None else _as_half(weights)
+        weights = None if node.name in self._spared else _weights(node)
+        half = None if weights is None else _as_half(weights, self._type.as_numpy_dtype)
         if half is None:
             if weights is not None:
                 self.kept.append(node.name)
@@ -104,9 +113,10 @@ class Halved:
         for name in self._weights:
             key = self._string(f"{name}/key", np.array([name], dtype=object))
             restored = self._add(f"{name}/half", "RestoreV2", [path.name, key, slices, *before])
-            restored.attr["dtypes"].list.type.append(_HALF)
+            restored.attr["dtypes"].list.type.append(self._type.as_datatype_enum)
             cast = self._add(f"{name}/cast", "Cast", [restored.name])
-            cast.attr["SrcT"].type, cast.attr["DstT"].type, cast.attr["Truncate"].b = _HALF, _FLOAT, False
+            cast.attr["SrcT"].type, cast.attr["DstT"].type = self._type.as_datatype_enum, _FLOAT
+            cast.attr["Truncate"].b = False
             assigned = self._add(f"{name}/assign", "AssignVariableOp", [f"{name}/variable", cast.name])
             assigned.attr["dtype"].type = _FLOAT
             before = [f"^{assigned.name}"]
@@ -122,12 +132,33 @@ class Halved:
         return self.graph.node.add(name=f"{self._root}/{name}", op=op, input=inputs)
 
 
-def _as_half(weights: Any) -> Any:
-    """The values as float16; None where they overflow, or are all so small that little of them would be left."""
+def matching(graph: Any, patterns: Iterable[str], *, field: str) -> frozenset[str]:
+    """Constants of a frozen graph whose layer any of the expressions matches. Raises Invalid `UnknownLayer`."""
+    known = [node.name for node in graph.node if _weights(node) is not None]
+    spared: set[str] = set()
+    for pattern in patterns:
+        matched = {name for name in known if any(re.search(pattern, one) for one in _layer_names(name))}
+        if not matched:
+            raise Invalid(
+                "UnknownLayer",
+                f"{pattern} matches no layer; there are {', '.join(known[:_SHOWN])}",
+                field=f"{field}.excludeLayers",
+            )
+        spared |= matched
+    return frozenset(spared)
+
+
+def _layer_names(name: str) -> tuple[str, ...]:
+    """A weight's layer, its path, and the path without the model's own name in front."""
+    return name.rpartition("/")[0], name, name.partition("/")[2]
+
+
+def _as_half(weights: Any, dtype: Any) -> Any:
+    """The values in half precision; None where they overflow, or are all so small that little would be left of them."""
     with np.errstate(over="ignore"):
-        half = weights.astype(np.float16)
-    overflows = not np.array_equal(np.isfinite(half), np.isfinite(weights))
-    vanishes = 0 < np.abs(weights).max() < np.finfo(np.float16).smallest_normal
+        half = weights.astype(dtype)
+    overflows = not np.array_equal(np.isfinite(half.astype(np.float32)), np.isfinite(weights))
+    vanishes = 0 < np.abs(weights).max() < float(ml_dtypes.finfo(dtype).smallest_normal)  # type: ignore[no-untyped-call]
     return None if overflows or vanishes else half
 
 

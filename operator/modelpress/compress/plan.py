@@ -11,11 +11,12 @@ from modelpress.api.artifact import Form
 from modelpress.api.errors import Invalid
 from modelpress.api.recipe import Cluster, Distill, FineTune, Prune, Quantize, Recipe, Search, Step
 
-Weights = Literal["Float32", "Float16", "DynamicInt8", "StaticInt8"]
+Weights = Literal["Float32", "Float16", "BFloat16", "DynamicInt8", "StaticInt8", "Int4Weights", "Mixed"]
 Device = Literal["CPU", "GPU"]
 STEPS_FIELD = "spec.recipe.steps"
-_SCHEMES: dict[str, Weights] = {"Float16": "Float16", "DynamicInt8": "DynamicInt8", "StaticInt8": "StaticInt8"}
-_SAVED_MODEL_WEIGHTS = ("Float32", "Float16")
+_SAVED_MODEL_WEIGHTS = ("Float32", "Float16", "BFloat16")
+_TFLITE_WEIGHTS = ("Float32", "Float16", "DynamicInt8", "StaticInt8", "Int4Weights", "Mixed")
+_CALIBRATED = ("StaticInt8", "Mixed")
 _FORMS: tuple[Form, ...] = ("TFLite", "SavedModel")
 
 
@@ -49,12 +50,7 @@ class Build:
     @property
     def weights(self) -> Weights:
         """What weights are stored as."""
-        return "Float32" if self.quantize is None else _SCHEMES[self.quantize.scheme]
-
-    @property
-    def per_channel(self) -> bool:
-        """One scale a channel rather than a tensor."""
-        return self.quantize is None or self.quantize.granularity != "PerTensor"
+        return "Float32" if self.quantize is None else self.quantize.scheme
 
     @property
     def name(self) -> str:
@@ -115,7 +111,7 @@ def key_of(changes: Sequence[Change]) -> str:
 
 def needs_calibration(plan: Plan) -> bool:
     """Whether activation ranges have to be measured on examples; a search may come to that."""
-    return plan.search is not None or any(build.weights == "StaticInt8" for build in plan.builds)
+    return plan.search is not None or any(build.weights in _CALIBRATED for build in plan.builds)
 
 
 def describe(step: Step) -> str:
@@ -154,7 +150,9 @@ def _cheapest() -> list[Build]:
 
 def is_servable(build: Build, device: Device) -> bool:
     """Whether TensorFlow Serving on that device has a use for the form."""
-    return device == "CPU" if build.form == "TFLite" else build.weights in _SAVED_MODEL_WEIGHTS
+    if build.form == "SavedModel":
+        return build.weights in _SAVED_MODEL_WEIGHTS
+    return device == "CPU" and build.weights in _TFLITE_WEIGHTS
 
 
 def _possible(wanted: Sequence[Build], recipe: Recipe, device: Device) -> tuple[Build, ...]:
@@ -167,7 +165,7 @@ def _possible(wanted: Sequence[Build], recipe: Recipe, device: Device) -> tuple[
             + (
                 "a GPU server runs no TFLite"
                 if device == "GPU"
-                else "TensorFlow Serving runs integers fast only in TFLite"
+                else "TensorFlow Serving runs integers fast only in TFLite, which has no bfloat16"
             )
             + "; use scheme: Float16"
             + ("" if device == "GPU" else ", or format: TFLite"),
@@ -201,16 +199,10 @@ def _require_known_prune(prune: Prune, at: str) -> None:
 
 
 def _require_known_quantize(quantize: Quantize, at: str) -> None:
-    if quantize.scheme not in _SCHEMES:
-        _refuse(f"{at}.scheme", f"{quantize.scheme}: this release knows {', '.join(_SCHEMES)}; use one of them")
     if quantize.weights == "Asymmetric":
-        _refuse(f"{at}.weights", "Asymmetric: this release quantizes weights symmetrically; leave it out")
-    if quantize.activations == "Symmetric":
-        _refuse(f"{at}.activations", "Symmetric: this release quantizes activations asymmetrically; leave it out")
+        _refuse(f"{at}.weights", "Asymmetric: TFLite's kernels take weights with zero in the middle; leave it out")
     if quantize.epochs > 0:
         _refuse(f"{at}.epochs", f"{quantize.epochs}: this release quantizes after training; leave it out")
-    if quantize.exclude_layers:
-        _refuse(f"{at}.excludeLayers", "this release quantizes all layers alike; leave it out")
 
 
 def _refuse(field: str, message: str) -> NoReturn:

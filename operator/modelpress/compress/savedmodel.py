@@ -1,4 +1,4 @@
-"""A frozen graph as a SavedModel, its larger weights as float16 if wanted; equal graphs, equal bytes."""
+"""A frozen graph as a SavedModel, its larger weights in half precision if wanted; equal graphs, equal bytes."""
 
 from __future__ import annotations
 
@@ -7,13 +7,19 @@ from pathlib import Path
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
-from modelpress.compress import model
+from modelpress.api.recipe import Quantize
+from modelpress.compress import half, model
 from modelpress.compress.graph import FrozenGraph
 from modelpress.compress.half import Halved
 
 
-def write(frozen: FrozenGraph, directory: Path, *, half: bool) -> tuple[str, ...]:
-    """Writes a SavedModel into `directory`; `half` stores weights as float16. Returns notes for people."""
+def write(
+    frozen: FrozenGraph, directory: Path, quantize: Quantize | None = None, *, field: str = ""
+) -> tuple[str, ...]:
+    """Writes a SavedModel into `directory`, with weights as the scheme Float16 or BFloat16 says, else float32.
+
+    Returns notes for people. `field` is the step's path, for errors. Raises Invalid `UnknownLayer`.
+    """
     saved = saved_model_pb2.SavedModel(saved_model_schema_version=1)
     meta = saved.meta_graphs.add()
     meta.meta_info_def.tags.append("serve")
@@ -21,14 +27,15 @@ def write(frozen: FrozenGraph, directory: Path, *, half: bool) -> tuple[str, ...
     for name, definition in frozen.signatures.items():
         meta.signature_def[name].CopyFrom(definition)
     notes: tuple[str, ...] = ()
-    if half:
-        halved = Halved(frozen.graph)
+    if quantize is None:
+        meta.graph_def.CopyFrom(frozen.graph)
+    else:
+        spared = half.matching(frozen.graph, quantize.exclude_layers, field=field)
+        halved = Halved(frozen.graph, quantize.scheme, spared)
         meta.graph_def.CopyFrom(halved.graph)
         halved.describe(meta)
         halved.write(directory)
         if halved.kept:
             notes = (f"left float32, as float16 cannot hold their values: {', '.join(halved.kept[:5])}",)
-    else:
-        meta.graph_def.CopyFrom(frozen.graph)
     (directory / model.FILE_NAME).write_bytes(saved.SerializeToString(deterministic=True))
     return notes

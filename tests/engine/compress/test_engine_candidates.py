@@ -10,7 +10,7 @@ import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
 from modelpress.api.data import Data, DataSet
-from modelpress.compress import check, flatbuffer, model, tflite
+from modelpress.compress import check, flatbuffer, model
 from modelpress.storage import listing
 
 SAVED_MODEL_FILES = {"saved_model.pb", "variables/variables.index", "variables/variables.data-00000-of-00001"}

@@ -58,40 +58,17 @@ REFUSED_EVERYWHERE = [
         NOT,
         f"spec.recipe.steps[0].distill: this field is not supported: this release does not distill; {LEAVE_THE_STEP}",
     ),
-    *(
-        (
-            quantize(scheme),
-            NOT,
-            f'spec.recipe.steps[0].quantize.scheme: "{scheme}" is not supported: this release knows DynamicInt8,'
-            f" StaticInt8"
-            " and Float16; use one of them",
-        )
-        for scheme in ("Int4Weights", "BFloat16", "Mixed")
-    ),
     (
         quantize(weights="Asymmetric"),
         NOT,
-        'spec.recipe.steps[0].quantize.weights: "Asymmetric" is not supported: this release quantizes weights'
-        " symmetrically; leave it out",
-    ),
-    (
-        quantize(activations="Symmetric"),
-        NOT,
-        'spec.recipe.steps[0].quantize.activations: "Symmetric" is not supported: this release quantizes activations'
-        " asymmetrically; leave it out",
+        'spec.recipe.steps[0].quantize.weights: "Asymmetric" is not supported: TFLite\'s kernels take weights'
+        " with zero in the middle of their range; leave it out",
     ),
     (
         quantize(epochs=1),
         NOT,
         f"spec.recipe.steps[0].quantize.epochs: 1 is not supported: {AT_ONCE}; leave epochs out, and give"
         " data.calibration",
-    ),
-    (
-        quantize(excludeLayers=["^head/"]),
-        NOT,
-        "spec.recipe.steps[0].quantize.excludeLayers: this field is not supported: this release quantizes all layers"
-        " alike; leave it"
-        " out",
     ),
     (
         {"data": TRAINING, "jobs": {"workers": 4}},
@@ -167,9 +144,9 @@ HONOURED = [
     step(cluster={"clusters": 8, "excludeLayers": ["^head/"]}),
     step(prune={"threshold": 0.01, "maxSparsity": 0.1}),
     step(fineTune={"epochs": 3, "learningRate": 0.001}),
-    *(quantize(scheme) for scheme in ("DynamicInt8", "StaticInt8", "Float16")),
+    *(quantize(scheme) for scheme in ("DynamicInt8", "StaticInt8", "Float16", "BFloat16", "Int4Weights", "Mixed")),
     quantize(weights="Symmetric", activations="Asymmetric", granularity="PerChannel", epochs=0),
-    quantize(granularity="PerTensor"),
+    quantize(granularity="PerTensor", activations="Symmetric", excludeLayers=["^head/"]),
     prune(excludeLayers=["^head/"]),
     *({"recipe": {"format": form}} for form in ("Auto", "SavedModel", "TFLite")),
     *(

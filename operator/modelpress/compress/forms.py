@@ -1,0 +1,78 @@
+"""A version of the model as one servable form: its float32 flatbuffer is converted once, and quantized from then on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from modelpress.api.recipe import Quantize
+from modelpress.compress import graph, rewritten, savedmodel, tflite
+from modelpress.compress.bench import Bench
+from modelpress.compress.model import OpenedModel
+from modelpress.compress.plan import Build
+from modelpress.compress.quantization import comparison, layers, scheme
+from modelpress.compress.quantization.scheme import Calibration, Float
+from modelpress.compress.tflite import NotConvertible
+from modelpress.compress.versions import Version
+
+_FIELD = "spec.recipe.search"
+
+
+def write(bench: Bench, version: Version, wanted: Build, new: Path) -> tuple[str, ...]:
+    """Writes the form into the directory `new` and returns notes for people.
+
+    Raises Invalid `UnknownLayer`, NotConvertible, NotFreezable.
+    """
+    field = wanted.field or _FIELD
+    if wanted.form == "SavedModel":
+        try:
+            frozen = graph.freeze(version.opened)
+        except graph.NotFreezable:
+            return rewritten.write(version.opened, new, wanted.quantize, field=field)
+        return savedmodel.write(frozen, new, wanted.quantize, field=field)
+    content, notes = _flatbuffer(bench, version, wanted.quantize, field)
+    tflite.write(content, new)
+    return notes
+
+
+def floating(bench: Bench, version: Version) -> Float:
+    """The version as a float32 flatbuffer, kept as a piece. Raises NotConvertible."""
+
+    def convert(new: Path) -> dict[str, Any]:
+        tflite.write(tflite.convert(version.opened, "Float32"), new)
+        return {"layers": _layers(version.opened)}
+
+    name = f"float32-{version.key}" if version.key else "float32"
+    piece = bench.area.piece(name, convert)
+    return Float((piece.directory / tflite.FILE_NAME).read_bytes(), piece.facts["layers"])
+
+
+def calibration(bench: Bench) -> Calibration | None:
+    """Examples for activations; None where there are none."""
+    found = bench.examples.calibration()
+    if found is None:
+        return None
+    return Calibration(found.signature, bench.calibration(), comparison.tolerance(bench.request.gate))
+
+
+def _flatbuffer(bench: Bench, version: Version, quantize: Quantize | None, field: str) -> scheme.Quantized:
+    if quantize is None:
+        return scheme.Quantized(floating(bench, version).content, ())
+    if quantize.scheme == "Float16":
+        if quantize.exclude_layers:
+            raise NotConvertible("UnsupportedSetting", "TFLite's float16 is slow where layers are excluded from it")
+        return scheme.Quantized(tflite.convert(version.opened, "Float16"), ())
+
+    def converted() -> bytes:
+        per_channel = quantize.granularity != "PerTensor"
+        return tflite.convert(version.opened, "StaticInt8", per_channel=per_channel, calibration=bench.calibration())
+
+    return scheme.quantized(floating(bench, version), quantize, calibration(bench), field=field, converted=converted)
+
+
+def _layers(opened: OpenedModel) -> dict[str, str]:
+    """Operations' layers; none where the graph cannot be frozen, so that operations are known by their own names."""
+    try:
+        return layers.variable_layers(graph.freeze(opened).graph, [one.name for one in opened.variables()])
+    except graph.NotFreezable:
+        return {}

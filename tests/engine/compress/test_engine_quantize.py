@@ -1,0 +1,103 @@
+"""`quantize` through the engine: every scheme is built, checked, and served in a form that has a use for it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from modelpress.api.data import Data, DataSet
+from modelpress.api.errors import Invalid
+from modelpress.compress import check
+
+SERVED = "serving_default"
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return tmp_path_factory.mktemp("store")
+
+
+@pytest.fixture
+def quantized(models, images, compress, store):
+    """The image model under one quantize step."""
+
+    def run(format="Auto", model="image", **fields):
+        data = Data(calibration=DataSet(uri=str(images), samples=64))
+        recipe = {"format": format, "steps": [{"quantize": fields}]}
+        return compress(models[model], store=store, data=data, recipe=recipe)
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("name", "forms", "share"),
+    [
+        ("DynamicInt8", ["TFLite"], 0.33),
+        ("StaticInt8", ["TFLite"], 0.33),
+        ("Int4Weights", ["TFLite"], 0.20),
+        ("Mixed", ["TFLite"], 0.33),
+        ("Float16", ["TFLite", "SavedModel"], 0.55),
+        ("BFloat16", ["SavedModel"], 0.75),
+    ],
+)
+def test_each_scheme_becomes_the_forms_that_serve_it(quantized, name, forms, share):
+    done = quantized(scheme=name)
+    assert [one.servable.form for one in done.manifest.candidates] == forms
+    image = np.random.default_rng(1).normal(size=(3, 8, 8, 1)).astype("f4")
+    source = check.loaded(done.directory / done.manifest.source.servable.path, "SavedModel", (SERVED,))
+    expected = source(SERVED, {"image": image})["probs"]
+    for one in done.manifest.candidates:
+        assert one.servable.size_bytes < share * done.manifest.source.servable.size_bytes
+        found = check.loaded(done.directory / one.servable.path, one.servable.form, (SERVED,))
+        np.testing.assert_allclose(found(SERVED, {"image": image})["probs"], expected, atol=0.1)
+
+
+def test_layers_that_are_excluded_cost_their_bytes_in_both_forms(quantized):
+    for scheme, form in (("DynamicInt8", "TFLite"), ("Float16", "SavedModel"), ("BFloat16", "SavedModel")):
+        plain, spared = (
+            quantized(scheme=scheme, format=form, **more).manifest.candidates[0].servable.size_bytes
+            for more in ({}, {"excludeLayers": ["dense"]})
+        )
+        assert spared > plain + 30_000
+
+
+def test_an_unknown_layer_is_refused_in_both_forms(quantized):
+    for scheme, form in (("DynamicInt8", "TFLite"), ("BFloat16", "SavedModel")):
+        with pytest.raises(Invalid, match=r"steps\[0\].quantize.excludeLayers: \^nowhere matches no layer; there are"):
+            quantized(scheme=scheme, format=form, excludeLayers=["^nowhere"])
+
+
+def test_what_a_form_cannot_hold_is_refused_before_any_work(quantized, ask):
+    with pytest.raises(Invalid, match=r"quantize.scheme: BFloat16 cannot be served as TFLite"):
+        quantized(scheme="BFloat16", format="TFLite")
+    with pytest.raises(Invalid, match=r"quantize.weights: Asymmetric: TFLite's kernels"):
+        quantized(scheme="DynamicInt8", weights="Asymmetric")
+
+
+def test_the_notes_say_what_was_chosen_and_what_it_lost(quantized):
+    assert any("activation ranges by" in note for note in quantized(scheme="StaticInt8").manifest.candidates[0].notes)
+    assert any(note.startswith("Mixed: ") for note in quantized(scheme="Mixed").manifest.candidates[0].notes)
+
+
+def test_a_looked_up_table_is_stored_in_a_byte_a_value(models, compress, store, tmp_path):
+    np.savez(tmp_path / "ids.npz", ids=np.arange(80, dtype="i4").reshape(8, 10))
+    data = Data(evaluation=DataSet(uri=str(tmp_path / "ids.npz")))
+    done = compress(
+        models["tokens"], store=store, data=data, recipe={"steps": [{"quantize": {"scheme": "DynamicInt8"}}]}
+    )
+    (candidate,) = done.manifest.candidates
+    assert candidate.servable.size_bytes < 0.8 * 100 * 32 * 4
+
+
+def test_the_command_line_tool_of_tensorflow_reads_what_was_written(quantized):
+    done = quantized(scheme="BFloat16")
+    directory = done.directory / done.manifest.candidates[0].servable.path
+    tool = [sys.executable, "-m", "tensorflow.python.tools.saved_model_cli", "show", "--all", "--dir", str(directory)]
+    shown = subprocess.run(tool, capture_output=True, text=True, check=True)
+    assert "signature_def['serving_default']" in shown.stdout
+    assert "shape: (-1, 8, 8, 1)" in shown.stdout
+    assert "Method name is: tensorflow/serving/predict" in shown.stdout
+    assert "Traceback" not in shown.stderr
