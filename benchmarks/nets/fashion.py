@@ -76,7 +76,7 @@ def _build(folder: Path, archives: list[Path], network: Callable[[Any], Any]) ->
     """Pixels are from 0 to 1."""
     fetching.quiet_tensorflow()
     training, test = ((one.photos.astype("f4") / 255, one.classes) for one in images.load(archives))
-    _trained(network, *training).save(folder / "model", save_format="tf")
+    _trained(network, *training).save(folder / "model", save_format="tf", include_optimizer=False)
     for name, (photos, classes) in {"evaluation": test, "training": training}.items():
         np.savez_compressed(folder / f"{name}.npz", image=photos, label=classes)
     np.savez_compressed(folder / "calibration.npz", image=training[0][:CALIBRATION])
