@@ -152,7 +152,8 @@ class Sidecar:
         measures = self.pipeline.measures
         while loop.time() - started < bound:
             busy = measures.active or self.pipeline.pending
-            if not busy and loop.time() - max(measures.last_request, started) >= quiet:
+            since = measures.last_request if self._drained else max(measures.last_request, started)
+            if not busy and loop.time() - since >= quiet:
                 self._drained = True
                 return True
             await asyncio.sleep(POLL)
@@ -184,7 +185,7 @@ class Sidecar:
             loop.add_signal_handler(number, signalled)
         await self.start()
         await self._until(stop)
-        drain = loop.create_task(self.drain(quiet=0.0 if self._drained else QUIET_ON_TERM))
+        drain = loop.create_task(self.drain(quiet=QUIET_ON_TERM))
         hurried = loop.create_task(hurry.wait())
         await asyncio.wait([drain, hurried], return_when=asyncio.FIRST_COMPLETED)
         for task in (drain, hurried):
