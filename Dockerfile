@@ -17,7 +17,7 @@ RUN python3 -m venv /opt/modelpress \
 
 FROM build AS build-sidecar
 RUN python3 -m venv /opt/modelpress \
- && /opt/modelpress/bin/pip install --constraint constraints.txt '.[sidecar,remote]'
+ && /opt/modelpress/bin/pip install --constraint constraints.txt '.[sidecar,remote,tracing]'
 
 FROM build AS build-compressor
 ARG ACCELERATOR=cpu
