@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from modelpress.compress import examples, tflite
+from modelpress.compress import examples, forms
 from modelpress.compress.bench import Bench
 from modelpress.compress.dataset import Array
 from modelpress.compress.quantization import layers as flatbuffer_layers
@@ -21,10 +21,10 @@ def layers(bench: Bench) -> tuple[str, ...]:
     if not batches:
         return ()
     try:
-        content = tflite.convert(bench.opened, "Float32")
+        original = forms.floating(bench, bench.versions.after(()))
     except NotConvertible:
         return ()
-    found = flatbuffer_layers.layers(flatbuffer_layers.operations(content))
+    content, found = original.content, flatbuffer_layers.layers(original.operations())
     compared = Comparison(content, signature, batches)
     statistics = ranges.of_tables(content)
     with bench.progress.step("Ordering layers by what they lose as integers"):
