@@ -69,18 +69,23 @@ class Popular:
         self._asked[key] = asked
 
     def top(self) -> list[Asked]:
-        """The most popular first, within the bounds of number and bytes."""
-        found, size = [], 0
-        for key in sorted(self._counts, key=self._counts.__getitem__, reverse=True)[:TOP]:
-            size += len(self._asked[key].body)
-            if size > LARGEST_ALL:
-                break
-            found.append(self._asked[key])
-        return found
+        """The most popular first."""
+        return [self._asked[key] for key in sorted(self._counts, key=self._counts.__getitem__, reverse=True)]
 
     def fade(self) -> None:
         """Halves all counts, so that what was popular once makes room."""
         self._counts = {key: count // 2 for key, count in self._counts.items()}
+
+
+def chosen(asked: Iterable[Asked]) -> list[Asked]:
+    """The first of them, each once, within the bounds of number and bytes."""
+    found, size = list[Asked](), 0
+    for one in dict.fromkeys(asked):
+        size += len(one.body)
+        if len(found) == TOP or size > LARGEST_ALL:
+            break
+        found.append(one)
+    return found
 
 
 def encode(model: str, asked: Iterable[Asked], *, now: float) -> bytes:

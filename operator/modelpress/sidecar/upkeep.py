@@ -46,6 +46,8 @@ class Upkeep:
         self._version: int | None = None
         self._mode = pipeline.tunables.cache.mode
         self._handed_over = now
+        self._handed: list[Asked] = []
+        """What was popular before us, and is until more is known."""
 
     async def run(self) -> None:
         """Runs until cancelled."""
@@ -76,8 +78,9 @@ class Upkeep:
         asked = self._pipeline.popular
         if asked is None or not asked:
             return
-        model = self._pipeline.identity.model
-        await self._pipeline.lower.note(popular.NOTE, popular.encode(model, asked.top(), now=time.time()))
+        self._handed = popular.chosen([*asked.top(), *self._handed])
+        content = popular.encode(self._pipeline.identity.model, self._handed, now=time.time())
+        await self._pipeline.lower.note(popular.NOTE, content)
         asked.fade()
 
     async def purge(self, digest: str | None) -> dict[str, int | None]:
@@ -127,7 +130,8 @@ class Upkeep:
         model, handed = pipeline.identity.model, list[Asked]()
         for content in await pipeline.lower.noted(popular.NOTE):
             handed += popular.decode(model, content, now=time.time())
-        await self.prefetch.run(self._prefetch_file, list(dict.fromkeys(handed)))
+        self._handed = popular.chosen(handed)
+        await self.prefetch.run(self._prefetch_file, self._handed)
 
     def _look_at_version(self) -> None:
         """Answers of another version are never found again: they only take space."""

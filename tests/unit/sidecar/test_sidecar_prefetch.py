@@ -138,6 +138,26 @@ async def test_a_new_revision_asks_what_was_popular_before(
     assert outcomes(new) == {"requests": 1, "hits": 1}
 
 
+async def test_a_pod_that_knows_little_yet_hands_on_what_it_was_handed(start, calling, a_request, tmp_path, until):
+    first = await start(DISK, disk_directory=tmp_path / "disk")
+    call = calling(first)
+    for number in (1, 2):
+        for _ in range(EVERY + 1):
+            await call(a_request(number))
+    await first.drain(quiet=0.0)
+    await first.stop()
+    second = await start(DISK, disk_directory=tmp_path / "disk", identity=NEW)
+    await until(lambda: progress(second)["phase"] == "Done")
+    call = calling(second)
+    for _ in range(EVERY + 1):
+        await call(a_request(3))
+    await second.drain(quiet=0.0)
+    await second.stop()
+    third = await start(DISK, disk_directory=tmp_path / "disk", identity=NEW)
+    await until(lambda: progress(third)["phase"] == "Done")
+    assert progress(third)["total"] == 3
+
+
 def asked(number: int, size: int = 10) -> Asked:
     return Asked("grpc", "/p", b"%d" % number + bytes(size))
 
@@ -160,7 +180,8 @@ def test_large_requests_are_not_handed_over_nor_too_many():
     assert len(found) == 0
     for number in range(CAPACITY):
         found.add(number.to_bytes(32, "big"), asked(number, popular.LARGEST_BODY - 10))
-    assert sum(len(one.body) for one in found.top()) <= popular.LARGEST_ALL
+    assert sum(len(one.body) for one in popular.chosen(found.top())) <= popular.LARGEST_ALL
+    assert len(popular.chosen(asked(number) for number in range(2 * popular.TOP))) == popular.TOP
 
 
 def test_what_is_handed_over_is_whole_and_for_this_model():
