@@ -66,5 +66,7 @@ def _tier(tier: Tier, pipeline: Pipeline) -> dict[str, Any]:
             "limitBytes": pipeline.tunables.cache.disk_bytes,
             "entries": database.entries,
             "evicted": database.evicted,
+            "diskFull": database.full,
+            "begunAnew": database.replaced,
         }
     return shown

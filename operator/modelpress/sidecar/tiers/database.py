@@ -47,6 +47,8 @@ class Database:
         self._stored_below_it = 0
         self.replaced = 0
         """Times that a file could not be used, or not grow, and was begun anew."""
+        self.full = 0
+        """Times that the disk had no space left, whatever the size we may use."""
         self.evicted = 0
         """Entries that made room for others."""
         self.used = 0
@@ -170,6 +172,7 @@ class Database:
     def _shrink(self, attempt: int, size: int) -> None:
         """First by evicting; but a log that cannot grow and a file that cannot either leave no way but a new file."""
         occupied = self._occupied()
+        self.full += 1
         self._stored_below_it = 0
         self._ceiling = max(occupied - size, 0)
         with contextlib.suppress(sqlite3.OperationalError):

@@ -75,6 +75,15 @@ def _tiers(pipeline: Pipeline) -> Iterator[Metric]:
         seconds.add_metric([tier.name], list(tier.seconds.cumulative()), tier.seconds.total)
         working.add_metric([tier.name], float(tier.is_working))
         opened.add_metric([tier.name], tier.opened)
+        if isinstance(tier, Disk):
+            yield CounterMetricFamily(
+                PREFIX + "disk_full", "Times that the disk below the disk tier had no space left.", tier.database.full
+            )
+            yield CounterMetricFamily(
+                PREFIX + "disk_begun_anew",
+                "Times that the file was broken or stuck and replaced.",
+                tier.database.replaced,
+            )
     if pipeline.lower:
         yield from (events, seconds, working, opened)
 

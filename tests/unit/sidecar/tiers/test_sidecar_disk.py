@@ -222,6 +222,7 @@ async def test_a_full_disk_is_survived(full_disk, opened):
     found = await kept(disk, range(2000))
     assert len(found) > 50
     assert max(found) == 1999
+    assert disk.database.full > 0
     for number in found:
         assert (await disk.find(key(number), HOUR)).answer == an_answer(number, 5000)
     assert disk.is_working
