@@ -25,7 +25,16 @@ def provide() -> None:
     if os.geteuid() or shutil.which("apt-get") is None:
         sys.exit(f"make bench-sidecar needs {', '.join(packages)} (Debian packages); install them first")
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    install = ["apt-get", "install", "--yes", "--quiet", "--no-install-recommends", *packages]
+    install = [
+        "apt-get",
+        "install",
+        "-o",
+        "DPkg::Lock::Timeout=120",
+        "--yes",
+        "--quiet",
+        "--no-install-recommends",
+        *packages,
+    ]
     if subprocess.run(install, env=environment, stdout=sys.stderr, check=False).returncode:
         subprocess.run(["apt-get", "update", "--quiet"], env=environment, stdout=sys.stderr, check=True)
         subprocess.run(install, env=environment, stdout=sys.stderr, check=True)
