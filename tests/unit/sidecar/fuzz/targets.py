@@ -6,17 +6,15 @@ A target returns a word for what became of the input, so that a run can show tha
 from __future__ import annotations
 
 import asyncio
-import base64
 import hashlib
 import json
 import random
-import struct
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import blake3
 import numpy as np
+import seeds
 from google.protobuf.message import DecodeError
 from pydantic import ValidationError
 
@@ -41,7 +39,6 @@ IDENTITY = Identity("m", "sha256:" + "a" * 64)
 NOWHERE = Address("127.0.0.1", 1)
 LARGEST = 1 << 16
 MOST_REMEMBERED = 50_000
-VECTORS = Path(__file__).parents[1] / "conformance" / "vectors.json"
 
 Meaning = Any
 
@@ -116,39 +113,6 @@ class Predict:
         again = key.predict(IDENTITY, 7, _turned(request), largest=LARGEST)
         assert again == name, "The same message with its fields in other order has another key"
         return "keyed"
-
-
-def a_request(chance: random.Random) -> bytes:
-    """A PredictRequest of few values in many encodings, so that equal questions come up again and again."""
-    request = PredictRequest(output_filter=chance.choices(("a", "b"), k=chance.randrange(3)))
-    request.model_spec.name = "m"
-    if chance.randrange(2):
-        request.model_spec.signature_name = key.DEFAULT_SIGNATURE
-    if chance.randrange(2):
-        request.model_spec.version.value = 7
-    for name in ("x", "y")[: chance.randrange(3)]:
-        _fill(request.inputs[name], chance)
-    return request.SerializeToString()
-
-
-def _fill(value: Tensor, chance: random.Random) -> None:
-    value.dtype = chance.choice((1, 2, 3, 4, 5, 7, 8, 9, 10, 19))
-    shape = chance.choice(((), (0,), (1,), (2,), (1, 2), (2, 1), (3,)))
-    value.tensor_shape.SetInParent()
-    for size in shape:
-        value.tensor_shape.dim.add(size=size)
-    count = int(np.prod(shape))
-    if value.dtype == tensor.STRING:
-        value.string_val.extend(chance.choice((b"", b"a", b"ab")) for _ in range(chance.randrange(count + 2)))
-        return
-    kind = tensor.KINDS[value.dtype]
-    if chance.randrange(2):
-        element = (0, chance.choice((0, 1, 0x80)))
-        each = [bytes([chance.choice(element)]) + bytes(kind.size - 1) for _ in range(count)]
-        value.tensor_content = b"".join(each)
-    else:
-        many = chance.randrange(count * kind.values + 2)
-        getattr(value, kind.field).extend(chance.choice((0, 1)) for _ in range(many))
 
 
 def _turned(request: PredictRequest) -> bytes:
@@ -360,60 +324,9 @@ def of_texts(data: bytes) -> str:
     return "tunables"
 
 
-def _sides(protocol: str) -> tuple[bytes, ...]:
-    vectors = json.loads(VECTORS.read_text())["vectors"]
-    sides = [side for vector in vectors for side in (vector["left"], vector.get("right")) if side]
-    return tuple(base64.b64decode(side["request"]) for side in sides if side["protocol"] == protocol)
-
-
-def _tensors() -> tuple[bytes, ...]:
-    found = []
-    for message in _sides("grpc"):
-        try:
-            found += [value.SerializeToString() for value in PredictRequest.FromString(message).inputs.values()]
-        except DecodeError:
-            continue
-    return tuple(found)
-
-
-def _conversations() -> tuple[bytes, ...]:
-    head = b"\x88" + b"\x00\x0ccontent-type\x10application/grpc"
-    tail = b"\x00\x0bgrpc-status\x010"
-    answer = (
-        frames.frame(frames.HEADERS, frames.END_HEADERS, 1, head)
-        + frames.frame(frames.DATA, 0, 1, b"\0\0\0\0\1x")
-        + frames.frame(frames.HEADERS, frames.END_HEADERS | frames.END_STREAM, 1, tail)
-    )
-    cut = frames.frame(frames.HEADERS, 0, 1, head) + frames.frame(frames.CONTINUATION, frames.END_HEADERS, 1, b"")
-    others = [
-        frames.settings({frames.Setting.MAX_FRAME_SIZE: 1 << 15, frames.Setting.INITIAL_WINDOW_SIZE: 1}),
-        frames.frame(frames.PING, 0, 0, bytes(8)),
-        frames.frame(frames.GOAWAY, 0, 0, bytes(8)),
-        frames.frame(frames.RST_STREAM, 0, 1, struct.pack(">I", 7)),
-        frames.frame(frames.WINDOW_UPDATE, 0, 1, struct.pack(">I", 1)),
-        frames.frame(frames.DATA, frames.PADDED, 1, b"\2xx\0\0"),
-    ]
-    return tuple(
-        bytes([size]) + talk for size in (0, 7) for talk in (answer, cut + answer, *(o + answer for o in others))
-    )
-
-
-def _answers() -> tuple[bytes, ...]:
-    grpc = []
-    for message in _tensors():
-        body = PredictAnswer(outputs={"y": Tensor.FromString(message)}).SerializeToString()
-        grpc.append(b"\0" + len(body).to_bytes(4, "big") + body)
-    return (*grpc, b'{"predictions": [{"a": 1, "b": [2.5]}]}', b'{"outputs": {"a": [[1], [2]], "b": {"b64": "YQ=="}}}')
-
-
-def _records() -> tuple[bytes, ...]:
-    answer = Answer(200, ((b"content-type", b"application/grpc"),), b"body", ((b"grpc-status", b"0"),))
-    return (record.encode(bytes(32), answer, born=0.0)[:-32],)
-
-
 def targets() -> tuple[Target, ...]:
     """All of them, new."""
-    grpc, rest, tensors = _sides("grpc"), _sides("rest"), _tensors()
+    grpc, rest, tensors = seeds.requests("grpc"), seeds.requests("rest"), seeds.tensors()
     json_pieces = (
         b'"inputs"',
         b'"instances"',
@@ -433,14 +346,14 @@ def targets() -> tuple[Target, ...]:
     texts = (b'{"cache": {"mode": "Auto"}, "concurrency": {"limit": 3}}', b"10S", b"99999999n", b"14")
     status = b'{"model_version_status": [{"version": "3", "state": "AVAILABLE", "status": {}}]}'
     return (
-        Target("predict", Predict(), grpc, proto_pieces, a_request),
+        Target("predict", Predict(), grpc, proto_pieces, seeds.a_request),
         Target("json", Json(), rest, json_pieces),
         Target("tensor", of_tensor, tensors, proto_pieces),
         Target("named", of_named, grpc, proto_pieces),
-        Target("frames", of_frames, _conversations(), (b"\0\0\1", b"\0\0\0\4\1\0\0\0\0", b"\x3f\xe1\xff\x03")),
+        Target("frames", of_frames, seeds.conversations(), (b"\0\0\1", b"\0\0\0\4\1\0\0\0\0", b"\x3f\xe1\xff\x03")),
         Target("grpc", Service(rest=False), framed, proto_pieces),
         Target("rest", Service(rest=True), posted, (*json_pieces, *paths)),
-        Target("answers", of_answers, _answers(), (*proto_pieces, *json_pieces)),
-        Target("record", of_record, _records(), (b"[" * 2000, b"null", b"mpc\x01")),
+        Target("answers", of_answers, seeds.answers(), (*proto_pieces, *json_pieces)),
+        Target("record", of_record, seeds.records(), (b"[" * 2000, b"null", b"mpc\x01")),
         Target("texts", of_texts, (*texts, status, status.replace(b"{}", b"1")), json_pieces),
     )
