@@ -2,10 +2,11 @@
 
     python benchmarks/filters.py                # about ten minutes on two cores; fetches models, trains one
 
-For each network the filters of lowest norm go. *Off* compares the rebuilt network with the original in which every
-weight that makes one of these filters (kernel, bias, batch norm) is zero: nothing of the engine is used for that but
-the list of filters. Latency is of one row on one thread, without a server; source and rebuilt take turns
-(ABBA). Accuracy is no concern here: it needs fine-tuning. The last line is a JSON object.
+For each network the filters of lowest norm go. *moved* is how far that moves the outputs; *off* is how far the rebuilt
+network is from the original in which every weight that makes one of these filters (kernel, bias, batch norm) is zero:
+nothing of the engine is used for that but the list of filters. Both are of the largest output. Latency is of one row on
+one thread, without a server, as a ratio; source and rebuilt take turns (ABBA). Accuracy is no concern here: it needs
+fine-tuning. The last line is a JSON object.
 """
 
 from __future__ import annotations
@@ -112,12 +113,20 @@ def measured(directory: Path, share: float, row: Callable[[Any], dict[str, Any]]
         "tflite": tuple(_interpreter(tflite.convert(one, "Float32"), fed) for one in (source, rebuilt)),
     }
     found = {f"{name}_latency": round(_ratio(*pair), 3) for name, pair in models.items()}
-    off = _off(source, rebuilt, removal, fed)
-    return {"off": off, "parameters": round(after / before, 3), **found, "seconds": round(seconds, 1)}
+    moved = _difference(source, rebuilt, fed)
+    _silence(source, removal)
+    off = _difference(source, rebuilt, fed)
+    return {
+        "off": off,
+        "moved": round(moved, 4),
+        "parameters": round(after / before, 3),
+        **found,
+        "seconds": round(seconds, 1),
+    }
 
 
-def _off(source: Any, rebuilt: Any, removal: Any, fed: dict[str, Any]) -> float:
-    """Largest difference between outputs, of the largest output, when the filters' own weights are zero."""
+def _silence(source: Any, removal: Any) -> None:
+    """Sets the weights that make the removed filters to zero."""
     variables = source.variables()
     for name, owner in removal.owners.items():
         variable = variables[owner.position]
@@ -125,6 +134,10 @@ def _off(source: Any, rebuilt: Any, removal: Any, fed: dict[str, Any]) -> float:
             value = variable.numpy()
             np.moveaxis(value, axis, 0)[lost] = 0
             variable.assign(value)
+
+
+def _difference(source: Any, rebuilt: Any, fed: dict[str, Any]) -> float:
+    """Largest difference between outputs, of the largest output."""
     wanted, have = (model.call("serving_default", fed) for model in (source, rebuilt))
     return max(float(np.abs(wanted[key] - have[key]).max() / max(1, np.abs(wanted[key]).max())) for key in wanted)
 

@@ -12,6 +12,7 @@ from modelpress.compress.steps.filters.nodes import attribute
 
 _ONE = (
     *("Abs", "Acos", "Asin", "Atan", "Cast", "Ceil", "Cos", "Elu", "Erf", "Erfc", "Exp", "Expm1", "Floor", "Identity"),
+    *("FakeQuantWithMinMaxArgs", "FakeQuantWithMinMaxVars"),
     *("Inv", "IsFinite", "IsInf", "IsNan", "LeakyRelu", "Log", "Log1p", "LogicalNot", "Neg", "OnesLike", "Reciprocal"),
     *("Relu", "Relu6", "Rint", "Round", "Rsqrt", "Selu", "Sigmoid", "Sign", "Sin", "Softplus", "Softsign", "Sqrt"),
     *("Square", "StopGradient", "Tan", "Tanh", "ZerosLike"),
