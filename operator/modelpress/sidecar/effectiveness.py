@@ -12,7 +12,10 @@ LEAST_REQUESTS = 500
 LEAST_SECONDS = 15.0
 """A window is judged when it has so many requests and is so old: a cold cache needs both to warm up."""
 SHORTEST_REST, LONGEST_REST = 60.0, 900.0
-"""Seconds without the cache before it is tried again; doubled each time in vain."""
+"""Seconds without the cache before it is tried again; doubled each time in vain, and with it the next window.
+
+Long windows find requests that repeat after minutes; the share of time spent on trying stays one fifth.
+"""
 
 
 class Totals(NamedTuple):
@@ -86,7 +89,7 @@ class Effectiveness:
             self._begin(totals, now)
             return True
         window = totals.since(self._start)
-        if window.requests < LEAST_REQUESTS or now - self._began < LEAST_SECONDS:
+        if window.requests < LEAST_REQUESTS or now - self._began < LEAST_SECONDS * self._rest / SHORTEST_REST:
             return False
         self._judge(window)
         self._begin(totals, now)
