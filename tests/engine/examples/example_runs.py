@@ -23,8 +23,8 @@ import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from modelpress.compress import tflite
-from modelpress.compress.local import processes
 from modelpress.compress.report.document import CandidateReport, Report
+from modelpress.server import ports
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 PROGRAM = (str(Path(sys.executable).parent / "modelpress"),)
@@ -136,8 +136,8 @@ def running(example: Example, folder: Path) -> Iterator[Running]:
 def _arguments(example: Example, store: Path) -> list[str]:
     """Ports of its own, as another run may take the usual ones at any moment."""
     # Below the ephemeral range: no outgoing connection takes one before the run listens, which may be minutes from now.
-    ports = [f"--{name}-port={next(filter(processes.is_free, _random_ports()))}" for name in ("grpc", "rest")]
-    return ["run", "--file", str(example.file), "--store", str(store), "--output", "json", *ports]
+    flags = [f"--{name}-port={next(filter(ports.is_free, _random_ports()))}" for name in ("grpc", "rest")]
+    return ["run", "--file", str(example.file), "--store", str(store), "--output", "json", *flags]
 
 
 def _random_ports() -> Iterator[int]:
