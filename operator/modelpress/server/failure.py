@@ -2,30 +2,10 @@
 
 from __future__ import annotations
 
-import enum
+from modelpress.api.grpc_code import GrpcCode
 
-
-class Code(enum.IntEnum):
-    """The canonical codes; numbers and names are those of gRPC and of TensorFlow."""
-
-    OK = 0
-    CANCELLED = 1
-    UNKNOWN = 2
-    INVALID_ARGUMENT = 3
-    DEADLINE_EXCEEDED = 4
-    NOT_FOUND = 5
-    ALREADY_EXISTS = 6
-    PERMISSION_DENIED = 7
-    RESOURCE_EXHAUSTED = 8
-    FAILED_PRECONDITION = 9
-    ABORTED = 10
-    OUT_OF_RANGE = 11
-    UNIMPLEMENTED = 12
-    INTERNAL = 13
-    UNAVAILABLE = 14
-    DATA_LOSS = 15
-    UNAUTHENTICATED = 16
-
+Code = GrpcCode
+"""The canonical codes; numbers and names are those of gRPC and of TensorFlow."""
 
 HTTP_STATUS = {
     Code.OK: 200,

@@ -4,37 +4,14 @@ from __future__ import annotations
 
 import functools
 import math
-from enum import IntEnum
 from urllib.parse import quote, quote_from_bytes
 
+from modelpress.api.grpc_code import GrpcCode
 from modelpress.sidecar.answer import HOP_BY_HOP, Answer
 from modelpress.sidecar.frames import Code
 from modelpress.sidecar.headers import Headers
 from modelpress.sidecar.reason import Refusal, Refused
 from modelpress.sidecar.stream import UpstreamResponse
-
-
-class GrpcCode(IntEnum):
-    """The codes of the gRPC protocol."""
-
-    OK = 0
-    CANCELLED = 1
-    UNKNOWN = 2
-    INVALID_ARGUMENT = 3
-    DEADLINE_EXCEEDED = 4
-    NOT_FOUND = 5
-    ALREADY_EXISTS = 6
-    PERMISSION_DENIED = 7
-    RESOURCE_EXHAUSTED = 8
-    FAILED_PRECONDITION = 9
-    ABORTED = 10
-    OUT_OF_RANGE = 11
-    UNIMPLEMENTED = 12
-    INTERNAL = 13
-    UNAVAILABLE = 14
-    DATA_LOSS = 15
-    UNAUTHENTICATED = 16
-
 
 _HEADERS = ((b"content-type", b"application/grpc"),)
 OK_TRAILERS: Headers = ((b"grpc-status", b"0"),)

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 
 from google.protobuf.message import DecodeError
 
+from modelpress.api.grpc_code import GrpcCode
 from modelpress.sidecar import grpc_codes, key, observation
 from modelpress.sidecar.answer import HOP_BY_HOP, Answer
 from modelpress.sidecar.body import Bodies, Receive, Scope, Send
 from modelpress.sidecar.channel import Channel, Unavailable
 from modelpress.sidecar.farewell import Connections
-from modelpress.sidecar.grpc_codes import OK_TRAILERS, GrpcCode
+from modelpress.sidecar.grpc_codes import OK_TRAILERS
 from modelpress.sidecar.headers import Headers, encode, literal
 from modelpress.sidecar.measures import Protocol
 from modelpress.sidecar.observation import CONTEXT, Observer
