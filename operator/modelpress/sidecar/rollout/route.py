@@ -38,7 +38,7 @@ class Rollout:
         self._chance = chance
         self._settings: RolloutTunables | None = None
         self._backend: Backend | None = None
-        self._retiring: set[asyncio.Task[None]] = set()
+        self._retiring: dict[asyncio.Task[None], Backend] = {}
         self.shadow: Shadow | None = None
         self.shadowed: Counter[str] = Counter()
         """Outcomes of all shadows since the start."""
@@ -78,11 +78,13 @@ class Rollout:
         """Ends shadows and closes every connection."""
         if self.shadow is not None:
             self.shadow.stop()
-        for task in self._retiring:
+        retiring = dict(self._retiring)
+        for task in retiring:
             task.cancel()
-        await asyncio.gather(*self._retiring, return_exceptions=True)
-        if self._backend is not None:
-            await self._backend.close()
+        await asyncio.gather(*retiring, return_exceptions=True)
+        for backend in (self._backend, *retiring.values()):
+            if backend is not None:
+                await backend.close()
 
     async def answer(self, question: Question, counts: Protocol, live: Live) -> Answer:
         """From the candidate, if it is its turn, else `live`; raises Refused. Counts exactly one outcome."""
@@ -132,8 +134,8 @@ class Rollout:
     def _replace(self, wanted: RolloutTunables | None) -> None:
         if self._backend is not None:
             task = asyncio.get_running_loop().create_task(self._backend.retire())
-            self._retiring.add(task)
-            task.add_done_callback(self._retiring.discard)
+            self._retiring[task] = self._backend
+            task.add_done_callback(self._retiring.pop)
         self._backend = None if wanted is None else Backend(wanted.candidate)
 
     def _reshadow(self, wanted: RolloutTunables | None, timeout: float) -> None:

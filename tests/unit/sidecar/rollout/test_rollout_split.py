@@ -234,3 +234,16 @@ async def test_a_rollout_that_is_none_is_refused_by_the_file(change, trial):
     wrong = {**rollout, **change, "candidate": {**rollout["candidate"], **change.get("candidate", {})}}
     with pytest.raises(ValueError, match="rollout"):
         Tunables.from_json(json.dumps({"rollout": wrong}))
+
+
+async def test_stopping_after_a_rollout_closes_what_the_candidate_has_not_answered(
+    start, trial, candidate, calling, a_request, until
+):
+    sidecar = await start(trial(weight=100))
+    candidate.gate.clear()
+    call = asyncio.ensure_future(calling(sidecar)(a_request(1)))
+    await until(lambda: candidate.running == 1)
+    sidecar.pipeline.configure(Tunables())
+    async with asyncio.timeout(2):
+        await sidecar.pipeline.rollout.close()
+    assert version_of(await call) == 7  # the candidate became unavailable to it
