@@ -56,6 +56,10 @@ cluster-test: ## The whole system on a real node (comes with a later release)
 	echo "make cluster-test: not there yet; tests/controlplane runs the operator against a real API server without a node" >&2
 	exit 1
 
+.PHONY: fuzz
+fuzz: setup ## Fuzz the sidecar's keys and parsers, guided by coverage (FLAGS="--seconds 600", FLAGS="--only NAME")
+	$(BIN)/python tests/unit/sidecar/fuzz/fuzz.py --guided $(FLAGS)
+
 .PHONY: bench-sidecar
 bench-sidecar: setup ## The sidecar beside Envoy and nginx; last line JSON (FLAGS=--quick, FLAGS="--soak 10")
 	$(BIN)/python -m benchmarks.sidecar $(FLAGS)
