@@ -39,6 +39,8 @@ class Trial(Model):
     net_low: float | None = None
     net_high: float | None = None
     """Its 95 % confidence interval."""
+    digest: str | None = None
+    """Content digest of the servable; None where there is none."""
     seconds: float = 0
     """It took so long."""
     front: bool = False

@@ -72,7 +72,7 @@ def test_a_search_without_success_offers_the_nearest_and_says_how_near_it_was(as
 
 
 def test_no_trial_begins_when_time_is_up(ask):
-    ticks = iter(range(0, 10_000, 400))
+    ticks = iter(range(0, 10_000, 200))
     request = ask(recipe={"search": {"timeout": "10m"}}, gate={"size": {"maxRatio": 0.01}})
     assert len(searched(request, clock=lambda: next(ticks)).manifest.trials) == 1
 

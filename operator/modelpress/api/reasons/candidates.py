@@ -22,6 +22,25 @@ SECTION = Section(
             "Use a milder scheme (Float16 overflows above 65504).",
         ),
         Reason(
+            "SizesConflict",
+            _REFUSED,
+            "The inputs of a TFLite model are combined before their batch sizes are known; TensorFlow Serving, which "
+            "resizes them one by one, fails when the size of a batch changes.",
+            "Serve the SavedModel (format: SavedModel), or export the model with one input.",
+        ),
+        Reason(
+            "NotQuantizable",
+            _REFUSED,
+            "The quantizer cannot rewrite the model; the message says at which operation.",
+            "Exclude that layer with `excludeLayers`, or use another scheme.",
+        ),
+        Reason(
+            "UnsupportedSetting",
+            _REFUSED,
+            "A setting of the step makes this form slow or impossible.",
+            "The message names it; the other form is built.",
+        ),
+        Reason(
             "NotFreezable",
             _REFUSED,
             "The graph keeps state or lookup tables, or exceeds 2 GB as one file, so its weights cannot be constants.",
@@ -54,8 +73,8 @@ SECTION = Section(
         Reason(
             "Dominated",
             _TRIAL,
-            "A trial of a search was much slower than the best so far when both ran in the engine's own process, and no "
-            "smaller, so it was not measured through a server.",
+            "A trial of a search gave the same file as an earlier one; or it was much slower than the best so far when "
+            "both ran in the engine's own process, and no smaller. It was not measured through a server.",
             "Nothing needs to be done: a better one was found.",
         ),
         Reason(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -88,10 +88,10 @@ class Examination:
         """Rows that the metrics are measured on."""
         return len(self._chosen.rows)
 
-    def tried(self, move: Move, number: int) -> Trial:
-        """Build and judge a move; what is wrong with it is its verdict."""
+    def tried(self, move: Move, number: int, earlier: Sequence[Trial]) -> Trial:
+        """Build and judge a move; what is wrong with it is its verdict. What equals an earlier one is that again."""
         began = time.monotonic()
-        trial = self._tried(move, number)
+        trial = self._tried(move, number, earlier)
         return trial.model_copy(update={"seconds": round(time.monotonic() - began, 2)})
 
     def built(self, move: Move) -> Built:
@@ -99,7 +99,7 @@ class Examination:
         version = self._bench.versions.after(move.changes)
         return candidates.build(self._bench, version, move.build, iteration=move.iteration)
 
-    def _tried(self, move: Move, number: int) -> Trial:
+    def _tried(self, move: Move, number: int, earlier: Sequence[Trial]) -> Trial:
         empty = Trial(
             number=number,
             name=move.name,
@@ -115,6 +115,10 @@ class Examination:
             return empty.model_copy(update={"verdict": error.reason, "message": error.message})
         if built.finding is not None:
             return empty.model_copy(update={"verdict": built.finding.reason, "message": built.finding.message})
+        same = next((one for one in earlier if one.digest == built.piece.digest), None)
+        if same is not None:
+            return _again(empty, same)
+        empty = empty.model_copy(update={"digest": built.piece.digest})
         size = self._size(built)
         glance = self._glance(built, move)
         spared = self._spared(glance, size)
@@ -205,6 +209,16 @@ class Examination:
                 raise measuring.source_does_not_load(error) from error
             self._source = source
         return self._source
+
+
+def _again(empty: Trial, same: Trial) -> Trial:
+    """The same bytes have the same numbers."""
+    told = f"the same file as trial {same.number}"
+    kept = ("number", "name", "recipe", "form", "parameters")
+    return same.model_copy(
+        update={name: getattr(empty, name) for name in kept}
+        | ({"verdict": "Dominated", "message": told, "findings": 1} if same.passed else {"message": same.message})
+    )
 
 
 def _told(

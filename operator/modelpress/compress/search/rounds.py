@@ -98,7 +98,7 @@ def _all(
 
 
 def _try(bench: Bench, examination: Examination, journal: Journal, move: Move) -> None:
-    trial = examination.tried(move, len(journal.trials) + 1)
+    trial = examination.tried(move, len(journal.trials) + 1, journal.trials)
     journal.append(trial)
     bench.progress.say(f"Trial {trial.number}: {trial.recipe}, {trial.form}: {trial.verdict}, {trial.message}")
 
