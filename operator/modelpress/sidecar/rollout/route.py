@@ -38,6 +38,8 @@ class Rollout:
         self._chance = chance
         self._settings: RolloutTunables | None = None
         self._backend: Backend | None = None
+        self.active = False
+        """Whether there is a candidate beside us."""
         self._retiring: dict[asyncio.Task[None], Backend] = {}
         self.shadow: Shadow | None = None
         self.shadowed: Counter[str] = Counter()
@@ -137,6 +139,7 @@ class Rollout:
             self._retiring[task] = self._backend
             task.add_done_callback(self._retiring.pop)
         self._backend = None if wanted is None else Backend(wanted.candidate)
+        self.active = wanted is not None
 
     def _reshadow(self, wanted: RolloutTunables | None, timeout: float) -> None:
         if self.shadow is not None:
