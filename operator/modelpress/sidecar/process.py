@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import signal
 import time
@@ -40,6 +41,8 @@ QUIET = 2.0
 QUIET_ON_TERM = 0.5
 DRAIN_MARGIN = 5.0
 POLL = 0.02
+COLLECT = (20_000, 20, 200)
+"""Thresholds of Python's cyclic garbage collection; almost nothing here is cyclic."""
 BODIES = 2
 """All request bodies together may hold this many times the largest."""
 
@@ -184,6 +187,9 @@ class Sidecar:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, signalled)
         await self.start()
+        # Kept answers are no garbage: looking through all of them again and again costs a tenth of every miss.
+        gc.freeze()
+        gc.set_threshold(*COLLECT)
         await self._until(stop)
         drain = loop.create_task(self.drain(quiet=QUIET_ON_TERM))
         hurried = loop.create_task(hurry.wait())
