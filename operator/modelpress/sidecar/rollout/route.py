@@ -51,11 +51,6 @@ class Rollout:
         self.fallbacks = 0
 
     @property
-    def active(self) -> bool:
-        """Whether there is a candidate beside us."""
-        return self._backend is not None
-
-    @property
     def weight(self) -> float:
         """Percent of the requests that go to the candidate."""
         return self._settings.weight if self._settings is not None else 0.0
