@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from modelpress.api.artifact import Form
-from modelpress.compress import tflite
+from modelpress.compress import flatbuffer, tflite
 from modelpress.compress.dataset import Array, Rows
 from modelpress.compress.model import OpenedModel
 
@@ -55,7 +56,42 @@ def refusal(directory: Path, form: Form, expected: Reference, names: tuple[str, 
         found = _difference(name, outputs, first[name])
         if found is not None:
             return found, repeatable
-    return None, repeatable
+    return _stumble(directory, expected, names) if form == "TFLite" else None, repeatable
+
+
+def _stumble(directory: Path, expected: Reference, names: tuple[str, ...]) -> Finding | None:
+    """Whether several inputs survive a change of the batch and of other sizes as the server makes it."""
+    content = (directory / tflite.FILE_NAME).read_bytes()
+    declared = flatbuffer.read_signatures(content)
+    for name in names:
+        fed = expected.inputs.get(name, {})
+        if len(fed) < 2:
+            continue
+        sizes = [fed, *_other_sizes(declared[name], fed), fed]
+        failure = tflite.resized_one_by_one(content, name, sizes)
+        if failure is not None:
+            return Finding(
+                "SizesConflict",
+                f"TensorFlow Serving resizes {', '.join(sorted(fed))} one by one and answers 'Failed to allocate "
+                f"tensors' where the size of a batch changes ({failure[:200]})",
+            )
+    return None
+
+
+def _other_sizes(declared: Any, fed: Mapping[str, Array]) -> list[dict[str, Array]]:
+    """The inputs with fewer rows, and with less of every other axis whose size is open."""
+    open_axes = {
+        key: [axis for axis, dim in enumerate(declared.inputs[key].tensor_shape.dim) if dim.size < 0] for key in fed
+    }
+    rows = {key: array[: max(1, len(array) - 1)] if 0 in open_axes[key] else array for key, array in fed.items()}
+    shorter = {key: _shortened(array, [axis for axis in open_axes[key] if axis]) for key, array in rows.items()}
+    return [rows, shorter]
+
+
+def _shortened(array: Array, axes: list[int]) -> Array:
+    for axis in axes:
+        array = array.take(range(max(1, array.shape[axis] // 2)), axis=axis)
+    return array
 
 
 def loaded(directory: Path, form: Form, names: tuple[str, ...]) -> Call:

@@ -7,7 +7,7 @@ converted, and its names and signatures are then written as the server reads the
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -85,6 +85,27 @@ class Interpreter:
             self._interpreter.set_tensor(self._indexes[info.name], inputs[key])
         self._interpreter.invoke()
         return {key: self._interpreter.get_tensor(self._indexes[info.name]) for key, info in signature.outputs.items()}
+
+
+def resized_one_by_one(content: bytes, name: str, inputs: Sequence[Mapping[str, Array]]) -> str | None:
+    """What fails where a server takes these inputs one after the other on one interpreter; None where nothing does.
+
+    TensorFlow Serving resizes one input and allocates all tensors before it looks at the next input, in an order that
+    depends on the request (tflite_session.cc), so that for a moment the inputs may have sizes that contradict.
+    """
+    signature = flatbuffer.read_signatures(content)[name]
+    for keys in {tuple(sorted(signature.inputs)), tuple(sorted(signature.inputs, reverse=True))}:
+        with model.quiet():
+            interpreter = tf.lite.Interpreter(model_content=content, num_threads=1)
+        indexes = {detail["name"]: detail["index"] for detail in interpreter.get_input_details()}
+        for fed in inputs:
+            try:
+                for key in keys:
+                    interpreter.resize_tensor_input(indexes[signature.inputs[key].name], fed[key].shape)
+                    interpreter.allocate_tensors()
+            except (RuntimeError, ValueError) as error:
+                return " ".join(str(error).split())
+    return None
 
 
 def _require_servable(opened: OpenedModel) -> None:

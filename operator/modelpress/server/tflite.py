@@ -50,13 +50,6 @@ class TFLite:
         self._pool: queue.LifoQueue[_Interpreter] = queue.LifoQueue()
         first = _Interpreter(content)
         self.signatures: Mapping[str, signatures.Signature] = _signatures(content, first)
-        if len(first.inputs) > 1:
-            log.warning(
-                "%s has %d inputs: TensorFlow Serving resizes them one by one and may fail with 'Failed to allocate "
-                "tensors' when the batch size changes, which this server does not",
-                path,
-                len(first.inputs),
-            )
         self._pool.put(first)
         for _ in range(interpreters - 1):
             self._pool.put(_Interpreter(content))
@@ -114,15 +107,15 @@ class _Interpreter:
         return [interpreter.get_tensor(self.outputs[name]["index"]) for name in fetches]
 
     def _resize(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
-        # TensorFlow Serving allocates after each input, when shapes of several inputs may contradict each other.
-        try:
-            for name, shape in shapes.items():
-                self._shapes[name] = _UNKNOWN
+        # TensorFlow Serving, too, allocates after each input, when shapes of several inputs may contradict each other.
+        for name, shape in shapes.items():
+            self._shapes[name] = _UNKNOWN
+            try:
                 self._interpreter.resize_tensor_input(self.inputs[name]["index"], shape)
-            self._interpreter.allocate_tensors()
-        except (RuntimeError, ValueError) as error:
-            raise Failure(Code.INTERNAL, f"Failed to allocate tensors: {error}") from error
-        self._shapes.update(shapes)
+                self._interpreter.allocate_tensors()
+            except (RuntimeError, ValueError) as error:
+                raise Failure(Code.INTERNAL, f"Failed to allocate tensors: {error}") from error
+            self._shapes[name] = shape
 
 
 def _tensors(details: Sequence[Any], kind: str) -> Mapping[str, Any]:

@@ -112,6 +112,14 @@ class Pair(tf.Module):
         return {"sum": a + b, "product": a * b}
 
 
+class Single(tf.Module):
+    """One input, whose size may change from request to request."""
+
+    @tf.function(input_signature=[f32(None, 2)])
+    def predict(self, x):
+        return {"y": x + 1.0}
+
+
 def save_examples(path: Path) -> None:
     """Classify and regress signatures, which only the v1 builder writes, and broken ones."""
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
@@ -191,10 +199,14 @@ def tensor_names(content: bytes) -> tuple[list[str], list[str]]:
 def write_tflite(root: Path) -> None:
     content = converted(Pair())
     inputs, (total, product) = tensor_names(content)
+    single = converted(Single())
+    reader = Interpreter(model_content=single)
+    ends = {"x": reader.get_input_details()[0]["name"]}, {"y": reader.get_output_details()[0]["name"]}
     for name, data in (
         ("lite", with_signature(content, "serving_default", dict(zip("ab", inputs, strict=True)),
                                 {"sum": total, "product": product})),
         ("lite_plain", content),
+        ("lite_single", with_signature(single, "serving_default", *ends)),
     ):  # fmt: skip
         path = root / name / "1"
         path.mkdir(parents=True)
@@ -243,6 +255,7 @@ model_config_list {{
   config {{ name: "text" base_path: "{root}/text" model_platform: "tensorflow" }}
   config {{ name: "examples" base_path: "{root}/examples" model_platform: "tensorflow" }}
   config {{ name: "lite" base_path: "{root}/lite" model_platform: "tensorflow" }}
+  config {{ name: "lite_single" base_path: "{root}/lite_single" model_platform: "tensorflow" }}
   config {{ name: "lite_plain" base_path: "{root}/lite_plain" model_platform: "tensorflow" }}
 }}
 """

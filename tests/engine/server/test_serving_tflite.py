@@ -33,12 +33,27 @@ def test_without_metadata_one_signature_is_made_of_tensor_names_and_outputs_coll
 
 def test_any_batch_size_runs_and_callers_share_the_pool(server):
     def rows(count):
-        ones = np.ones((count, 2), np.float32)
-        return tf.make_ndarray(server.predict("lite", a=ones * count, b=ones).outputs["sum"])
+        return tf.make_ndarray(server.predict("lite_single", x=np.full((count, 2), count, np.float32)).outputs["y"])
 
     with ThreadPoolExecutor(6) as threads:
         for count, found in enumerate(threads.map(rows, range(1, 25)), start=1):
             np.testing.assert_array_equal(found, np.full((count, 2), count + 1, np.float32))
+
+
+def test_inputs_are_resized_one_by_one_so_that_sizes_may_contradict_for_a_moment(models):
+    model = tflite.TFLite(models / "lite" / "1" / "model.tflite", interpreters=1)
+    infos = model.signatures["serving_default"].inputs
+    names = tuple(infos[alias] for alias in ("a", "b"))
+    fetches = tuple(model.signatures["serving_default"].outputs.values())
+
+    def run(count):
+        rows = np.ones((count, 2), np.float32)
+        return model.run(names, [rows, rows], fetches)[0].shape
+
+    assert run(1) == (1, 2)
+    assert run(3) == (3, 2)
+    with pytest.raises(Failure, match="Failed to allocate tensors"):
+        run(2)
 
 
 def test_a_wrong_type_is_refused_not_reinterpreted(server):
