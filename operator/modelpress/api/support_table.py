@@ -34,7 +34,7 @@ _AT_ONCE = "no step of this release trains while it compresses"
 _NO_LEARNING_RATE = "nothing is trained without epochs, so it has no effect"
 
 _RECIPE = (
-    *row.honoured("spec.recipe.format", f"{_STEPS}.fineTune", f"{_STEPS}.cluster"),
+    *row.honoured("spec.recipe.format", f"{_STEPS}.fineTune", f"{_STEPS}.cluster", f"{_STEPS}.distill"),
     *row.honoured(*(f"{_STEPS}.prune.{name}" for name in ("threshold", "sparsity", "maxSparsity", "excludeLayers"))),
     *row.honoured(*(f"{_STEPS}.prune.{name}" for name in ("criterion", "structure", "epochs", "learningRate"))),
     *row.honoured(
@@ -44,7 +44,6 @@ _RECIPE = (
         )
     ),
     *row.honoured("spec.recipe.training", "spec.recipe.iterations", "spec.recipe.search"),
-    row.refused(f"{_STEPS}.distill", "this release does not distill", "leave the step out"),
     row.refused(
         f"{_STEPS}.quantize.weights",
         "TFLite's kernels take weights with zero in the middle of their range",
@@ -91,7 +90,7 @@ _JOBS = (
         "this release hands no Jobs to Kueue",
         "leave it out",
     ),
-    row.refused("spec.jobs.profile", "this release writes no profiler trace", "leave it out"),
+    *row.honoured("spec.jobs.profile"),
 )
 
 _SERVING = (

@@ -10,7 +10,7 @@ from rich.console import Console
 from modelpress import __version__
 from modelpress.api.errors import Invalid, InvalidResource, Transient
 from modelpress.api.message import EXIT_FAILED, EXIT_INVALID
-from modelpress.cli import cache, compress, evaluate, operator, plan, report, run, serve, sidecar, validate
+from modelpress.cli import cache, compress, evaluate, operator, plan, report, run, serve, sidecar, tensorboard, validate
 
 app = typer.Typer(
     name="modelpress",
@@ -21,7 +21,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-for module in (run, compress, evaluate, serve, sidecar, cache, operator, validate, plan, report):
+for module in (run, compress, evaluate, serve, sidecar, cache, operator, validate, plan, report, tensorboard):
     module.register(app)
 
 

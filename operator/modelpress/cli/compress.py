@@ -36,15 +36,19 @@ def compress(
 ) -> None:
     """Compress a model as a Request says; exit status 0 when done, 64 for bad input, 1 for what may work later."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    from modelpress.compress import engine, prefetch
+    from modelpress.compress import engine, following, prefetch
+    from modelpress.compress.training import crew
 
     console = Console(stderr=True)
     try:
         wanted = read_request(request)
-        common = prefetch.rows(wanted)
-        done = engine.compress(wanted, progress=progress.on(console), now=int(time.time()))
-        prefetch.write(wanted, done.manifest, common, progress=progress.on(console))
-        message = done.message
+        if crew.index(os.environ) > 0:
+            message = following.follow(wanted, progress=progress.on(console))
+        else:
+            common = prefetch.rows(wanted)
+            done = engine.compress(wanted, progress=progress.on(console), now=int(time.time()))
+            prefetch.write(wanted, done.manifest, common, progress=progress.on(console))
+            message = done.message
     except Invalid as error:
         message = engine.failed(error)
         console.print(f"{error.reason}: {error}", highlight=False, markup=False, soft_wrap=True)

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from modelpress.compress.report.document import Report
 
 Output = Literal["text", "json", "html"]
-_FILE = typer.Option("--file", "-f", help="File with one CompressedModel that was run on this machine.")
-_STORE = typer.Option(help="Where its results are kept; absent: as for `modelpress run`.")
-_ARTIFACT = typer.Option(help="Folder of the artifact instead of --file.")
+FILE = typer.Option("--file", "-f", help="File with one CompressedModel that was run on this machine.")
+STORE = typer.Option(help="Where its results are kept; absent: as for `modelpress run`.")
+ARTIFACT = typer.Option(help="Folder of the artifact instead of --file.")
 
 
 def register(app: typer.Typer) -> None:
@@ -25,9 +25,9 @@ def register(app: typer.Typer) -> None:
 
 
 def report(
-    file: Annotated[Path | None, _FILE] = None,
-    store: Annotated[str | None, _STORE] = None,
-    artifact: Annotated[Path | None, _ARTIFACT] = None,
+    file: Annotated[Path | None, FILE] = None,
+    store: Annotated[str | None, STORE] = None,
+    artifact: Annotated[Path | None, ARTIFACT] = None,
     output: Annotated[
         Output, typer.Option(help="text: tables; html: the path of the page; json: the document.")
     ] = "text",
@@ -35,7 +35,7 @@ def report(
     """Show the report of the last run of FILE: source beside candidates, verdicts, trials, and what is served."""
     from modelpress.compress.report import page
 
-    found, directory = _report(file, store, artifact)
+    found, directory = latest(file, store, artifact)
     if output == "json":
         typer.echo((directory / page.DOCUMENT).read_text())
     elif output == "html":
@@ -45,9 +45,9 @@ def report(
 
 
 def trials(
-    file: Annotated[Path | None, _FILE] = None,
-    store: Annotated[str | None, _STORE] = None,
-    artifact: Annotated[Path | None, _ARTIFACT] = None,
+    file: Annotated[Path | None, FILE] = None,
+    store: Annotated[str | None, STORE] = None,
+    artifact: Annotated[Path | None, ARTIFACT] = None,
     output: Annotated[Literal["text", "json"], typer.Option(help="json: a list, in the order of trying.")] = "text",
 ) -> None:
     """List what the search for FILE tried: recipe, metric, size, latency and verdict of each."""
@@ -58,7 +58,7 @@ def trials(
     from modelpress.compress.search import front
     from modelpress.storage.layout import MANIFEST
 
-    directory = artifact if artifact is not None and file is None else _report(file, store, artifact)[1]
+    directory = artifact if artifact is not None and file is None else latest(file, store, artifact)[1]
     tried = ArtifactManifest.from_json(_read(directory / MANIFEST)).trials
     if output == "json":
         typer.echo(json.dumps([trial.plain() for trial in tried], indent=1))
@@ -89,7 +89,7 @@ def _console() -> Console:
     return Console(soft_wrap=False)
 
 
-def _report(file: Path | None, store: str | None, artifact: Path | None) -> tuple[Report, Path]:
+def latest(file: Path | None, store: str | None, artifact: Path | None) -> tuple[Report, Path]:
     """The report, and the folder of its artifact. Raises Invalid `NotFound`."""
     from modelpress.api.errors import Invalid
     from modelpress.compress.local import anchoring, session

@@ -22,6 +22,7 @@ from modelpress.api.trial import Trial
 from modelpress.compress import dataset, inspection, plan, source
 from modelpress.compress.search import front
 from modelpress.compress.steps.students import reading
+from modelpress.compress.training import crew
 from modelpress.compress.work import Piece, WorkArea
 from modelpress.storage import durable, layout, listing, transfer
 from modelpress.storage.layout import Store
@@ -74,6 +75,10 @@ def compress(
         from modelpress.compress import bench as benches
         from modelpress.compress import candidates  # imports TensorFlow, which what is complete does not need
 
+        if crew.trains_together(wanted):
+            from modelpress.compress.training import workers
+
+            workers.join()
         durable.sweep(work)
         area = WorkArea(work, store)
         bench = benches.prepared(request, wanted, found, rows, area, progress)

@@ -183,8 +183,6 @@ def _of(step: Step) -> Distill | Prune | Cluster | FineTune:
 
 def _require_known(step: Step, at: str) -> None:
     """What no part of this release does is refused here; each line goes when its step works."""
-    if step.distill is not None:
-        _refuse(at, "this release has no step distill; use prune, cluster, fineTune or quantize")
     if step.prune is not None:
         _require_known_prune(step.prune, at)
     if step.quantize is not None:

@@ -59,7 +59,7 @@ class WorkArea:
     def piece(self, name: str, build: Callable[[Path], dict[str, Any]]) -> Piece:
         """The piece `name`, built by filling a new directory unless it is there whole; `build` returns its facts."""
         directory, marker = self._directory / name, self._directory / f"{name}.json"
-        found = _finished(directory, marker) or self._pulled(directory, marker)
+        found = self.found(name)
         if found is not None:
             self.reused += 1
             return found
@@ -71,6 +71,11 @@ class WorkArea:
         if self._store is not None:
             self._store.push(directory, noted)
         return built
+
+    def found(self, name: str) -> Piece | None:
+        """The piece `name` if it is whole, here or in the store."""
+        directory, marker = self._directory / name, self._directory / f"{name}.json"
+        return _finished(directory, marker) or self._pulled(directory, marker)
 
     def _pulled(self, directory: Path, marker: Path) -> Piece | None:
         """What another machine had finished."""

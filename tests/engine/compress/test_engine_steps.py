@@ -119,7 +119,6 @@ def test_labels_out_of_range_are_refused(models, compress, images, tmp_path):
     [
         ("image", [INT8], "DataRequired", "spec.recipe.steps[0].quantize.scheme"),
         ("image", [{"prune": {"sparsity": 0.1}}, {"fineTune": {}}], "DataRequired", "spec.recipe.steps[1].fineTune"),
-        ("image", [{"cluster": {}}], "FieldNotSupported", "spec.recipe.steps[0].cluster"),
         ("throws_dice", [{"prune": {"sparsity": 0.1}}], "StepCannotApply", "spec.recipe.steps[0].prune"),
         (
             "two_inputs",

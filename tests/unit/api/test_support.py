@@ -43,7 +43,6 @@ def prune(**fields):
 
 NOT = "FieldNotSupported"
 READ_ONLY = "such a store can only be read; write s3, gs, az or pvc://claim/path"
-LEAVE_THE_STEP = "leave the step out"
 AT_ONCE = "no step of this release trains while it compresses"
 
 REFUSED_EVERYWHERE = [
@@ -52,11 +51,6 @@ REFUSED_EVERYWHERE = [
         "UnsupportedFormat",
         'spec.source.format: "TFLite" is not supported: this release reads SavedModel, Keras, KerasHDF5 and'
         " FrozenGraph; save the model as one of them",
-    ),
-    (
-        step(distill={"student": {"width": 0.5}}),
-        NOT,
-        f"spec.recipe.steps[0].distill: this field is not supported: this release does not distill; {LEAVE_THE_STEP}",
     ),
     (
         quantize(weights="Asymmetric"),
@@ -80,11 +74,6 @@ REFUSED_EVERYWHERE = [
         NOT,
         'spec.cache.disk.size: "1Mi" is not supported: a smaller disk tier could hold nothing; raise it to 4Mi or more,'
         " or leave cache.disk out",
-    ),
-    (
-        {"jobs": {"profile": True}},
-        NOT,
-        "spec.jobs.profile: true is not supported: this release writes no profiler trace; leave it out",
     ),
 ]
 
@@ -141,6 +130,9 @@ HONOURED = [
     ),
     step(prune={"structure": "TwoOfFour"}),
     prune(epochs=2, learningRate=0.001),
+    step(distill={"student": {"width": 0.5, "depth": 0.5}, "temperature": 4, "teacherWeight": 1}),
+    step(distill={"student": {"uri": "pvc://models/s.keras"}, "features": [{"teacher": "a", "student": "b"}]}),
+    {"jobs": {"profile": True}},
     step(cluster={"clusters": 8, "excludeLayers": ["^head/"]}),
     step(prune={"threshold": 0.01, "maxSparsity": 0.1}),
     step(fineTune={"epochs": 3, "learningRate": 0.001}),

@@ -212,6 +212,18 @@ _RECIPE = (
         "Run it as an Indexed Job, as the operator does; or leave `MODELPRESS_WORKERS` out.",
     ),
     Reason(
+        "WorkerLost",
+        "compress Job",
+        "A worker of several went away while they trained. The Job is tried again, and training resumes.",
+        "None, as long as `spec.jobs.retries` is not used up; see why the pod went.",
+    ),
+    Reason(
+        "StudentDoesNotFit",
+        _COMPRESS,
+        "The model at `student.uri` takes or gives something else than the source, whose place it would take.",
+        "Export it with the signatures, inputs and outputs that the message names.",
+    ),
+    Reason(
         "TrainingDiverged",
         _COMPRESS,
         "The loss became NaN or infinite.",

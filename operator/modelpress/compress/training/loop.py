@@ -18,6 +18,7 @@ from modelpress.compress.dataset import Array
 from modelpress.compress.training import checkpoint, schedule, workers
 from modelpress.compress.training.batches import Batch, Batches
 from modelpress.compress.training.course import Course, History, Task
+from modelpress.compress.training.crew import WorkerLost
 from modelpress.compress.training.journal import Journal
 from modelpress.compress.training.place import Place
 
@@ -224,21 +225,21 @@ class _Loop:
 
 
 def _from_chief(
-    crew: workers.Workers, found: checkpoint.State | None, model: dict[str, Array], everything: dict[str, Array]
+    all_of_us: workers.Workers, found: checkpoint.State | None, model: dict[str, Array], everything: dict[str, Array]
 ) -> checkpoint.State | None:
     """The chief's checkpoint, on all workers; `model` and `everything` tell the others the shapes."""
-    if crew.count == 1:
+    if all_of_us.count == 1:
         return found
     text = json.dumps(found.counters).encode() if found else b""
-    length = int(crew.agreed([np.array(len(text), np.int64)])[0])
+    length = int(all_of_us.agreed([np.array(len(text), np.int64)])[0])
     if not length:
         return None
     padded = np.frombuffer(text.ljust(length, b" ")[:length], np.uint8)
-    counters = json.loads(crew.agreed([padded])[0].astype(np.uint8).tobytes())
+    counters = json.loads(all_of_us.agreed([padded])[0].astype(np.uint8).tobytes())
     has_best = bool(counters["held_out"]) and counters["best"] >= 0
     like = everything | ({f"best_{name}": value for name, value in model.items()} if has_best else {})
     mine = [found.arrays[name] for name in like] if found else list(like.values())
-    return checkpoint.State(counters, dict(zip(like, crew.agreed(mine), strict=True)))
+    return checkpoint.State(counters, dict(zip(like, all_of_us.agreed(mine), strict=True)))
 
 
 def _optimizer(course: Course) -> Any:
@@ -255,7 +256,7 @@ def _told_of_lost_workers() -> Iterator[None]:
     except _LOST as error:
         if workers.joined().count == 1:
             raise
-        raise workers.WorkerLost(f"another worker went away ({str(error).splitlines()[0][:200]})") from error
+        raise WorkerLost(str(error).splitlines()[0][:200]) from error
 
 
 @contextlib.contextmanager

@@ -7,28 +7,18 @@ reads and writes checkpoints.
 
 from __future__ import annotations
 
-import functools
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from modelpress.api.errors import Invalid
 from modelpress.compress.dataset import Array
+from modelpress.compress.training import crew
 
-TF_CONFIG = "TF_CONFIG"
-ADDRESSES_VARIABLE = "MODELPRESS_WORKERS"
-"""Addresses `host:port` of all workers, comma-separated, in the order of their indexes; absent: one process."""
-INDEX_VARIABLE = "JOB_COMPLETION_INDEX"
-"""Set by Kubernetes in pods of an Indexed Job."""
 _SUMMED = (tf.float32, tf.float64, tf.float16, tf.int32, tf.int64)
-
-
-class WorkerLost(RuntimeError):
-    """Another worker went away; started again, all go on from the last checkpoint."""
 
 
 class Workers:
@@ -36,6 +26,7 @@ class Workers:
 
     def __init__(self, index: int = 0, count: int = 1, strategy: Any = None) -> None:
         self.index, self.count, self._strategy = index, count, strategy
+        self._agree = tf.function(lambda *given: strategy.run(lambda: _all_reduced(given)))
 
     @property
     def is_chief(self) -> bool:
@@ -54,50 +45,44 @@ class Workers:
             return list(values)
         given = [_number(value) for value in values]
         mine = [tf.constant(value if self.is_chief else np.zeros_like(value)) for value in given]
-        shared = tf.function(lambda: self._strategy.run(lambda: _all_reduced(mine)))()
+        shared = self._agree(*mine)
         return [np.asarray(one).astype(value.dtype) for one, value in zip(shared, values, strict=True)]
 
 
-def configuration(environment: Mapping[str, str]) -> dict[str, Any] | None:
-    """TF_CONFIG as it is, or made of the addresses and the index of an Indexed Job; None for one process.
-
-    Raises Invalid `InvalidWorkers`.
-    """
-    if environment.get(TF_CONFIG):
-        found: dict[str, Any] = json.loads(environment[TF_CONFIG])
-        return found if len(found.get("cluster", {}).get("worker", ())) > 1 else None
-    addresses = [one.strip() for one in environment.get(ADDRESSES_VARIABLE, "").split(",") if one.strip()]
-    if len(addresses) < 2:
-        return None
-    index = environment.get(INDEX_VARIABLE, "")
-    if not index.isdigit() or int(index) >= len(addresses):
-        raise Invalid(
-            "InvalidWorkers",
-            f"{INDEX_VARIABLE} is {index or 'not set'}, but {ADDRESSES_VARIABLE} names {len(addresses)} workers; "
-            f"set it to 0 ... {len(addresses) - 1}",
-            field=INDEX_VARIABLE,
-        )
-    return {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": int(index)}}
+_CREW: list[Workers] = []
 
 
-@functools.cache
+def join() -> Workers:
+    """This process among its workers; waits for all of them. To be called before any operation runs."""
+    if not _CREW:
+        config = crew.configuration(os.environ)
+        _CREW.append(Workers() if config is None else _joined(config))
+    return _CREW[0]
+
+
 def joined() -> Workers:
-    """This process among its workers; waits for all of them. To be called first of all, before any operation runs."""
-    config = configuration(os.environ)
-    if config is None:
-        return Workers()
-    os.environ[TF_CONFIG] = json.dumps(config)
-    options = tf.distribute.experimental.CommunicationOptions(
-        implementation=tf.distribute.experimental.CommunicationImplementation.AUTO
-    )
+    """What `join` gave; a process by itself where nobody called it."""
+    return _CREW[0] if _CREW else Workers()
+
+
+def _joined(config: dict[str, Any]) -> Workers:
+    os.environ[crew.TF_CONFIG] = json.dumps(config)
+    implementation = tf.distribute.experimental.CommunicationImplementation.AUTO
+    options = tf.distribute.experimental.CommunicationOptions(implementation=implementation)
     strategy = tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
     return Workers(config["task"]["index"], len(config["cluster"]["worker"]), strategy)
 
 
 def _all_reduced(tensors: Sequence[Any]) -> list[Any]:
+    """Type by type, because TensorFlow packs what it sums together into one tensor."""
     context = tf.distribute.get_replica_context()
-    reduced: list[Any] = context.all_reduce(tf.distribute.ReduceOp.SUM, [tf.convert_to_tensor(one) for one in tensors])
-    return reduced
+    given = [tf.identity(tf.convert_to_tensor(one)) for one in tensors]  # arguments of a function have no device yet
+    found: dict[int, Any] = {}
+    for dtype in dict.fromkeys(one.dtype for one in given):
+        places = [place for place, one in enumerate(given) if one.dtype == dtype]
+        reduced = context.all_reduce(tf.distribute.ReduceOp.SUM, [given[place] for place in places])
+        found |= dict(zip(places, reduced, strict=True))
+    return [found[place] for place in range(len(given))]
 
 
 def _number(value: Array) -> Array:

@@ -1,0 +1,93 @@
+"""Recipes that train, from the request to what is served."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from modelpress.api.data import Data, DataSet
+from modelpress.api.recipe import Recipe
+from modelpress.compress import engine
+from modelpress.compress.model import OpenedModel
+from modelpress.telemetry.progress import Silent
+
+NOW = 1_790_000_000
+SIGNATURE = "serving_default"
+
+
+@pytest.fixture(scope="module")
+def data(images):
+    """The labelled images as training data."""
+    return Data(training=DataSet(uri=str(images)))
+
+
+def served(done, form="SavedModel"):
+    one = next(one for one in done.manifest.candidates if one.servable.form == form)
+    return OpenedModel(done.directory / one.servable.path, (SIGNATURE,)), one
+
+
+def accuracy(opened, images):
+    with np.load(images) as rows:
+        found = opened.call(SIGNATURE, {"image": rows["image"]})["probs"]
+        return float((found.argmax(axis=-1) == rows["label"]).mean())
+
+
+def test_a_student_replaces_the_source_and_is_trained_on_pruned_and_shared(models, compress, data, images):
+    steps = [
+        {"fineTune": {"epochs": 3, "learningRate": 0.003}},
+        {"distill": {"student": {"width": 0.5}, "learningRate": 0.01, "teacherWeight": 1}},
+        {"prune": {"sparsity": 0.5, "epochs": 1, "learningRate": 0.003}},
+        {"cluster": {"clusters": 16}},
+        {"fineTune": {"epochs": 1, "learningRate": 0.001}},
+    ]
+    done = compress(models["image"], data=data, recipe={"steps": steps, "format": "SavedModel"})
+    opened, candidate = served(done)
+    source = OpenedModel(done.directory / done.manifest.source.servable.path, (SIGNATURE,))
+    assert opened.signatures == source.signatures
+    assert accuracy(opened, images) > 0.9
+    assert candidate.servable.size_bytes < 0.6 * done.manifest.source.servable.size_bytes
+    assert [note.partition(":")[0] for note in candidate.notes] == [
+        "fineTune",
+        "distill",
+        "prune",
+        "cluster",
+        "fineTune",
+    ]
+
+
+def test_event_files_and_profiles_lie_beside_the_artifact_and_change_no_digest(models, ask, data, tmp_path):
+    recipe = {"steps": [{"fineTune": {"epochs": 1}}], "format": "SavedModel"}
+    plain, profiled = (
+        engine.compress(
+            ask(models["image"], data=data, recipe=recipe, store=tmp_path / str(wanted), profile=wanted),
+            progress=Silent(),
+            now=NOW,
+        )
+        for wanted in (False, True)
+    )
+    assert plain.manifest == profiled.manifest
+    (logs,) = (profiled.directory / "tensorboard").iterdir()
+    assert len(EventAccumulator(str(logs), {"tensors": 0}).Reload().Tensors("loss")) == 400 // 32
+    assert len(list(logs.glob("plugins/profile/*/*.xplane.pb"))) == 1
+    assert not list(plain.directory.rglob("*.xplane.pb"))
+
+
+def test_another_student_under_the_same_uri_is_another_artifact(models, ask, data, tmp_path):
+    found = []
+    for width in (4, 8):
+        import keras
+
+        keras.utils.set_random_seed(0)
+        layers = [keras.Input((8, 8, 1), name="image"), keras.layers.Conv2D(width, 3, activation="relu")]
+        layers += [keras.layers.Flatten(), keras.layers.Dense(4, activation="softmax", name="probs")]
+        keras.Sequential(layers).save(tmp_path / "student.keras")
+        recipe = {
+            "steps": [{"distill": {"student": {"uri": str(tmp_path / "student.keras")}}}],
+            "format": "SavedModel",
+        }
+        request = ask(models["image"], data=data, recipe=Recipe.model_validate(recipe).plain())
+        found.append(engine.compress(request, progress=Silent(), now=NOW))
+    assert found[0].manifest.key != found[1].manifest.key
+    sizes = [one.manifest.candidates[0].servable.size_bytes for one in found]
+    assert sizes[0] < sizes[1]
