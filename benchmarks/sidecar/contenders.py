@@ -54,6 +54,18 @@ class Contenders(NamedTuple):
         fields = Path(f"/proc/{self.processes[name].pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
+    def resize(self, folder: Path, size: int) -> None:
+        """Gives the sidecar a cache of `size` bytes, and waits until it has read of it."""
+        file = folder / "kept" / "sidecar.json"
+        tunables = json.loads(file.read_text())
+        tunables["cache"]["memoryBytes"] = size
+        file.write_text(json.dumps(tunables))
+        deadline = time.monotonic() + START
+        while self.state()["tunables"]["cache"]["memoryBytes"] != size:
+            if time.monotonic() > deadline:
+                raise TimeoutError("The sidecar did not read its tunables again")
+            time.sleep(0.1)
+
     def state(self) -> dict[str, Any]:
         """What the sidecar says about itself."""
         return read_json(f"http://127.0.0.1:{self.ports.admin}/state")
