@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING
 
 import cachebox
 
@@ -24,9 +23,6 @@ from modelpress.sidecar.question import Fetched, Question, Reply
 from modelpress.sidecar.reason import Bypass, Refusal, Refused, Uncacheable
 from modelpress.sidecar.rollout.route import Rollout
 from modelpress.sidecar.tiers.stack import Stack
-
-if TYPE_CHECKING:
-    pass
 
 _MEMO_SHARE = 8
 _MEMO_ENTRY = 256

@@ -232,10 +232,6 @@ class _RestModel(RestUpstream):
         return Answer(200, (), hashlib.sha256(body).hexdigest().encode())
 
 
-async def _nothing() -> tuple[int, bytes]:
-    raise OSError
-
-
 class Service:
     """A whole request over either protocol: always one answer, always one outcome, nothing held afterwards."""
 
