@@ -46,9 +46,8 @@ class Source(Model):
     )
     trust: Literal["DataOnly", "Code"] = Field(
         default="DataOnly",
-        description="DataOnly refuses a model that carries code (Lambda layers, custom objects, pickles); Code runs"
-        " it in the"
-        " Jobs: only for models whose author you trust.",
+        description="DataOnly refuses a model that carries code (Lambda layers) or whose graph reads or writes files of"
+        " its own choice; Code runs it in the Jobs: only for models whose author you trust. Pickles are never read.",
     )
     secret_ref: SecretRef | None = Field(
         default=None,

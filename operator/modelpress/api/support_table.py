@@ -10,13 +10,6 @@ SMALLEST_DISK = 4 * 2**20
 _SOURCE = (
     *row.honoured("spec.source.format", "spec.source.digest", "spec.source.signatures", "spec.source.trust"),
     *row.honoured("spec.source.uri"),
-    row.refused(
-        "spec.source.format",
-        "this release reads SavedModel, Keras, KerasHDF5 and FrozenGraph",
-        "save the model as one of them",
-        "TFLite",
-        reason="UnsupportedFormat",
-    ),
     *row.secret("spec.source.secretRef"),
 )
 
@@ -30,8 +23,6 @@ def _data_set(path: str) -> tuple[row.Row, ...]:
 
 
 _STEPS = "spec.recipe.steps[]"
-_AT_ONCE = "no step of this release trains while it compresses"
-_NO_LEARNING_RATE = "nothing is trained without epochs, so it has no effect"
 
 _RECIPE = (
     *row.honoured("spec.recipe.format", f"{_STEPS}.fineTune", f"{_STEPS}.cluster", f"{_STEPS}.distill"),
@@ -40,7 +31,7 @@ _RECIPE = (
     *row.honoured(
         *(
             f"{_STEPS}.quantize.{name}"
-            for name in ("scheme", "epochs", "weights", "activations", "granularity", "excludeLayers")
+            for name in ("scheme", "epochs", "learningRate", "weights", "activations", "granularity", "excludeLayers")
         )
     ),
     *row.honoured("spec.recipe.training", "spec.recipe.iterations", "spec.recipe.search"),
@@ -49,24 +40,6 @@ _RECIPE = (
         "TFLite's kernels take weights with zero in the middle of their range",
         "leave it out",
         "Asymmetric",
-    ),
-    row.Row(
-        f"{_STEPS}.quantize.epochs",
-        "Refused",
-        "Refused",
-        _AT_ONCE,
-        "leave epochs out, and give data.calibration",
-        lambda epochs: epochs > 0,
-        "above 0",
-    ),
-    row.Row(
-        f"{_STEPS}.quantize.learningRate",
-        "Reported",
-        "Reported",
-        _NO_LEARNING_RATE,
-        "leave it out",
-        lambda rate: rate != 1e-4,
-        reason=row.IGNORED,
     ),
 )
 

@@ -27,12 +27,20 @@ def write(bench: Bench, version: Version, wanted: Build, new: Path) -> tuple[str
     if wanted.form == "SavedModel":
         try:
             frozen = graph.freeze(version.opened)
-        except graph.NotFreezable:
-            return rewritten.write(version.opened, new, wanted.quantize, field=field)
+        except graph.NotFreezable as error:
+            return _rewritten(version, wanted, new, error, field)
         return savedmodel.write(frozen, new, wanted.quantize, field=field)
     content, notes = _flatbuffer(bench, version, wanted.quantize, field)
     tflite.write(content, new)
     return notes
+
+
+def _rewritten(version: Version, wanted: Build, new: Path, why: graph.NotFreezable, field: str) -> tuple[str, ...]:
+    """The model as it stands with other weights, for what cannot be frozen; with both reasons where that fails too."""
+    try:
+        return rewritten.write(version.opened, new, wanted.quantize, field=field)
+    except graph.NotFreezable as error:
+        raise graph.NotFreezable(f"{why}; {error}") from error
 
 
 def floating(bench: Bench, version: Version) -> Float:

@@ -28,6 +28,9 @@ _RANDOM = re.compile(r"^(Stateless)?(Random|TruncatedNormal|Multinomial|Paramete
 _STATELESS_RANDOM = re.compile(r"^Stateless(Random|TruncatedNormal|Multinomial|Parameterized|Random)")
 _ASSIGNS = re.compile(r"^(Resource(Scatter|Apply|SparseApply)|Assign|Scatter(Nd)?(Add|Sub|Update)$)|VariableOp$")
 _RESOURCES = (tf.resource.as_datatype_enum, tf.variant.as_datatype_enum)
+_TABLES = re.compile(
+    r"^(Anonymous|Mutable)*(Dense)?HashTable|^LookupTable|^ResourceGather|^VarHandleOp|^ReadVariableOp"
+)
 _TF1_VARIABLES = frozenset({"Variable", "VariableV2"})
 _READS = frozenset({"ReadVariableOp", "VarIsInitializedOp", "ResourceGather", "VarHandleOp"})
 
@@ -64,7 +67,7 @@ def freeze(opened: OpenedModel, *, merge_weights: bool = True) -> FrozenGraph:
         {node: tensor.name.split(":") for node, tensor in zip(outputs, function.outputs, strict=True)},
     )
     resources = [node.name for node in graph.node if node.op == "Placeholder" and node.attr["dtype"].type in _RESOURCES]
-    if resources:
+    if resources or any(_TABLES.match(op) for op in operations(graph)):
         raise NotFreezable("it keeps lookup tables or other resources beside its weights")
     if graph.ByteSize() > PROTO_LIMIT_BYTES:
         raise NotFreezable("its weights exceed the 2 GB that one graph file can hold")

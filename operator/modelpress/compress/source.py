@@ -59,7 +59,7 @@ def find(source: Source, *, progress: Progress | None = None) -> Found:
 def write_float32(found: Found, directory: Path, *, progress: Progress) -> None:
     """Writes the model as float32 SavedModel into the empty `directory`; a SavedModel is copied as it is.
 
-    Raises Invalid `NotAModel`, `WeightsOnly`, `CodeNotTrusted`, `CustomLayers`, `DigestMismatch`.
+    Raises Invalid `NotAModel`, `WeightsOnly`, `CannotBeReadBack`, `CodeNotTrusted`, `CustomLayers`, `DigestMismatch`.
     """
     if found.format == "SavedModel":
         transfer.copy_into(found.path, found.files, directory, what="the source", progress=progress)
@@ -69,6 +69,10 @@ def write_float32(found: Found, directory: Path, *, progress: Progress) -> None:
             from modelpress.compress.sources import frozen_graph
 
             frozen_graph.export(found.path, directory)
+        elif found.format == "TFLite":
+            from modelpress.compress.sources import tflite_file
+
+            tflite_file.export(found.path, directory)
         else:
             from modelpress.compress.sources import keras_file
 
@@ -100,12 +104,6 @@ def _format(path: Path, source: Source) -> Format:
     found = recognition.format_of(path)
     if found is None:
         raise _not_a_model(path, source)
-    if found == "TFLite":
-        raise Invalid(
-            "UnsupportedFormat",
-            f"{source.uri} is a TFLite model, of which no SavedModel can be made; give the model that it was made of",
-            field="spec.source.format",
-        )
     if source.format not in ("Auto", found):
         raise Invalid(
             "NotAModel",

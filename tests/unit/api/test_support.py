@@ -43,26 +43,13 @@ def prune(**fields):
 
 NOT = "FieldNotSupported"
 READ_ONLY = "such a store can only be read; write s3, gs, az or pvc://claim/path"
-AT_ONCE = "no step of this release trains while it compresses"
 
 REFUSED_EVERYWHERE = [
-    (
-        {"source": {"uri": "pvc://models/x", "format": "TFLite"}},
-        "UnsupportedFormat",
-        'spec.source.format: "TFLite" is not supported: this release reads SavedModel, Keras, KerasHDF5 and'
-        " FrozenGraph; save the model as one of them",
-    ),
     (
         quantize(weights="Asymmetric"),
         NOT,
         'spec.recipe.steps[0].quantize.weights: "Asymmetric" is not supported: TFLite\'s kernels take weights'
         " with zero in the middle of their range; leave it out",
-    ),
-    (
-        quantize(epochs=1),
-        NOT,
-        f"spec.recipe.steps[0].quantize.epochs: 1 is not supported: {AT_ONCE}; leave epochs out, and give"
-        " data.calibration",
     ),
     (
         {"data": TRAINING, "jobs": {"workers": 4}},
@@ -116,7 +103,7 @@ HONOURED = [
     {},
     *(
         {"source": {"uri": "pvc://models/x", "format": form, "trust": "Code"}}
-        for form in ("SavedModel", "Keras", "KerasHDF5", "FrozenGraph")
+        for form in ("SavedModel", "Keras", "KerasHDF5", "FrozenGraph", "TFLite")
     ),
     *(
         {"data": {role: {"uri": "pvc://data/x", "format": form}}}
@@ -139,6 +126,7 @@ HONOURED = [
     *(quantize(scheme) for scheme in ("DynamicInt8", "StaticInt8", "Float16", "BFloat16", "Int4Weights", "Mixed")),
     quantize(weights="Symmetric", activations="Asymmetric", granularity="PerChannel", epochs=0),
     quantize(granularity="PerTensor", activations="Symmetric", excludeLayers=["^head/"]),
+    {"data": TRAINING, **quantize(epochs=2, learningRate=0.001)},
     prune(excludeLayers=["^head/"]),
     *({"recipe": {"format": form}} for form in ("Auto", "SavedModel", "TFLite")),
     *(
@@ -220,14 +208,6 @@ def test_a_local_run_tells_that_it_has_no_secrets():
     assert support.reports(resource(spec)) == ()
     (problem,) = support.reports(resource(spec, "Local"), "Local")
     assert (problem.reason, problem.field) == ("FieldsIgnored", "spec.source.secretRef")
-
-
-def test_a_learning_rate_without_epochs_is_reported():
-    (problem,) = support.reports(resource({**quantize(learningRate=0.5), "cache": {"mode": "Enabled"}}))
-    assert str(problem) == (
-        "spec.recipe.steps[0].quantize.learningRate: 0.5: nothing is trained without epochs, so it has no effect; leave"
-        " it out"
-    )
 
 
 @pytest.mark.parametrize(

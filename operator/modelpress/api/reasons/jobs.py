@@ -35,6 +35,12 @@ _SOURCE = (
         "Load them into the model in code, and save all of it as .keras or SavedModel.",
     ),
     Reason(
+        "CannotBeReadBack",
+        _COMPRESS,
+        "A TFLite model computes in integers, has operations that are not known, or answers otherwise as SavedModel.",
+        "Give the model that it was converted from.",
+    ),
+    Reason(
         "NotFiniteWeights",
         _COMPRESS,
         "Weights of the source are NaN: its training had diverged.",

@@ -1,0 +1,107 @@
+"""A TFLite model is read back into the float32 SavedModel that it came from, or refused: never into something alike."""
+
+from __future__ import annotations
+
+import functools
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from modelpress.api.errors import Invalid
+from modelpress.compress import model
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory):
+    """A model with two outputs and much of what image models have, exported."""
+    keras.utils.set_random_seed(0)
+    image = keras.Input((16, 16, 3), name="image")
+    x = keras.layers.Conv2D(8, 3, padding="same", strides=2)(image)
+    x = keras.layers.ReLU(6)(keras.layers.BatchNormalization()(x))
+    x = keras.layers.Add()([x, keras.layers.DepthwiseConv2D(3, padding="same")(x)])
+    x = keras.layers.Concatenate()([x, keras.layers.SeparableConv2D(8, 3, padding="same", activation="swish")(x)])
+    x = keras.layers.MaxPooling2D()(keras.layers.Conv2DTranspose(4, 3, strides=2, padding="same")(x))
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.UpSampling2D(interpolation="bilinear")(x))
+    x = keras.layers.LayerNormalization()(x)
+    outputs = [keras.layers.Dense(5, activation="softmax", name="probs")(x), keras.layers.Dense(1, name="value")(x)]
+    path = tmp_path_factory.mktemp("network") / "saved"
+    keras.Model(image, outputs).export(path, verbose=False)
+    return path
+
+
+@pytest.fixture(scope="module")
+def converted(network):
+    """Kind of weights -> TFLite file, converted once."""
+
+    @functools.cache
+    def convert(kind):
+        converter = tf.lite.TFLiteConverter.from_saved_model(str(network))
+        converter.optimizations = [] if kind == "float32" else [tf.lite.Optimize.DEFAULT]
+        if kind == "float16":
+            converter.target_spec.supported_types = [tf.float16]
+        if kind == "integers":
+            converter.representative_dataset = lambda: ([np.zeros((1, 16, 16, 3), "f4")] for _ in range(2))
+            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        path = network.with_name(f"{kind}.tflite")
+        path.write_bytes(converter.convert())
+        return path
+
+    return convert
+
+
+@pytest.mark.parametrize(("kind", "apart"), [("float32", 1e-6), ("float16", 1e-2), ("int8 weights", 5e-2)])
+def test_signatures_batches_and_answers_are_those_of_the_source(network, converted, opened, kind, apart):
+    found = opened(converted(kind))
+    signature = found.signatures["serving_default"]
+    assert {name: str(tensor) for name, tensor in signature.inputs.items()} == {"image": "float32 [?, 16, 16, 3]"}
+    images = np.random.default_rng(0).random((3, 16, 16, 3), np.float32)
+    expected = tf.saved_model.load(str(network)).signatures["serving_default"](image=tf.constant(images))
+    answers = found.call("serving_default", {"image": images})
+    assert set(answers) == set(expected)
+    for name, value in expected.items():
+        np.testing.assert_allclose(answers[name], value.numpy(), atol=apart)
+
+
+def test_its_weights_can_be_trained_on(converted, opened):
+    found = opened(converted("float32"))
+    with tf.GradientTape() as tape:
+        answer = found.function("serving_default")(image=tf.ones((1, 16, 16, 3)))["output_0"][0, 0]
+    assert all(gradient is not None for gradient in tape.gradient(answer, found.variables()))
+    assert len(found.variables()) > 6
+
+
+def test_a_published_model_keeps_the_names_and_the_batch_that_it_was_built_for(published, opened):
+    path = published("fer") / "emotion_model_quantized.tflite"
+    found = opened(path)
+    face = np.random.default_rng(0).random((1, 64, 64, 1), np.float32)
+    with model.quiet():
+        interpreter = tf.lite.Interpreter(str(path))
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], face)
+    interpreter.invoke()
+    expected = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+    np.testing.assert_allclose(found.call("serving_default", {"x": face})["Identity"], expected, atol=5e-2)
+
+
+def test_a_model_that_computes_in_integers_is_refused(converted, opened):
+    with pytest.raises(Invalid) as refused:
+        opened(converted("integers"))
+    assert refused.value.reason == "CannotBeReadBack"
+    assert "computes in integers" in refused.value.message
+
+
+def test_an_operation_that_is_not_known_is_named(opened, tmp_path):
+    function = tf.function(lambda x: tf.cumsum(x, axis=1), input_signature=[tf.TensorSpec([1, 4], tf.float32)])
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([function.get_concrete_function()])
+    (tmp_path / "m.tflite").write_bytes(converter.convert())
+    with pytest.raises(Invalid, match="has the operation CUMSUM"):
+        opened(tmp_path / "m.tflite")
+
+
+def test_what_only_begins_like_a_model_is_refused(opened, tmp_path):
+    (tmp_path / "m.tflite").write_bytes(b"\x00\x00\x00\x00TFL3" + bytes(40))
+    with pytest.raises(Invalid) as refused:
+        opened(tmp_path / "m.tflite")
+    assert refused.value.reason in ("NotAModel", "CannotBeReadBack")
