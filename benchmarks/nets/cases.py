@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from nets import fashion
+from nets import fashion, resnet50thin
 
 EXAMPLES = fashion.EXAMPLES
 LABELS = "_labels"
@@ -75,6 +75,12 @@ def _minilm() -> Case:
     return Case(folder / "model", data, ACCURACY, "45m")
 
 
+def _resnet50thin() -> Case:
+    folder = resnet50thin.prepared()
+    data = {role: {"uri": str(folder / f"{role}.npz")} for role in ("evaluation", "calibration")}
+    return Case(folder / "model", data, ACCURACY, "45m")
+
+
 def _basic_pitch() -> Case:
     script = _script("basic-pitch")
     archive = fashion.fetching.fetch(script.SOURCE)
@@ -92,6 +98,7 @@ CASES: dict[str, Callable[[], Case]] = {
     "resnet20": lambda: _fashion("resnet20"),
     "vgg": lambda: _fashion("vgg"),
     "minilm": _minilm,
+    "resnet50thin": _resnet50thin,
     "basicpitch": _basic_pitch,
     f"resnet20{LABELS}": lambda: _fashion("resnet20", labels=True),
     f"vgg{LABELS}": lambda: _fashion("vgg", labels=True),

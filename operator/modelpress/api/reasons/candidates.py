@@ -71,6 +71,12 @@ SECTION = Section(
             f"{_SAVED_MODEL} Or name one in `spec.source.signatures`.",
         ),
         Reason(
+            "BuildFailed",
+            _TRIAL,
+            "Building this trial of a search failed in a way that nobody foresaw; the log has the traceback.",
+            "The search went on without it. Report it with the traceback.",
+        ),
+        Reason(
             "Dominated",
             _TRIAL,
             "A trial of a search gave the same file as an earlier one; or it was much slower than the best so far when "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from modelpress.api.errors import Invalid
+from modelpress.api.errors import Invalid, Transient
 from modelpress.api.measurement import Compared, Measurements
 from modelpress.api.trial import PASSED, Trial
 from modelpress.compress import candidates, check
@@ -31,6 +32,8 @@ from modelpress.compress.search.move import Move
 from modelpress.status import gate
 from modelpress.storage import listing, transfer
 from modelpress.telemetry.progress import Silent
+
+log = logging.getLogger(__name__)
 
 GLANCE_ROWS = 256
 """Rows of the look in this process; few, as it is there to spare servers the hopeless."""
@@ -111,8 +114,14 @@ class Examination:
         )
         try:
             built = self.built(move)
+        except Transient:
+            raise
         except Invalid as error:
             return empty.model_copy(update={"verdict": error.reason, "message": error.message})
+        except Exception as error:  # converters raise whatever their passes raise; one move must not end the search
+            log.exception("%s, %s could not be built", move.build.recipe, move.build.form)
+            failed = Finding("BuildFailed", f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
+            return empty.model_copy(update={"verdict": failed.reason, "message": failed.message})
         if built.finding is not None:
             return empty.model_copy(update={"verdict": built.finding.reason, "message": built.finding.message})
         same = next((one for one in earlier if one.digest == built.piece.digest), None)
