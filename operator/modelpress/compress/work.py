@@ -42,6 +42,16 @@ class WorkArea:
         """Directory for what the unfinished piece `name` wants to find again after a kill; may not be there yet."""
         return self._directory / "scratch" / name
 
+    def keep(self, path: Path) -> None:
+        """Makes a file of a scratch directory outlive this machine, where the store is on no disk of it."""
+        if self._store is not None:
+            self._store.keep(path)
+
+    def recall(self, path: Path) -> None:
+        """Fetches a file that `keep` was given on another machine, if there is one."""
+        if self._store is not None:
+            self._store.recall(path)
+
     def logs(self, name: str) -> Path:
         """Directory of one step for TensorBoard; may not be there yet."""
         return self.all_logs / name

@@ -48,6 +48,11 @@ class Bucket:
                 return found
             return content
 
+    def replace(self, name: str, content: bytes) -> None:
+        """Writes the file, whole or not at all, whatever was there; for the one writer of a name."""
+        with self._failures():
+            self._filesystem.pipe_file(self._path(name), content)
+
     def upload(self, root: Path, name: str, *, progress: Progress | None = None) -> None:
         """Sends every file below `root` to the folder `name`."""
         files = {path.relative_to(root).as_posix(): path for path in sorted(root.rglob("*")) if path.is_file()}

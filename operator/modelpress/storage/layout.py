@@ -90,6 +90,15 @@ class Store:
                 self.bucket.fetch(self._name(directory), new)
         return marker
 
+    def keep(self, path: Path) -> None:
+        """Keeps a file of unfinished work in a remote store too; it may be kept again when it has changed."""
+        if self.bucket is not None:
+            self.bucket.replace(self._name(path), path.read_bytes())
+
+    def recall(self, path: Path) -> None:
+        """Fetches what another machine kept by `keep`, unless the file is here."""
+        self._read(path)
+
     def forget(self, directory: Path) -> None:
         """Removes pieces that `push` kept below a directory."""
         if self.bucket is not None:

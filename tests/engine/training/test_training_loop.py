@@ -117,6 +117,13 @@ def test_tensorboard_gets_scalars_histograms_and_a_profile(opened, setting):
     assert len(list(given.logs.glob("plugins/profile/*/*.xplane.pb"))) == 1
 
 
+def test_every_checkpoint_is_handed_to_what_keeps_it_beyond_this_machine(opened, setting):
+    kept = []
+    given = setting(keep=kept.append)
+    fine_tune.apply(opened, FineTune(epochs=2), given)
+    assert kept == [given.checkpoints / checkpoint.FILE_NAME] * 2
+
+
 def test_a_damaged_checkpoint_is_not_trusted(tmp_path):
     state = checkpoint.State({"epoch": 1}, {"model_0": np.zeros((2, 3))})
     checkpoint.write(tmp_path, state)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from modelpress.api.recipe import Training
@@ -37,13 +37,15 @@ class Setting:
     """Position -> for each weight the number of the value that it shares, from 0; equal numbers stay equal."""
     profile: bool = False
     """Whether to write a profiler trace beside the event files."""
+    keep: Callable[[Path], None] | None = None
+    """As in `Place`."""
     source: Source | None = None
     """`spec.source`: other models of the user (a student) are read as it is."""
 
     @property
     def place(self) -> Place:
         """Where a training leaves what outlives it."""
-        return Place(self.checkpoints, self.logs, self.progress, profile=self.profile)
+        return Place(self.checkpoints, self.logs, self.progress, profile=self.profile, keep=self.keep)
 
 
 @dataclasses.dataclass(frozen=True)

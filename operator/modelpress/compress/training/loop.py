@@ -208,6 +208,8 @@ class _Loop:
         if self._place.checkpoints is not None and self._workers.is_chief:
             state = checkpoint.State(standing.plain(), self._arrays() | self._best)
             checkpoint.write(self._place.checkpoints, state)
+            if self._place.keep is not None:
+                self._place.keep(self._place.checkpoints / checkpoint.FILE_NAME)
         self._written = time.monotonic()
 
     def _restored(self) -> _Standing:

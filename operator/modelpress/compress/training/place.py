@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,3 +21,5 @@ class Place:
     profile: bool = False
     every_seconds: float = 60
     """Between checkpoints within an epoch."""
+    keep: Callable[[Path], None] | None = None
+    """Called with every checkpoint that was written, to take it where it outlives this machine; None: it stays here."""
