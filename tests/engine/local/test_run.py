@@ -153,7 +153,8 @@ def test_a_stricter_gate_is_judged_from_what_was_measured_and_nothing_is_served(
 
 def test_the_source_is_kept_serving_where_the_file_asks_for_it_until_the_program_is_ended(first, project):
     gate = {**RESOURCE["spec"]["gate"], "size": {"max": "1"}, "onFailure": "ServeSource"}
-    process = started("-f", written(project, "keep", gate=gate), "--output", "json", "--keep-serving")
+    cache = {"policy": "TinyLFU", "disk": {"size": "16Mi"}, "prefetch": {"uri": "val.npz", "samples": 20}}
+    process = started("-f", written(project, "keep", gate=gate, cache=cache), "--output", "json", "--keep-serving")
     try:
         report = _document(process)
         assert report["decision"]["serves"] == "Source"
@@ -168,6 +169,11 @@ def test_the_source_is_kept_serving_where_the_file_asks_for_it_until_the_program
         np.testing.assert_allclose(tf.make_ndarray(answer.outputs["scores"]), 0.1, atol=1e-6)
         with urllib.request.urlopen(serving["rest"], timeout=30) as status:
             assert b"AVAILABLE" in status.read()
+        with urllib.request.urlopen(f"{serving['admin']}/state", timeout=30) as state:
+            found = json.load(state)["cache"]
+        assert (found["effectivePolicy"], found["tiers"]["disk"]["limitBytes"]) == ("TinyLFU", 16 * 2**20)
+        prefetch = found["prefetch"]
+        assert (prefetch["total"], prefetch["unsuitable"] + prefetch["failed"]) == (20, 0)
         process.send_signal(signal.SIGTERM)
         _, error = process.communicate(timeout=60)
         assert process.returncode == 0, error
