@@ -42,7 +42,8 @@ def require_classes(rows: Rows, signature: Signature, *, role: str) -> None:
     for output, target in rows.targets.items():
         sizes = signature.outputs[output].shape
         classes = sizes[-1] if sizes and len(sizes) > 1 else None
-        if target.dtype.kind in "iu" and classes is not None and classes > 1 and target.shape[-1:] != (classes,):
+        is_one_hot = target.ndim > 1 and target.shape[-1] == classes
+        if target.dtype.kind in "iu" and classes is not None and classes > 1 and not is_one_hot:
             _require_range(rows, output, classes, f"spec.data.{role}.{_TARGETS}.{output}")
 
 

@@ -39,7 +39,9 @@ def write(
 
     `field` is the step's path, for errors. Raises Invalid `UnknownLayer`; NotFreezable where values cannot be put back.
     """
-    values = _checkpoint(opened)
+    values, is_changed = _checkpoint(opened)
+    if quantize is None and not is_changed:
+        raise NotFreezable("no step has changed its weights, so that a copy would be all")
     saved = saved_model_pb2.SavedModel.FromString((opened.directory / model.FILE_NAME).read_bytes())
     notes: tuple[str, ...] = ()
     if quantize is not None:
@@ -66,19 +68,21 @@ def write(
     return notes
 
 
-def _checkpoint(opened: OpenedModel) -> dict[str, Any]:
-    """All tensors of the checkpoint by key, variables as they are now."""
+def _checkpoint(opened: OpenedModel) -> tuple[dict[str, Any], bool]:
+    """All tensors of the checkpoint by key, variables as they are now, and whether any of them changed."""
     if not (opened.directory / f"{half.PREFIX}.index").is_file():
         raise NotFreezable("it has no checkpoint beside its graph, whose weights could be changed")
     reader = tf.train.load_checkpoint(str(opened.directory / half.PREFIX))
     values = {key: reader.get_tensor(key) for key in sorted(reader.get_variable_to_dtype_map())}
-    keys = _keys(opened)
+    keys, is_changed = _keys(opened), False
     for variable in opened.variables():
         key = keys.get(variable.name, "")
         if key not in values:
             raise NotFreezable(f"the checkpoint has no {variable.name.split(':')[0]} to put its new values back into")
-        values[key] = variable.numpy()
-    return values
+        now = variable.numpy()
+        is_changed = is_changed or not np.array_equal(values[key], now)
+        values[key] = now
+    return values, is_changed
 
 
 def _keys(opened: OpenedModel) -> dict[str, str]:

@@ -258,7 +258,7 @@ def tfrecord(*messages):
         (tfrecord(example(image=PIXELS), example(other=[1])), IMAGES, "MissingValue", "no value in d.tfrecord row 2"),
         (tfrecord(example(image=PIXELS), example(image=[1] * 4)), IMAGES, "DtypeMismatch", "tfrecord row 2 has int64"),
         (tfrecord(example(image=[1.0] * 5)), IMAGES, "ShapeMismatch", "the column has float32 [?, 5]"),
-        (tfrecord(example(image=[float("nan")] * 4)), IMAGES, "NotFiniteData", "input image is nan in d.tfrecord row 1"),
+        (tfrecord(example(image=[float("nan")] * 4)), IMAGES, "NotFiniteData", "image is nan in d.tfrecord row 1"),
         (tfrecord(example(image=PIXELS), b"\xff\xff"), IMAGES, "Unreadable", "no tf.train.Example in record 2"),
         (tfrecord(example(image=[b"png"])), IMAGES, "DtypeMismatch", "the column has string"),
         (("d.tfrecord", b""), IMAGES, "NoRows", "there are no rows in d.tfrecord"),
