@@ -85,8 +85,11 @@ def _found(resource: CompressedModel, where: Where, verdict: Verdict) -> Iterato
     for row in support_table.ROWS:
         if row.verdict(where) != verdict:
             continue
-        for path, value in _values({"spec": spec}, row.path.split("."), ""):
-            if _applies(row, value):
+        parts = row.path.split(".")
+        blocks = dict(_values({"spec": spec}, parts[:-1], "")) if row.beside else {}
+        for path, value in _values({"spec": spec}, parts, ""):
+            holds = row.beside is None or row.beside(blocks[path.rpartition(".")[0]])
+            if holds and _applies(row, value):
                 yield Problem(path, _sentence(row, verdict, value), row.reason)
 
 

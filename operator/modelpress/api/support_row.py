@@ -28,6 +28,8 @@ class Row(NamedTuple):
     shown_values: str = ""
     """The same in words."""
     reason: str = NOT_SUPPORTED
+    beside: Callable[[Any], bool] | None = None
+    """Where the row holds: a question to the block that the field is in; None: everywhere."""
 
     def verdict(self, where: Where) -> Verdict:
         """The verdict in a cluster, or locally."""

@@ -31,7 +31,7 @@ _RECIPE = (
     *row.honoured(
         *(
             f"{_STEPS}.quantize.{name}"
-            for name in ("scheme", "epochs", "learningRate", "weights", "activations", "granularity", "excludeLayers")
+            for name in ("scheme", "epochs", "weights", "activations", "granularity", "excludeLayers")
         )
     ),
     *row.honoured("spec.recipe.training", "spec.recipe.iterations", "spec.recipe.search"),
@@ -40,6 +40,17 @@ _RECIPE = (
         "TFLite's kernels take weights with zero in the middle of their range",
         "leave it out",
         "Asymmetric",
+    ),
+    row.Row(
+        f"{_STEPS}.quantize.learningRate",
+        "Reported",
+        "Reported",
+        "nothing is trained without epochs, so it has no effect",
+        "leave it out",
+        lambda rate: rate != 1e-4,
+        "without epochs",
+        row.IGNORED,
+        beside=lambda quantize: not quantize.get("epochs"),
     ),
 )
 

@@ -27,7 +27,7 @@ class Change(NamedTuple):
     """Its path in the resource, for errors, e.g. `spec.recipe.steps[0].prune`."""
     kind: str
     """Its key, e.g. `fineTune`."""
-    step: Distill | Prune | Cluster | FineTune
+    step: Distill | Prune | Cluster | FineTune | Quantize
 
     @property
     def trains(self) -> bool:
@@ -96,6 +96,8 @@ def _of_steps(steps: Sequence[Step], recipe: Recipe, device: Device) -> Plan:
         _require_known(step, at)
         if step.quantize is not None:
             quantize, field = step.quantize, at
+            if quantize.epochs:
+                changes.append(Change(at, kind, quantize))
         else:
             changes.append(Change(at, kind, _of(step)))
     line = "; ".join(describe(step) for step in steps) or "float32"
@@ -199,8 +201,6 @@ def _require_known_prune(prune: Prune, at: str) -> None:
 def _require_known_quantize(quantize: Quantize, at: str) -> None:
     if quantize.weights == "Asymmetric":
         _refuse(f"{at}.weights", "Asymmetric: TFLite's kernels take weights with zero in the middle; leave it out")
-    if quantize.epochs > 0:
-        _refuse(f"{at}.epochs", f"{quantize.epochs}: this release quantizes after training; leave it out")
 
 
 def _refuse(field: str, message: str) -> NoReturn:

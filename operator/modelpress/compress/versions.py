@@ -17,6 +17,7 @@ from modelpress.compress.dataset import Array
 from modelpress.compress.examples import Examples
 from modelpress.compress.model import OpenedModel
 from modelpress.compress.plan import Change
+from modelpress.compress.quantization import training as qat
 from modelpress.compress.steps import cluster, distill, fine_tune, prune
 from modelpress.compress.steps.filters import pruning
 from modelpress.compress.steps.held import Held
@@ -144,5 +145,6 @@ APPLY: dict[str, Callable[[OpenedModel, Any, Setting], Changed]] = {
     "cluster": cluster.apply,
     "distill": distill.apply,
     "fineTune": fine_tune.apply,
+    "quantize": qat.apply,
 }
 """Key of a step in the resource -> what does it."""

@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from modelpress.api.data import Data, DataSet
 from modelpress.api.errors import Invalid
@@ -101,3 +102,52 @@ def test_the_command_line_tool_of_tensorflow_reads_what_was_written(quantized):
     assert "shape: (-1, 8, 8, 1)" in shown.stdout
     assert "Method name is: tensorflow/serving/predict" in shown.stdout
     assert "Traceback" not in shown.stderr
+
+
+class _Coarse(tf.Module):
+    """A classifier of which one weight, of an input that is always zero, is so large that its scale suits no other."""
+
+    def __init__(self):
+        super().__init__()
+        kernel = np.random.default_rng(0).normal(scale=0.1, size=(16, 4)).astype("f4")
+        kernel[0, 0] = 100.0
+        self.kernel = tf.Variable(kernel, name="head/kernel")
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 16], tf.float32, "x")])
+    def probs(self, x):
+        return {"probs": tf.nn.softmax(x @ self.kernel)}
+
+
+@pytest.fixture
+def coarse(tmp_path):
+    """The classifier, and labelled rows that another kernel of its shape would classify."""
+    module = _Coarse()
+    tf.saved_model.save(module, str(tmp_path / "coarse" / "1"), signatures={SERVED: module.probs})
+    random = np.random.default_rng(7)
+    x = random.normal(size=(512, 16)).astype("f4")
+    x[:, 0] = 0
+    np.savez(tmp_path / "rows.npz", x=x, label=(x @ random.normal(size=(16, 4))).argmax(axis=1))
+    return tmp_path / "coarse", tmp_path / "rows.npz"
+
+
+def test_training_for_int8_finds_weights_that_do_well_on_the_coarse_grid(coarse, compress):
+    model, rows = coarse
+    stored = np.load(rows)
+
+    def accuracy(**fields):
+        quantize = {"scheme": "StaticInt8", "granularity": "PerTensor", **fields}
+        data = Data(training=DataSet(uri=str(rows)), calibration=DataSet(uri=str(rows)))
+        done = compress(model, data=data, recipe={"steps": [{"quantize": quantize}]})
+        (candidate,) = done.manifest.candidates
+        call = check.loaded(done.directory / candidate.servable.path, "TFLite", (SERVED,))
+        return (call(SERVED, {"x": stored["x"]})["probs"].argmax(axis=1) == stored["label"]).mean(), candidate
+
+    trained, candidate = accuracy(epochs=4, learningRate=0.1)
+    assert candidate.notes[0].startswith("quantize: 1 kernels trained as int8, loss")
+    assert trained > 0.8
+    assert accuracy()[0] < 0.5
+
+
+def test_training_for_int8_needs_rows_to_train_on(quantized):
+    with pytest.raises(Invalid, match=r"steps\[0\].quantize: quantize trains on examples with labels"):
+        quantized(scheme="StaticInt8", epochs=1)

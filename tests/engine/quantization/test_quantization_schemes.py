@@ -9,7 +9,7 @@ from modelpress.api.errors import Invalid
 from modelpress.api.gate import Gate
 from modelpress.api.recipe import Quantize
 from modelpress.compress import flatbuffer, tflite
-from modelpress.compress.quantization import comparison, ranges, rewriting, scheme
+from modelpress.compress.quantization import comparison, ranges, rewriting, scheme, training
 from modelpress.compress.quantization.comparison import Comparison, Loss
 from modelpress.compress.quantization.precision import Assignment
 
@@ -143,3 +143,13 @@ def test_an_output_that_is_not_finite_is_beyond_any_tolerance(network_float, ima
     weights.data = np.full(len(weights.data) // 4, np.nan, np.float32).view(np.uint8)
     loss = Comparison(network_float.content, SERVED, images[:4]).of(flatbuffer.written(broken))
     assert not loss.within(Loss(1e9, 1e9))
+
+
+def test_training_rounds_kernels_to_the_numbers_that_the_quantizer_stores(network, network_float, quantized):
+    for fields, axes in (({}, (1,)), ({"granularity": "PerTensor"}, ())):
+        stored = flatbuffer.parsed(quantized(scheme="DynamicInt8", **fields).content)
+        tensor = next(one for one in stored.subgraphs[0].tensors if one.type == 9 and list(one.shape) == [32, 1024])
+        integers = np.asarray(stored.buffers[tensor.buffer].data).view(np.int8).reshape(32, 1024)
+        scales = np.asarray(tensor.quantization.scale, np.float32).reshape(-1, 1)
+        kernel = next(one for one in network.variables() if one.name.startswith("hidden/kernel"))
+        np.testing.assert_allclose(training.rounded(kernel, axes), (integers * scales).T, atol=1e-6)

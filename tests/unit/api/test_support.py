@@ -210,6 +210,17 @@ def test_a_local_run_tells_that_it_has_no_secrets():
     assert (problem.reason, problem.field) == ("FieldsIgnored", "spec.source.secretRef")
 
 
+def test_a_learning_rate_without_epochs_is_reported():
+    rate = {"learningRate": 0.5}
+    (problem,) = support.reports(resource({**quantize(**rate), "cache": {"mode": "Enabled"}}))
+    assert str(problem) == (
+        "spec.recipe.steps[0].quantize.learningRate: 0.5: nothing is trained without epochs, so it has no effect; leave"
+        " it out"
+    )
+    trained = {"data": TRAINING, **quantize(**rate, epochs=1)}
+    assert support.reports(resource({**trained, "cache": {"mode": "Enabled"}})) == ()
+
+
 @pytest.mark.parametrize(
     ("spec", "field"),
     [

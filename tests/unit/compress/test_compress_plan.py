@@ -75,7 +75,6 @@ def test_a_format_that_the_device_cannot_serve_is_refused_before_the_search():
     ("recipe", "field"),
     [
         (step(prune={}), "spec.recipe.steps[0].prune"),
-        (step(fineTune={}, quantize={"scheme": "Float16", "epochs": 1}), "spec.recipe.steps[1].quantize.epochs"),
         (step(quantize={"scheme": "DynamicInt8", "weights": "Asymmetric"}), "spec.recipe.steps[0].quantize.weights"),
     ],
 )
