@@ -22,6 +22,7 @@ from modelpress.compress.steps import cluster, distill, fine_tune, prune
 from modelpress.compress.steps.filters import pruning
 from modelpress.compress.steps.held import Held
 from modelpress.compress.steps.step import Changed, Setting
+from modelpress.compress.training import checkpoint
 from modelpress.compress.work import Piece, WorkArea
 from modelpress.telemetry.progress import Progress
 
@@ -110,8 +111,10 @@ class Versions:
             masks=held.masks,
             clusters=held.clusters,
             profile=self._profile,
+            keep=self._area.keep,
             source=self._user_source,
         )
+        self._area.recall(setting.checkpoints / checkpoint.FILE_NAME)
         changed = APPLY[change.kind](opened, change.step, setting)
         if not changed.replaced:
             dataset.save(new / VARIABLES, _numbered(variable.numpy() for variable in opened.variables()))
