@@ -22,7 +22,6 @@ from modelpress.compress.steps.filters.sizes import Sizes
 Rule = Callable[["Channels", Any], list[Labels] | None]
 """(analysis, node) -> labels of the outputs; None where the operation is not understood after all."""
 _SIZED = "is made to measure by"
-_ADDS = ("Add", "AddV2", "BiasAdd")
 _FORMS = ("Cast", "ExpandDims", "Reshape", "Squeeze", "Transpose")
 
 
@@ -33,18 +32,6 @@ class Weights:
     name: str
     axis: int
     labels: Array
-    node: str = ""
-    """The operation that makes channels of them."""
-
-
-@dataclass(frozen=True)
-class Gain:
-    """Tensors, computed of constants alone, that say by how much a normalisation scales each channel."""
-
-    scale: str
-    variance: str | None = None
-    """The scale is divided by the root of it."""
-    epsilon: float = 0
 
 
 @dataclass(frozen=True)
@@ -73,8 +60,6 @@ class Found:
 
     weights: list[Weights] = field(default_factory=list)
     sums: list[Sum] = field(default_factory=list)
-    gains: dict[str, Gain] = field(default_factory=dict)
-    """Operation that makes channels -> how the next one scales them."""
     resized: list[Resized] = field(default_factory=list)
     padded: dict[str, list[tuple[Axis, Axis]]] = field(default_factory=dict)
     """Pad -> labels of what it adds before and after each axis."""
@@ -97,7 +82,6 @@ class Channels:
         self._nodes = {node.name: node for node in graph.node}
         self._labels: dict[str, Labels | None] = {}
         self._sizes: dict[str, Sizes] = {}
-        self._steady: set[str] = set()
         for node in graph.node:
             self._visit(node)
 
@@ -147,11 +131,11 @@ class Channels:
             node = self._nodes[canonical(node.input[0]).split(":")[0]]
         return node
 
-    def weights(self, node: Any, operand: int, axis: int, labels: Array) -> None:
-        """Notes that slices of an operand make these channels, if it is a constant, or one in another form."""
-        source = self.source(node.input[operand])
+    def weights(self, tensor: str, axis: int, labels: Array) -> None:
+        """Notes that slices of a tensor make these channels, if it is a constant, or one in another form."""
+        source = self.source(tensor)
         if source.op == "Const":
-            self._weights(Weights(source.name, axis, labels, node.name))
+            self._weights(Weights(source.name, axis, labels))
             return
         while source.op in _FORMS:
             source = self.source(source.input[0])
@@ -159,24 +143,13 @@ class Channels:
             atoms = np.unique(self.atoms.roots(labels))
             for place, own in enumerate(self.of(source.name) or ()):
                 if own is not None and len(own) > 1 and np.array_equal(np.unique(self.atoms.roots(own)), atoms):
-                    self._weights(Weights(source.name, place, own, node.name))
+                    self._weights(Weights(source.name, place, own))
 
     def _weights(self, weights: Weights) -> None:
         """Of a kernel [.., heads, entries] whole heads go."""
         if any(other.name == weights.name and other.axis < weights.axis for other in self.found.weights):
             self.atoms.fix(weights.labels, f"{weights.name} loses whole slices before it")
         self.found.weights.append(weights)
-
-    def scaled(self, tensor: str, gain: Gain) -> None:
-        """Notes how the channels of a tensor are scaled, if an operation makes them and at most adds something."""
-        source = self.source(tensor)
-        if source.op in _ADDS:
-            source = self.source(next((one for one in source.input if not self.is_steady(one)), tensor))
-        self.found.gains.setdefault(source.name, gain)
-
-    def is_steady(self, tensor: str) -> bool:
-        """Whether a tensor is computed of constants alone."""
-        return canonical(tensor) in self._steady
 
     def total(self, node: Any, operand: int, axis: int, labels: Axis) -> None:
         """Notes a sum over the channels of an operand's axis."""
@@ -194,8 +167,6 @@ class Channels:
         self.found.resized.append(Resized(node.name, operand, axes, told))
 
     def _visit(self, node: Any) -> None:
-        if node.op != "Placeholder" and all(self.is_steady(name) for name in node.input):
-            self._steady |= {f"{node.name}:{output}" for output in range(self.outputs(node))}
         if node.op == "Const":
             self._constant(node)
             return

@@ -24,7 +24,7 @@ def convolution(channels: Channels, node: Any) -> list[Labels] | None:
     if not _sums(channels, node, data[place], incoming) or outgoing is None:
         return None
     channels.total(node, 0, place, data[place])
-    channels.weights(node, 1, len(kernel) - 1, outgoing)
+    channels.weights(node.input[1], len(kernel) - 1, outgoing)
     return [_replaced(plain_axes(shape), place, outgoing)]
 
 
@@ -39,7 +39,7 @@ def depthwise(channels: Channels, node: Any) -> list[Labels] | None:
     if incoming is None or multiplier is None or not _sums(channels, node, data[place], incoming):
         return None
     channels.atoms.fix(multiplier, f"{describe(node)} multiplies channels")
-    channels.weights(node, 1, 2, incoming)
+    channels.weights(node.input[1], 2, incoming)
     return [_replaced(plain_axes(shape), place, np.repeat(incoming, len(multiplier)))]
 
 
@@ -56,7 +56,7 @@ def transposed_convolution(channels: Channels, node: Any) -> list[Labels] | None
     result = _replaced(plain_axes(shape), place, outgoing)
     channels.resize(node, 0, result)
     channels.total(node, 2, place, data[place])
-    channels.weights(node, 1, 2, outgoing)
+    channels.weights(node.input[1], 2, outgoing)
     return [result]
 
 
@@ -112,7 +112,7 @@ def _einsum_axis(
 
 def _made(channels: Channels, node: Any, operand: int, axis: int, labels: Axis) -> None:
     if labels is not None and len(labels) > 1:
-        channels.weights(node, operand, axis, labels)
+        channels.weights(node.input[operand], axis, labels)
 
 
 def _sums(channels: Channels, node: Any, one: Axis, other: Axis) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 
 from modelpress.compress.dataset import Array
 from modelpress.compress.steps.filters.atoms import Axis, Labels, plain, plain_axes
-from modelpress.compress.steps.filters.channels import Channels, Gain, Rule, describe
+from modelpress.compress.steps.filters.channels import Channels, Rule, describe
 from modelpress.compress.steps.filters.nodes import attribute
 
 _ONE = (
@@ -25,8 +25,6 @@ _SEVERAL = (
 _POOLS = ("AvgPool", "AvgPool3D", "MaxPool", "MaxPool3D", "MaxPoolV2")
 _RESIZES = ("ResizeArea", "ResizeBicubic", "ResizeBilinear", "ResizeNearestNeighbor")
 _REDUCTIONS = ("All", "Any", "ArgMax", "ArgMin", "EuclideanNorm", "Max", "Mean", "Min", "Prod", "Sum")
-_EPSILON = 1e-4
-"""Of FusedBatchNorm where the attribute is absent."""
 
 
 def broadcast(channels: Channels, node: Any, operands: Sequence[Labels | None]) -> Labels | None:
@@ -64,9 +62,6 @@ def one(channels: Channels, node: Any) -> list[Labels] | None:
 def several(channels: Channels, node: Any) -> list[Labels] | None:
     """Operations on several tensors, value by value."""
     labels = broadcast(channels, node, [channels.labels(node, place) for place in range(len(node.input))])
-    if node.op == "Mul" and channels.is_steady(node.input[0]) != channels.is_steady(node.input[1]):
-        data, scale = reversed(node.input) if channels.is_steady(node.input[0]) else node.input
-        channels.scaled(data, Gain(scale))
     return None if labels is None else [labels]
 
 
@@ -86,9 +81,6 @@ def normalization(channels: Channels, node: Any) -> list[Labels] | None:
         return None
     if not _meet(channels, node, data, [labels or () for labels in operands[1:]]):
         return None
-    if all(channels.is_steady(name) for name in node.input[1:]):
-        epsilon = node.attr["epsilon"].f if "epsilon" in node.attr else _EPSILON
-        channels.scaled(node.input[0], Gain(node.input[1], node.input[4], epsilon))
     others = [channels.shape(node, output) for output in range(1, channels.outputs(node))]
     return [data, *(plain_axes(shape) if shape is not None else () for shape in others)]
 
@@ -178,7 +170,7 @@ def table(channels: Channels, node: Any) -> list[Labels] | None:
     channels.atoms.fix_all([params[place], *indices], f"{describe(node)} looks it up")
     for other, labels in enumerate(params):
         if other != place and labels is not None and len(labels) > 1:
-            channels.weights(node, 0, other, labels)
+            channels.weights(node.input[0], other, labels)
     return [(*params[:place], *indices, *params[place + 1 :])]
 
 

@@ -17,7 +17,7 @@ from modelpress.compress.dataset import Array
 from modelpress.compress.graph import FrozenGraph
 from modelpress.compress.model import OpenedModel
 from modelpress.compress.steps import fine_tune
-from modelpress.compress.steps.filters import comparison, gains, groups, importance, rebuild
+from modelpress.compress.steps.filters import comparison, groups, importance, rebuild
 from modelpress.compress.steps.prune import Taylor
 from modelpress.compress.steps.step import Changed, Setting
 from modelpress.compress.training import schedule
@@ -136,11 +136,9 @@ class Removal:
     def _scores(self) -> list[Array]:
         wanted = {weights.name for group in self.groups for weights in group.weights}
         if self._step.criterion == "Gradient":
-            values: Mapping[str, Array] = self._gradients(wanted)
+            values = self._gradients(wanted)
         else:
-            plain = {node.name: _value(node) for node in self._frozen.graph.node if node.name in wanted}
-            weights = [one for group in self.groups for one in group.weights]
-            values = gains.scaled(self._frozen.graph, self._channels.found.gains, weights, plain)
+            values = {node.name: _value(node) for node in self._frozen.graph.node if node.name in wanted}
         return [importance.scores(self._step.criterion, self._channels.atoms, group, values) for group in self.groups]
 
     def _gradients(self, wanted: set[str]) -> Mapping[str, Array]:
