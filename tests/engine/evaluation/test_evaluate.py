@@ -32,7 +32,9 @@ def worse(inputs):
 def short(monkeypatch):
     """Latency is measured on few requests here."""
     plan = latency.Plan
-    monkeypatch.setattr(latency, "Plan", lambda *args, **_: plan(*args, seconds=0.1, blocks=4, min_requests=8, warm_up=1))
+    monkeypatch.setattr(
+        latency, "Plan", lambda *args, **_: plan(*args, seconds=0.1, blocks=4, min_requests=8, warm_up=1)
+    )
 
 
 def measured(world, source_endpoint, candidate_endpoint):
