@@ -50,8 +50,10 @@ def test_a_file_of_two_resources_is_refused(tmp_path):
 
 
 def test_a_field_that_cannot_be_honoured_is_refused(tmp_path):
-    (tmp_path / "model.yaml").write_text(RESOURCE + "  recipe: {steps: [{cluster: {clusters: 16}}]}\n")
-    with pytest.raises(InvalidResource, match="cluster"):
+    (tmp_path / "model.yaml").write_text(
+        RESOURCE + "  recipe: {steps: [{quantize: {scheme: DynamicInt8, weights: Asymmetric}}]}\n"
+    )
+    with pytest.raises(InvalidResource, match="Asymmetric"):
         anchoring.load(tmp_path / "model.yaml")
 
 
