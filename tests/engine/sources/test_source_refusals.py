@@ -187,3 +187,14 @@ def test_a_graph_that_is_not_frozen_for_inference_is_refused(tmp_path, build, wo
     (tmp_path / "graph.pb").write_bytes(frozen(build))
     error = refusal(lambda: exported(tmp_path / "graph.pb", tmp_path / "out"))
     assert (error.reason, words in error.message) == ("NotAModel", True), error
+
+
+def test_what_a_server_never_reaches_may_be_anything(tmp_path):
+    """As gradients of a model from JAX, or the training functions of a Keras model."""
+    module = tf.Module()
+    module.serve = tf.function(lambda x: {"y": x * 2}, input_signature=[NUMBERS])
+    module.train = tf.function(lambda x: calls_python(module, x), input_signature=[NUMBERS])
+    path = tmp_path / "m"
+    tf.saved_model.save(module, str(path), signatures={"serving_default": module.serve})
+    assert b"EagerPyFunc" in (path / "saved_model.pb").read_bytes()
+    soundness.require_servable(path, Source(uri=str(path)))

@@ -51,7 +51,8 @@ _SOURCE = (
         _COMPRESS,
         "The graph holds StableHLO or XLA operations (JAX), or functions with `jit_compile=True`; stock TensorFlow "
         "Serving compiles nothing unless `--xla_cpu_compilation_enabled=true` is set.",
-        "Export it without: `jax2tf.convert(…, native_serialization=False, enable_xla=False)`, no `jit_compile`.",
+        "Export it without: `jax2tf.convert(…, native_serialization=False, enable_xla=False)`, which JAX before 0.7.2 "
+        "knows; no `jit_compile`.",
     ),
     Reason(
         "UnservableOperation",

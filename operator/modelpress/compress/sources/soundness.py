@@ -14,6 +14,7 @@ from modelpress.api.errors import Invalid
 from modelpress.api.source import Source
 from modelpress.compress import model
 from modelpress.compress.model import OpenedModel
+from modelpress.compress.sources import reach
 
 URI_FIELD = "spec.source.uri"
 PYTHON = frozenset({"EagerPyFunc", "PyFunc", "PyFuncStateless"})
@@ -42,9 +43,9 @@ _LEAST_WEIGHTS = 256
 
 def require_servable(directory: Path, source: Source) -> None:
     """Raises Invalid `UnservableOperation`, `UnknownOperation`, `NeedsXla`, `CodeNotTrusted`."""
-    graph = model.meta_graph(directory).graph_def
-    functions = {function.signature.name for function in graph.library.function}
-    nodes = list(_nodes(graph))
+    meta = model.meta_graph(directory)
+    functions = {function.signature.name for function in meta.graph_def.library.function}
+    nodes = reach.nodes(meta)
     operations = {node.op for node in nodes} - functions
     _refuse_python(operations)
     unknown = sorted(op for op in operations if op_def_registry.get(op) is None and not op.endswith("Gradient"))
@@ -98,7 +99,7 @@ def _needs_xla(operations: list[str]) -> Invalid:
         "NeedsXla",
         f"the model has {what}, which TensorFlow Serving runs only with --xla_cpu_compilation_enabled=true, and "
         "modelpress does not set; export it without: jax2tf.convert(…, native_serialization=False, enable_xla=False), "
-        "or tf.function without jit_compile",
+        "which JAX before 0.7.2 knows, or tf.function without jit_compile",
         field=URI_FIELD,
     )
 

@@ -1,0 +1,53 @@
+"""What of a SavedModel a server runs: the signatures, what initialises tables, and the functions that these call."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+_INIT_COLLECTIONS = ("saved_model_main_op", "legacy_init_op")
+
+
+def nodes(meta: Any) -> list[Any]:
+    """The NodeDefs of a MetaGraphDef that a server may run, those inside functions included."""
+    by_name = {node.name: node for node in meta.graph_def.node}
+    library = {function.signature.name: function for function in meta.graph_def.library.function}
+    found: dict[str, Any] = {}
+    waiting = list(_ends(meta))
+    while waiting:
+        name = waiting.pop()
+        if name not in found and name in by_name:
+            found[name] = by_name[name]
+            waiting.extend(_node(one) for one in by_name[name].input)
+    reached = list(found.values())
+    called: set[str] = set()
+    for node in reached:  # grows while it is read
+        for name in _called(node):
+            if name in library and name not in called:
+                called.add(name)
+                reached.extend(library[name].node_def)
+    return reached
+
+
+def _ends(meta: Any) -> Iterator[str]:
+    """Nodes of the outputs of all signatures, that for initialisation included, and TensorFlow 1's init operations."""
+    for signature in meta.signature_def.values():
+        for info in signature.outputs.values():
+            yield _node(info.name)
+            for part in (info.coo_sparse.values_tensor_name, info.coo_sparse.indices_tensor_name):
+                yield _node(part)
+    for name in _INIT_COLLECTIONS:
+        if name in meta.collection_def:
+            yield from map(_node, meta.collection_def[name].node_list.value)
+
+
+def _called(node: Any) -> Iterator[str]:
+    yield node.op
+    for value in node.attr.values():
+        if value.HasField("func"):
+            yield value.func.name
+        yield from (function.name for function in value.list.func)
+
+
+def _node(tensor: str) -> str:
+    return tensor.lstrip("^").split(":")[0]
