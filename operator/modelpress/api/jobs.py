@@ -28,13 +28,22 @@ class Jobs(Model):
         json_schema_extra={"default": _resources().plain()},
     )
     workers: int = Field(
-        default=1, ge=1, le=64, description="Above 1: an Indexed Job with MultiWorkerMirroredStrategy."
+        default=1,
+        ge=1,
+        le=64,
+        description="Above 1: steps that train are shared by the pods of an Indexed Job (MultiWorkerMirroredStrategy),"
+        " which all need to reach the store.",
     )
     queue_name: Annotated[str, Field(max_length=63, pattern=OBJECT_NAME)] | None = Field(
         default=None, description="Kueue LocalQueue, for both Jobs. Absent: none."
     )
     timeout: Duration = Field(default="6h", description="Of each Job, from when it is admitted.")
-    retries: int = Field(default=2, ge=0, le=10, description="Evictions and preemptions are not counted.")
+    retries: int = Field(
+        default=2,
+        ge=0,
+        le=10,
+        description="Evictions and preemptions are not counted, except among several workers: losing one ends all.",
+    )
     ttl_after_finished: Duration = Field(default="24h", description="When a finished Job goes.")
     profile: bool = Field(default=False, description="Write a TensorFlow profiler trace beside the TensorBoard logs.")
     pod: Pod = Field(default_factory=Pod, description="Pods of the Jobs.")

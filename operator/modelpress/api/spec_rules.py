@@ -67,4 +67,12 @@ RULES = (
         "a ReadWriteOnce volume serves one pod: set artifacts.uri, or accessMode: ReadWriteMany",
         field=".artifacts.volume",
     ),
+    Rule(
+        "!has(self.artifacts) || !has(self.artifacts.volume) || self.artifacts.volume.accessMode == 'ReadWriteMany'"
+        " || self.jobs.workers == 1",
+        "a ReadWriteOnce volume is for one worker: set artifacts.uri, or accessMode: ReadWriteMany",
+        field=".jobs.workers",
+        says="'jobs.workers is %d, but a ReadWriteOnce volume is for one node: set artifacts.uri, or"
+        " artifacts.volume.accessMode: ReadWriteMany'.format([self.jobs.workers])",
+    ),
 )

@@ -64,9 +64,9 @@ _ARTIFACTS = (
 
 _JOBS = (
     *row.cluster_only(
-        *(f"spec.jobs.{name}" for name in ("image", "resources", "timeout", "retries", "ttlAfterFinished", "pod"))
+        *(f"spec.jobs.{name}" for name in ("image", "resources", "timeout", "retries", "ttlAfterFinished", "pod")),
+        "spec.jobs.workers",
     ),
-    row.refused("spec.jobs.workers", "this release trains on one worker", "leave it out"),
     row.Row(
         "spec.jobs.queueName",
         "Refused",

@@ -29,13 +29,13 @@ def plan(
     """Print, as YAML, what would be made at once, after compression, and after the gate; nothing is sent anywhere."""
     from modelpress.api import document, support
     from modelpress.api.errors import InvalidResource
-    from modelpress.manifests import preview, scaling
+    from modelpress.manifests import children, preview
     from modelpress.manifests.installation import Installation
 
     assumed = preview.Assumed(form=form)
     installation = Installation(compressor_image, sidecar_image, server_image, default_store)
     models = document.load(file, where="Cluster")
-    refused = [(*support.refusals(model, "Cluster"), *scaling.refusals(model, installation)) for model in models]
+    refused = [(*support.refusals(model, "Cluster"), *children.refusals(model, installation)) for model in models]
     if problems := tuple(problem for found in refused for problem in found):
         raise InvalidResource(problems)
     for model in models:

@@ -44,10 +44,10 @@ def judge(file: str, text: str, where: Where) -> Judged:
 def _warnings(resource: CompressedModel, where: Where) -> tuple[Problem, ...]:
     """What has no effect, and in a cluster what an operator without a default store would refuse."""
     from modelpress.api import support
-    from modelpress.manifests import scaling
+    from modelpress.manifests import children
     from modelpress.manifests.installation import Installation
 
-    refused = scaling.refusals(resource, Installation()) if where == "Cluster" else ()
+    refused = children.refusals(resource, Installation()) if where == "Cluster" else ()
     where_known = [one._replace(message=f"unless the operator has a default store: {one.message}") for one in refused]
     return (*support.reports(resource, where), *where_known)
 

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+from modelpress.api.errors import Problem
 from modelpress.api.resource import CompressedModel
 from modelpress.kube.kinds import Manifest
-from modelpress.manifests import access, scaling, serving, sidecar_config, store
+from modelpress.manifests import access, scaling, serving, sidecar_config, store, workers
 from modelpress.manifests.installation import Installation
 from modelpress.manifests.served import Served
 
 
 def foundations(model: CompressedModel, installation: Installation) -> list[Manifest]:
     """What Jobs and servers stand on."""
-    return _existing(access.service_account(model), store.volume_claim(model, installation))
+    return _existing(
+        access.service_account(model),
+        store.volume_claim(model, installation),
+        workers.network_policy(model),
+        workers.service(model),
+    )
+
+
+def refusals(model: CompressedModel, installation: Installation) -> tuple[Problem, ...]:
+    """What the API server cannot refuse, because only the operator knows the store of models that name none."""
+    return (*scaling.refusals(model, installation), *workers.refusals(model, installation))
 
 
 def servers(

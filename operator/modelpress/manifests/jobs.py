@@ -11,7 +11,7 @@ from modelpress.api.pod import Resources
 from modelpress.api.request import Request
 from modelpress.api.resource import CompressedModel
 from modelpress.kube.kinds import JOB, Manifest
-from modelpress.manifests import labels, metadata, names, pods, serving, store
+from modelpress.manifests import labels, metadata, names, pods, serving, store, workers
 from modelpress.manifests.installation import Installation
 from modelpress.manifests.served import Served
 from modelpress.runtime import command
@@ -27,8 +27,8 @@ SHORTEST_LIFE_SECONDS = 60
 
 
 def compress(model: CompressedModel, request: Request, request_key: str, installation: Installation) -> Manifest:
-    """Fetches, compresses, and reports ranked candidates."""
-    jobs = model.spec.jobs
+    """Fetches, compresses, and reports ranked candidates; of several workers, number 0 does."""
+    jobs, name = model.spec.jobs, names.compress_job(model, request_key)
     volumes, mounts = _data(model, request, roles=tuple(store.data_uris(model)))
     container = pods.container(
         model,
@@ -36,8 +36,9 @@ def compress(model: CompressedModel, request: Request, request_key: str, install
         jobs.image or installation.compressor(jobs.resources),
         command=[PROGRAM, COMPRESS],
         resources=jobs.resources,
-        env=_environment(request),
+        env=_environment(request) | workers.environment(model, name),
         mounts=mounts,
+        **workers.container_fields(model),
     )
     template = pods.template(
         model,
@@ -50,8 +51,9 @@ def compress(model: CompressedModel, request: Request, request_key: str, install
         volumes=volumes,
         restartPolicy="Never",
         terminationGracePeriodSeconds=30,
+        **workers.pod_fields(model),
     )
-    return _job(model, names.compress_job(model, request_key), "compress", (COMPRESS,), template)
+    return _job(model, name, "compress", (COMPRESS,), template, **workers.job_fields(model))
 
 
 def evaluate(
@@ -101,7 +103,12 @@ def evaluate(
 
 
 def _job(
-    model: CompressedModel, name: str, component: labels.Component, programs: tuple[str, ...], template: dict[str, Any]
+    model: CompressedModel,
+    name: str,
+    component: labels.Component,
+    programs: tuple[str, ...],
+    template: dict[str, Any],
+    **more: Any,
 ) -> Manifest:
     """`programs` are the containers whose word counts: bad input told by one of them is not tried again."""
     jobs = model.spec.jobs
@@ -122,6 +129,7 @@ def _job(
             ]
         },
         "template": template,
+        **more,
     }
     queue = {labels.QUEUE_LABEL: jobs.queue_name} if jobs.queue_name else None
     return metadata.manifest(JOB, name, model, component, more_labels=queue, spec=spec)

@@ -39,6 +39,11 @@ def current_selector(model: CompressedModel) -> dict[str, str]:
     return {**server_selector(model), ROLE_LABEL: "current"}
 
 
+def compress_selector(model: CompressedModel) -> dict[str, str]:
+    """The pods of the compress Job."""
+    return {MODEL_LABEL: model.metadata.name, COMPONENT_LABEL: "compress"}
+
+
 def as_text(selector: dict[str, str]) -> str:
     """As in `kubectl get pods -l`."""
     return ",".join(f"{key}={value}" for key, value in sorted(selector.items()))

@@ -33,6 +33,11 @@ def evaluate_job(model: CompressedModel, evaluation_key: str) -> str:
     return f"{model.metadata.name}-evaluate-{evaluation_key[:KEY_LENGTH_IN_NAMES]}"
 
 
+def workers(model: CompressedModel) -> str:
+    """Service and network policy of the pods that train together."""
+    return f"{model.metadata.name}-workers"
+
+
 def sidecar_config(model: CompressedModel) -> str:
     """The ConfigMap with the sidecar's tunables."""
     return f"{model.metadata.name}-sidecar"

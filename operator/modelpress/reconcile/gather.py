@@ -11,8 +11,8 @@ from modelpress.api.errors import Problem
 from modelpress.api.resource import CompressedModel
 from modelpress.kube.cache import Cache
 from modelpress.kube.kinds import AUTOSCALER, DEPLOYMENT, JOB, POD, Manifest
+from modelpress.manifests import children, labels, names
 from modelpress.manifests import jobs as job_manifests
-from modelpress.manifests import labels, names, scaling
 from modelpress.manifests.installation import Installation
 from modelpress.reconcile import jobs
 from modelpress.reconcile.facts import Facts
@@ -53,7 +53,7 @@ def gather(
         now=now,
         installation=installation,
         manager=manager,
-        refused=(*support.refusals(model, "Cluster"), *scaling.refusals(model, installation)),
+        refused=(*support.refusals(model, "Cluster"), *children.refusals(model, installation)),
         jobs={job.name: job for job in _jobs(model, cache, pods)},
         deployment=_own(cache, DEPLOYMENT.kind, model),
         autoscaler=_own(cache, AUTOSCALER.kind, model),

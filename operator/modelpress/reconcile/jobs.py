@@ -14,6 +14,9 @@ from modelpress.reconcile import pods
 
 State = Literal["UnderWay", "Complete", "Failed", "Going"]
 QUOTE_LIMIT = 300
+INDEX = "batch.kubernetes.io/job-completion-index"
+"""Annotation of the pods of an Indexed Job; worker 0 does what the Job is for, the others only train along."""
+WORKER_LOST = "WorkerLost"
 
 
 class JobSeen(NamedTuple):
@@ -46,11 +49,12 @@ def seen(job: Manifest, all_pods: Sequence[Manifest], *, container: str) -> JobS
         one["type"]: one for one in (job.get("status") or {}).get("conditions") or () if one["status"] == "True"
     }
     if complete := conditions.get("Complete"):
-        message = _message(own, container, succeeded=True)
+        message = _message([pod for pod in own if _index(pod) == "0"], container, succeeded=True)
         return JobSeen(job, "Complete", message, has_started=True, ended=_time(complete))
     if failed := conditions.get("Failed"):
-        message = _message(own, container, succeeded=False)
-        return JobSeen(job, "Failed", message, _failure(failed, own, container), has_started, _time(failed))
+        culprits = _culprits(own, container)
+        message = _message(culprits, container, succeeded=False)
+        return JobSeen(job, "Failed", message, _failure(failed, culprits, container), has_started, _time(failed))
     return JobSeen(job, "UnderWay", None, _trouble(job, own), has_started)
 
 
@@ -60,11 +64,33 @@ def _message(own: Sequence[Manifest], container: str, *, succeeded: bool) -> Mes
         end = pods.terminated(pod, container)
         if end is None or (succeeded and end.get("exitCode") != 0):
             continue
-        try:
-            return Message.from_json(end.get("message") or "")
-        except pydantic.ValidationError:
-            continue
+        if (found := _read(end)) is not None:
+            return found
     return None
+
+
+def _read(end: Manifest) -> Message | None:
+    try:
+        return Message.from_json(end.get("message") or "")
+    except pydantic.ValidationError:
+        return None
+
+
+def _index(pod: Manifest) -> str:
+    return str((pod["metadata"].get("annotations") or {}).get(INDEX, "0"))
+
+
+def _culprits(own: Sequence[Manifest], container: str) -> list[Manifest]:
+    """Pods that failed by themselves, not because of another worker; all where nobody did."""
+
+    def failed_by_itself(pod: Manifest) -> bool:
+        end = pods.terminated(pod, container)
+        if end is None:
+            return pods.failed_preparation(pod) is not None
+        message = _read(end)
+        return end.get("exitCode") != 0 and (message is None or message.reason != WORKER_LOST)
+
+    return [pod for pod in own if failed_by_itself(pod)] or list(own)
 
 
 def _failure(condition: Manifest, own: Sequence[Manifest], container: str) -> str:

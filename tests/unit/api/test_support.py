@@ -52,11 +52,6 @@ REFUSED_EVERYWHERE = [
         " with zero in the middle of their range; leave it out",
     ),
     (
-        {"data": TRAINING, "jobs": {"workers": 4}},
-        NOT,
-        "spec.jobs.workers: 4 is not supported: this release trains on one worker; leave it out",
-    ),
-    (
         {"cache": {"disk": {"size": "1Mi"}}},
         NOT,
         'spec.cache.disk.size: "1Mi" is not supported: a smaller disk tier could hold nothing; raise it to 4Mi or more,'

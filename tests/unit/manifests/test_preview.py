@@ -68,7 +68,7 @@ def test_a_plan_repeats_what_is_equal_rather_than_to_refer_to_it(tmp_path: Path)
 
 def test_a_field_that_is_not_honoured_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "model.yaml"
-    file.write_text(MODEL + "  jobs: {workers: 4}\n")
+    file.write_text(MODEL + "  jobs: {queueName: research}\n")
     result = CliRunner().invoke(app, ["plan", str(file)])
     assert result.exit_code != 0
-    assert "spec.jobs.workers" in str(result.exception)
+    assert "spec.jobs.queueName" in str(result.exception)

@@ -29,6 +29,11 @@ def pod(
     }
 
 
+def worker(index: int, code: int, message: Message | None = None, reason: str = "Completed") -> dict[str, Any]:
+    live = ended(str(index), code, message.json_line() if message else "", reason)
+    return {**live, "metadata": {**live["metadata"], "annotations": {jobs.INDEX: str(index)}}}
+
+
 def ended(name: str, code: int, message: str = "", reason: str = "Completed", **more: Any) -> dict[str, Any]:
     terminated = {"exitCode": code, "message": message, "reason": reason}
     return pod(name, {"terminated": terminated}, phase="Failed" if code else "Succeeded", **more)
@@ -88,6 +93,29 @@ def test_a_failed_jobs_message_is_read_too() -> None:
 
 def test_a_job_that_is_deleted_says_nothing_more() -> None:
     assert seen(job(COMPLETE, deletionTimestamp="now"), ended("1", 0, DONE)).state == "Going"
+
+
+def test_of_several_workers_only_the_first_reports() -> None:
+    along = Message(outcome="Done", message="trained along with worker 0")
+    found = seen(job(COMPLETE), worker(0, 0, Message(outcome="Done", artifact="k")), worker(1, 0, along))
+    assert found.message is not None and found.message.artifact == "k"
+    assert seen(job(COMPLETE), worker(1, 0, along)).message is None
+
+
+def test_the_worker_that_failed_speaks_and_not_those_that_lost_it() -> None:
+    lost = Message(outcome="Failed", reason="WorkerLost", message="another worker went away")
+    killed = seen(job(FAILED), worker(0, 1, lost), worker(1, 137, reason="OOMKilled"), worker(2, 1, lost))
+    assert killed.message is None
+    assert "the last pod ended with OOMKilled (exit code 137)" in (killed.trouble or "")
+    invalid = Message(outcome="Invalid", reason="NotFound")
+    told = seen(job(FAILED), worker(0, 1, lost), worker(1, 64, invalid), worker(2, 1, lost)).message
+    assert told is not None and told.reason == "NotFound"
+
+
+def test_where_all_have_only_lost_each_other_that_is_told() -> None:
+    lost = Message(outcome="Failed", reason="WorkerLost", message="another worker went away")
+    told = seen(job(FAILED), worker(0, 1, lost), worker(1, 1, lost)).message
+    assert told is not None and told.reason == "WorkerLost"
 
 
 def test_a_queued_job_says_so() -> None:
