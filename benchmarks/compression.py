@@ -42,6 +42,7 @@ from modelpress.compress.report.document import CandidateReport
 from modelpress.telemetry import progress
 
 TRIALS = 20
+WIDTH = 140
 
 
 def main() -> None:
@@ -51,7 +52,7 @@ def main() -> None:
     found = {}
     with _folder(arguments.store) as store:
         for name in arguments.models.split(","):
-            found[name] = _compared(name, store, Console(), progress.on(console))
+            found[name] = _compared(name, store, Console(width=WIDTH), progress.on(console))
     print(json.dumps(found))
 
 
