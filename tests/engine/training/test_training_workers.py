@@ -69,14 +69,12 @@ def started(request, directory, count=2):
     arguments = [sys.executable, "-c", "from modelpress.cli import main; main()", "compress"]
     arguments += ["--request", str(directory / "request.json")]
     together = {crew.ADDRESSES_VARIABLE: ",".join(addresses(count)), "TF_CPP_MIN_LOG_LEVEL": "3"}
-    return [
-        subprocess.Popen(
-            arguments,
-            env={**os.environ, **together, crew.INDEX_VARIABLE: str(index)},
-            stderr=(directory / f"worker-{index}.log").open("a"),
-        )
-        for index in range(count)
-    ]
+    found = []
+    for index in range(count):
+        environment = {**os.environ, **together, crew.INDEX_VARIABLE: str(index)}
+        with (directory / f"worker-{index}.log").open("a") as log:
+            found.append(subprocess.Popen(arguments, env=environment, stderr=log))
+    return found
 
 
 def is_half_way(store):

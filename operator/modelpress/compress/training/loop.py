@@ -62,7 +62,7 @@ def train(task: Task, course: Course, place: Place) -> History:
 
     Raises Invalid `StepCannotApply` where no gradient reaches any variable, `TrainingDiverged`; WorkerLost.
     """
-    with deterministic(course.training.seed):
+    with deterministic(course.training.seed), _told_of_lost_workers():
         return _Loop(task, course, place).run()
 
 
@@ -95,7 +95,6 @@ class _Loop:
         with (
             Journal(logs, task, profile=self._place.profile) as journal,
             self._place.progress.step(title, total=self._total) as shown,
-            _told_of_lost_workers(),
         ):
             shown.advance(resumed)
             while not self._is_over(standing):
@@ -258,7 +257,15 @@ def _told_of_lost_workers() -> Iterator[None]:
     except _LOST as error:
         if workers.joined().count == 1:
             raise
-        raise WorkerLost(str(error).splitlines()[0][:200]) from error
+        raise WorkerLost(_first_words(error)) from error
+
+
+def _first_words(error: Exception) -> str:
+    """What TensorFlow says first, without its headline."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    return next((line for line in lines if line and not line.startswith("Graph execution error")), "no reason given")[
+        :300
+    ]
 
 
 @contextlib.contextmanager

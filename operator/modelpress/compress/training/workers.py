@@ -69,7 +69,10 @@ def _joined(config: dict[str, Any]) -> Workers:
     os.environ[crew.TF_CONFIG] = json.dumps(config)
     implementation = tf.distribute.experimental.CommunicationImplementation.AUTO
     options = tf.distribute.experimental.CommunicationOptions(implementation=implementation)
-    strategy = tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
+    try:
+        strategy = tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
+    except tf.errors.OpError as error:  # e.g. the first worker still waits for the one that this one replaces
+        raise crew.WorkerLost(error.message.strip().split("\n")[0][:300]) from error
     return Workers(config["task"]["index"], len(config["cluster"]["worker"]), strategy)
 
 
