@@ -75,18 +75,20 @@ def describe(model: Any, calls: Mapping[str, Call], boundary: Mapping[int, str])
 
 def redescribe(model: Any, original: bytes) -> None:
     """Gives a parsed flatbuffer that was rewritten the names and signatures of the original again."""
-    definitions = read_signatures(original)
-    native = {entry.signatureKey.decode(): entry for entry in model.signatureDefs}
-    calls: dict[str, Call] = {}
-    boundary: dict[int, str] = {}
-    for name, definition in definitions.items():
-        sides = []
-        for infos, tensors in ((definition.inputs, native[name].inputs), (definition.outputs, native[name].outputs)):
-            indexes = {entry.name.decode(): int(entry.tensorIndex) for entry in tensors}
-            sides.append({key: indexes[key] for key in infos})
-            for key, info in infos.items():
-                boundary.setdefault(indexes[key], info.name)
-        calls[name] = Call(sides[0], sides[1], definition.method_name)
+    before, after = parsed(original).subgraphs[0], model.subgraphs[0]
+    names = [tensor.name.decode() for tensor in before.tensors]
+    # By place: a rewriter may let its signatures point at tensors that are no longer the subgraph's own ends.
+    inputs = {names[old]: int(new) for old, new in zip(before.inputs, after.inputs, strict=True)}
+    outputs = {names[old]: int(new) for old, new in zip(before.outputs, after.outputs, strict=True)}
+    calls = {
+        name: Call(
+            {key: inputs[info.name] for key, info in definition.inputs.items()},
+            {key: outputs[info.name] for key, info in definition.outputs.items()},
+            definition.method_name,
+        )
+        for name, definition in read_signatures(original).items()
+    }
+    boundary = {index: name for side in (inputs, outputs) for name, index in side.items()}
     describe(model, calls, boundary)
 
 

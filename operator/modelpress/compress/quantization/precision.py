@@ -21,6 +21,8 @@ _ALL = _OPERATION.ALL_SUPPORTED
 _GRANULARITY = {True: qtyping.QuantGranularity.CHANNELWISE, False: qtyping.QuantGranularity.TENSORWISE}
 _ALGORITHM = {"MinMax": AlgorithmName.MIN_MAX_UNIFORM_QUANT, "Octav": AlgorithmName.OCTAV}
 _INTEGER = qtyping.ComputePrecision.INTEGER
+_WITHOUT_KERNEL = (_OPERATION.SQRT,)
+"""Operations that the quantizer makes integers of, though TensorFlow 2.20 has no int8 kernel for them."""
 _EVERYTHING = ".*"
 _EVERYTHING_ELSE_FIRST = "^.*"
 """The same scope under another spelling: of rules for one spelling only the last is kept."""
@@ -73,6 +75,8 @@ def _add(manager: RecipeManager, scope: str, precision: Precision, assignment: A
         manager.add_weight_only_config(scope, _ALL, 16, algorithm_key=AlgorithmName.FLOAT_CASTING)
     elif precision == "StaticInt8":
         manager.add_quantization_config(scope, _ALL, _static(granularity, assignment.symmetric_activations))
+        for operation in _WITHOUT_KERNEL:
+            manager.add_quantization_config(scope, operation, algorithm_key=AlgorithmName.NO_QUANTIZE)
     else:
         manager.add_dynamic_config(scope, _ALL, 8, granularity, algorithm)
         # Tables that are looked up have no dynamic kernel: without this rule they stay float32.

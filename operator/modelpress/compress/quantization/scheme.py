@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from modelpress.api.recipe import Quantize
 from modelpress.compress.quantization import layers, mixed, ranges, rewriting
-from modelpress.compress.quantization.comparison import Batch, Comparison, Loss
+from modelpress.compress.quantization.comparison import BROKEN, Batch, Comparison, Loss
 from modelpress.compress.quantization.layers import Operation
 from modelpress.compress.quantization.precision import Assignment, Precision
 from modelpress.compress.quantization.ranges import Ranges, Update
@@ -113,11 +113,12 @@ def _static(
             refusal = error
             continue
         tried.append((judging.of(content), update, content))
-    if not tried:
+    if not any(loss != BROKEN for loss, _, _ in tried):
         if converted is None or settings.exceptions or settings.symmetric_activations:
             raise refusal or NotConvertible("NotQuantizable", "no layer of this model can be quantized")
         content = converted()
-        return Quantized(content, (f"StaticInt8 by TensorFlow's converter, as {refusal}",))
+        why = refusal or "what the quantizer wrote does not run"
+        return Quantized(content, (f"StaticInt8 by TensorFlow's converter: {why}",))
     loss, update, content = min(tried, key=lambda one: one[0])
     return Quantized(content, (f"activation ranges by {update}: {loss} lost on {len(judging)} held-out rows",))
 
