@@ -261,11 +261,9 @@ def _told_of_lost_workers() -> Iterator[None]:
 
 
 def _first_words(error: Exception) -> str:
-    """What TensorFlow says first, without its headline."""
-    lines = [line.strip() for line in str(error).splitlines()]
-    return next((line for line in lines if line and not line.startswith("Graph execution error")), "no reason given")[
-        :300
-    ]
+    """Why TensorFlow gave up, without where in the graph it did."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return next((line for line in lines if "aborted by" in line), lines[-1] if lines else "no reason given")[:300]
 
 
 @contextlib.contextmanager
