@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from modelpress.api.recipe import Recipe
+from modelpress.api.trial import Trial
 from modelpress.compress.search import ladder
 
 
@@ -33,3 +34,15 @@ def test_the_format_of_the_recipe_is_kept():
 def test_moves_have_names_of_their_own():
     names = [move.name for move in ladder.moves(Recipe(), "CPU", has_calibration=True)]
     assert len(set(names)) == len(names)
+
+
+def rescued(verdict, **more):
+    tried = Trial(number=1, name="m", recipe="quantize DynamicInt8", form="TFLite", verdict=verdict, message="")
+    found = ladder.rescue(Recipe(), "CPU", trials=[tried], **({"has_calibration": True} | more))
+    return [move.build.recipe for move in found]
+
+
+def test_layers_are_looked_at_one_by_one_only_where_integers_alone_do_not_pass():
+    assert rescued("Passed") == []
+    assert rescued("DropTooLarge") == ["quantize Mixed"]
+    assert rescued("DropTooLarge", has_calibration=False) == []

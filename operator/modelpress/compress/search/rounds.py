@@ -46,6 +46,10 @@ def search(bench: Bench, wanted: Search, *, clock: Clock) -> Outcome:
         rungs = ladder.moves(recipe, device, has_calibration=has_calibration)
         moves = {move.name: move for move in rungs}
         _all(bench, examination, journal, rungs, budget, builders)
+        climbed = [trial for trial in journal.trials if trial.name in moves]
+        rescue = ladder.rescue(recipe, device, has_calibration=has_calibration, trials=climbed)
+        _all(bench, examination, journal, rescue, budget, builders)
+        moves |= {move.name: move for move in rescue}
         guide = guidance.Guide(bench, wanted, journal)
         while not budget.is_spent() and (proposed := guide.next(builders.count)):
             _all(bench, examination, journal, proposed, budget, builders)
