@@ -30,6 +30,7 @@ _MULTIPLYING = frozenset(
         *("GatherV2", "ResourceGather", "Einsum"),
     }
 )
+_JOINED_TO_A_LAYER = frozenset({"BiasAdd", "AddV2", "Relu", "Relu6"})
 _CALLED = re.compile(r"^(?:(?:Stateful)?PartitionedCall(?:_\d+)?/)+")
 _SHOWN = 12
 
@@ -134,7 +135,23 @@ def variable_layers(graph: Any, variables: Iterable[str]) -> dict[str, str]:
             if source in names:
                 # Two calls may hold operations of one name: then neither can be told from the other.
                 found[name] = source if found.get(name, source) == source else ""
-    return {name: source for name, source in found.items() if source}
+    return _of_outputs(graph, names) | {name: source for name, source in found.items() if source}
+
+
+def _of_outputs(graph: Any, names: set[str]) -> dict[str, str]:
+    """Output -> variable of the layer that gives it: there the flatbuffer has the output's name only."""
+    nodes = {node.name: node for node in graph.node}
+    found: dict[str, str] = {}
+    for node in graph.node:
+        if not node.name.startswith("outputs/"):
+            continue
+        inner = nodes[node.input[0].partition(":")[0]]
+        while inner.op in _JOINED_TO_A_LAYER:
+            inner = nodes[inner.input[0].partition(":")[0]]
+        sources = [source for source in inner.input if source in names] if inner.op in _MULTIPLYING else []
+        if sources:
+            found[node.name.rpartition("/")[2]] = sources[0]
+    return found
 
 
 def _weights(parsed: Any, tensor: Any) -> int:

@@ -43,10 +43,21 @@ def quantize(content: bytes, assignment: Assignment, statistics: Statistics) -> 
             raise NotConvertible("NotQuantizable", f"{assignment.base}: {_first_line(error)}") from error
     model = flatbuffer.parsed(bytes(rewritten))
     for subgraph in model.subgraphs:
+        _give_out_floats(model, subgraph)
         _take_shapes_of_integers(model, subgraph)
         _keep_dynamic_shapes(model, subgraph)
     flatbuffer.redescribe(model, content)
     return flatbuffer.written(model)
+
+
+def _give_out_floats(model: Any, subgraph: Any) -> None:
+    """Outputs that the model goes on with in int8 are given out as they were before they became integers."""
+    floats = {
+        int(one.outputs[0]): int(one.inputs[0])
+        for one in subgraph.operators
+        if model.operatorCodes[one.opcodeIndex].builtinCode == _OPERATORS.QUANTIZE
+    }
+    subgraph.outputs = [floats.get(int(index), int(index)) for index in subgraph.outputs]
 
 
 def _take_shapes_of_integers(model: Any, subgraph: Any) -> None:
