@@ -39,6 +39,8 @@ class Trial(Model):
     net_low: float | None = None
     net_high: float | None = None
     """Its 95 % confidence interval."""
+    process_milliseconds: float | None = None
+    """Median of single requests in the engine's own process: less true than a server's, and less disturbed."""
     digest: str | None = None
     """Content digest of the servable; None where there is none."""
     seconds: float = 0

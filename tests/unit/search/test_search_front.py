@@ -60,6 +60,12 @@ def test_what_is_faster_only_within_noise_is_not_called_faster():
     assert front.best(clear, "Latency").number == 1
 
 
+def test_what_servers_cannot_tell_apart_the_engines_own_process_may():
+    noisy = [trial(1, net=0.19, spread=0.03, size=0.25), trial(2, net=0.2, spread=0.03, size=0.2)]
+    alone = [one.model_copy(update={"process_milliseconds": ms}) for one, ms in zip(noisy, (0.1, 0.2), strict=True)]
+    assert front.best(alone, "Latency").number == 1
+
+
 def test_of_many_three_are_offered_and_the_most_faithful_is_among_them():
     trials = [trial(n, drop=0.009 - n / 1000, size=0.1 + n / 100, net=0.1 + n / 20) for n in range(1, 7)]
     assert numbers(front.offered(trials, "Latency")) == [1, 2, 6]

@@ -130,6 +130,7 @@ class Examination:
         empty = empty.model_copy(update={"digest": built.piece.digest})
         size = self._size(built)
         glance = self._glance(built, move)
+        empty = empty.model_copy(update={"process_milliseconds": round(glance.milliseconds, 4)})
         spared = self._spared(glance, size)
         if spared is not None:
             return _told(empty, glance.measurements, size, spared.reason, spared.message)
