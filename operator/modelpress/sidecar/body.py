@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping
+import types
+from collections.abc import Awaitable, Callable, Generator, MutableMapping
 from typing import Any
 
 from modelpress.sidecar.measures import Measures, Protocol
@@ -15,6 +16,10 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Chunks = list[bytes]
 
+SHORT_SHARE = 32
+"""A body is short up to one part in so many of the largest."""
+RESERVE_SHARE = 5
+"""One part in so many of what all bodies may hold is for short ones."""
 CRUMB, HEAP = 4096, 65_536
 """Bytes below which a piece is a crumb, and up to which crumbs are put together."""
 
@@ -56,7 +61,8 @@ class _Body:
 class Bodies:
     """Keeps count of the bytes of all bodies that are held; `total` is the most that may be held together.
 
-    A body must have come within `patience` seconds: who sends it byte by byte would hold memory for ever.
+    Long bodies leave a part of that to short ones, so that a few long uploads which do not come to an end shut nobody
+    else out. A body must have come within `patience` seconds: who sends it byte by byte would hold memory for ever.
     """
 
     def __init__(self, measures: Measures, *, largest: int, total: int, patience: float = 30.0) -> None:
@@ -73,15 +79,28 @@ class Bodies:
         body = _Body()
         try:
             if self._take(await receive(), body):
-                async with asyncio.timeout(self.patience):
-                    while self._take(await receive(), body):
-                        pass
+                steps = receive().__await__()
+                try:
+                    waits_for = steps.send(None)
+                except StopIteration as done:  # it was there already, as most are: no timeout need be set
+                    if self._take(done.value, body):
+                        await self._rest(receive, body)
+                else:
+                    async with asyncio.timeout(self.patience):
+                        more = self._take(await _resumed(waits_for, steps), body)
+                        while more:
+                            more = self._take(await receive(), body)
         except BaseException as error:
             self.release(body.length)
             told = self._too_slow() if isinstance(error, TimeoutError) else error
             counts.refused[told.reason if isinstance(told, Refused) else Refusal.CLIENT_GONE] += 1
             raise told from None
         return body.chunks, body.length
+
+    async def _rest(self, receive: Receive, body: _Body) -> None:
+        async with asyncio.timeout(self.patience):
+            while self._take(await receive(), body):
+                pass
 
     def _take(self, message: Message, body: _Body) -> bool:
         """Adds what the server has received; whether more is to come."""
@@ -91,9 +110,13 @@ class Bodies:
         if chunk:
             body.add(chunk)
             self._measures.body_bytes += len(chunk)
-            if body.length > self.largest or self._measures.body_bytes > self.total:
+            if body.length > self.largest or self._measures.body_bytes > self._room(body.length):
                 raise self._too_much(body.length)
         return bool(message.get("more_body"))
+
+    def _room(self, length: int) -> int:
+        """Bytes that all bodies may hold when one of this length grows."""
+        return self.total if length <= self.largest // SHORT_SHARE else self.total - self.total // RESERVE_SHARE
 
     def release(self, length: int) -> None:
         """The body is no longer held."""
@@ -102,8 +125,15 @@ class Bodies:
     def _too_much(self, length: int) -> Refused:
         if length > self.largest:
             return Refused(Refusal.TOO_LARGE, f"The request is larger than {self.largest} bytes")
-        message = f"The requests in progress hold more than {self.total} bytes"
+        message = f"The requests in progress hold more than {self._room(length)} bytes"
         return Refused(Refusal.MEMORY, message, retry_after=1.0)
 
     def _too_slow(self) -> Refused:
         return Refused(Refusal.DEADLINE, f"The request did not come within {self.patience:g} s")
+
+
+@types.coroutine
+def _resumed(waits_for: Any, steps: Generator[Any, Any, Message]) -> Generator[Any, Any, Message]:
+    """Awaits what has made its first step already."""
+    yield waits_for
+    return (yield from steps)

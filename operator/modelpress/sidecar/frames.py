@@ -55,6 +55,10 @@ class Frame(NamedTuple):
     payload: bytes
 
 
+_made = tuple.__new__
+"""Makes a named tuple of a tuple in a third of the time that its own constructor takes."""
+
+
 class ProtocolError(Exception):
     """The peer broke the protocol; the connection ends with `code`."""
 
@@ -63,9 +67,12 @@ class ProtocolError(Exception):
         self.code = code
 
 
+_HEAD = struct.Struct(">IBI")
+
+
 def head(kind: int, flags: int, stream: int, length: int) -> bytes:
     """The nine bytes before a payload."""
-    return length.to_bytes(3, "big") + bytes((kind, flags)) + stream.to_bytes(4, "big")
+    return _HEAD.pack(length << 8 | kind, flags, stream)
 
 
 def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
@@ -124,18 +131,18 @@ class Splitter:
         if self._parts:
             data = b"".join((*self._parts, data))
             self._parts.clear()
-        position, end = 0, len(data)
+        position, end, number = 0, len(data), int.from_bytes
         self._missing = 0
         while end - position >= 9:
-            length = int.from_bytes(data[position : position + 3], "big")
+            length = number(data[position : position + 3], "big")
             if length > self._largest:
                 raise ProtocolError(Code.FRAME_SIZE_ERROR, f"A frame of {length} bytes")
             after = position + 9 + length
             if after > end:
                 self._missing = after - end
                 break
-            stream = int.from_bytes(data[position + 5 : position + 9], "big") & LARGEST_WINDOW
-            yield Frame(data[position + 3], data[position + 4], stream, data[position + 9 : after])
+            stream = number(data[position + 5 : position + 9], "big") & LARGEST_WINDOW
+            yield _made(Frame, (data[position + 3], data[position + 4], stream, data[position + 9 : after]))
             position = after
         if position < end:
             self._parts.append(data[position:])

@@ -7,6 +7,7 @@ receive windows are wide. The peer's windows, frame size, number of streams, GOA
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import cast
@@ -18,10 +19,12 @@ from modelpress.sidecar.frames import Code, Frame, ProtocolError, Setting
 from modelpress.sidecar.headers import BlockDecoder
 from modelpress.sidecar.outbox import Outbox
 from modelpress.sidecar.stream import Done, Reset, Stream, Unprocessed, UpstreamResponse
+from modelpress.sidecar.timeouts import Timeouts
 
 OUR_FRAME = 1 << 20
 _CREDIT_STEP = 1 << 26
 _LARGEST_BLOCK = 1 << 18
+_UNUSUAL = frames.PADDED | frames.HAS_PRIORITY
 
 
 class Connection(asyncio.Protocol):
@@ -41,6 +44,7 @@ class Connection(asyncio.Protocol):
         self._block: tuple[int, int, bytearray] | None = None
         self._received = 0
         self._out = Outbox(self._loop, OUR_FRAME)
+        self._timeouts = Timeouts(self._loop, lambda: (*self._streams.values(), *self._waiting), self._time_out)
         self._reason = "Connection closed"
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -66,6 +70,7 @@ class Connection(asyncio.Protocol):
         lost = [*self._streams.values(), *self._waiting]
         self._streams.clear()
         self._waiting.clear()
+        self._timeouts.close()
         self._out.clear()
         for stream in lost:
             self._end(stream, Reset(self._reason) if stream.number else Unprocessed(self._reason))
@@ -83,7 +88,15 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         try:
             for received in self._splitter.feed(data):
-                self._handle(received)
+                kind, flags, number, payload = received
+                if self._block is not None or flags & _UNUSUAL:
+                    self._handle(received)
+                elif kind == frames.DATA:
+                    self._on_data(number, flags, payload)
+                elif kind == frames.HEADERS:
+                    self._on_block(number, flags, flags, payload)
+                else:
+                    self._handle(received)
         except ProtocolError as error:
             self._abort(error.code, str(error))
         except HPACKError as error:
@@ -112,9 +125,9 @@ class Connection(asyncio.Protocol):
 
         `deadline` is on the loop's clock.
         """
-        stream = Stream(block, chunks, done)
-        if deadline is not None:
-            stream.timer = self._loop.call_at(deadline, self._time_out, stream)
+        stream = Stream(block, chunks, done, math.inf if deadline is None else deadline)
+        if stream.deadline < self._timeouts.earliest:
+            self._timeouts.watch(stream.deadline)
         if not self.usable:
             self._end(stream, Unprocessed(self._reason))
         elif len(self._streams) < self._max_streams:
@@ -157,7 +170,8 @@ class Connection(asyncio.Protocol):
         if self._block is not None and kind != frames.CONTINUATION:
             raise ProtocolError(Code.PROTOCOL_ERROR, "A header block was interrupted")
         if kind == frames.DATA:
-            self._on_data(received)
+            payload = frames.unpadded(received)
+            self._on_data(received.stream, received.flags, payload, len(received.payload) - len(payload))
         elif kind == frames.HEADERS:
             self._on_block(received.stream, received.flags, received.flags, frames.unpadded(received))
         elif kind == frames.CONTINUATION:
@@ -176,16 +190,16 @@ class Connection(asyncio.Protocol):
         elif kind == frames.PUSH_PROMISE:
             raise ProtocolError(Code.PROTOCOL_ERROR, "PUSH_PROMISE was not allowed")
 
-    def _on_data(self, received: Frame) -> None:
-        self._received += len(received.payload)  # padding counts against the window too
+    def _on_data(self, number: int, flags: int, payload: bytes, padding: int = 0) -> None:
+        self._received += len(payload) + padding  # padding counts against the window too
         if self._received >= _CREDIT_STEP:
             self._out.send(frames.frame(frames.WINDOW_UPDATE, 0, 0, self._received.to_bytes(4, "big")))
             self._received = 0
-        stream = self._streams.get(received.stream)
+        stream = self._streams.get(number)
         if stream is None:
             return
-        stream.body.append(frames.unpadded(received) if received.flags & frames.PADDED else received.payload)
-        if received.flags & frames.END_STREAM:
+        stream.body.append(payload)
+        if flags & frames.END_STREAM:
             self._complete(stream)
 
     def _on_block(self, number: int, first_flags: int, flags: int, fragment: bytes) -> None:
@@ -271,13 +285,12 @@ class Connection(asyncio.Protocol):
 
     def _forget(self, stream: Stream) -> None:
         """Runs once for every call, however it ended; resets the stream where the peer still has it."""
-        if stream.timer is not None:
-            stream.timer.cancel()
         if not stream.number:
             if stream in self._waiting:
                 self._waiting.remove(stream)
             return
-        self._out.forget(stream)
+        if not stream.sent:
+            self._out.forget(stream)
         if self._streams.pop(stream.number, None) is None:
             return
         if not stream.reset:

@@ -79,6 +79,16 @@ def digest(parts: Parts) -> bytes:
     return hasher.digest()
 
 
+def framed(parts: Parts) -> bytes:
+    """The bytes that `digest` hashes, for components that are short."""
+    return b"".join([_FRAME.pack(part, len(value)) + value for part, value in parts])
+
+
+def is_short(parts: Parts) -> bool:
+    """Whether `digest` takes SHA-256 for these components."""
+    return sum(len(value) for _, value in parts) <= SHORT
+
+
 @functools.lru_cache(maxsize=16)
 def common(identity: Identity, version: int, method: str) -> tuple[tuple[Part, bytes], ...]:
     """The components that every key begins with; `version` is the one that answers, labels and latest resolved."""

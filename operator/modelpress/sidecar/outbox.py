@@ -8,6 +8,9 @@ from modelpress.sidecar import frames
 from modelpress.sidecar.frames import Code, ProtocolError, Setting
 from modelpress.sidecar.stream import Stream
 
+_SHORT = 16_384
+"""Bytes up to which a body is sent as one frame and copied, rather than handed on as it is."""
+
 
 class Outbox:
     """The sending half of an HTTP/2 connection; `transport` is set as soon as there is one."""
@@ -21,6 +24,7 @@ class Outbox:
         self._stream_window = frames.DEFAULT_WINDOW
         self._frame_size = frames.DEFAULT_FRAME
         self._pieces: list[bytes] = []
+        self._bulky = False
         self._flush_scheduled = False
         self._paused = False
 
@@ -32,16 +36,22 @@ class Outbox:
             self._loop.call_soon(self.flush)
 
     def flush(self) -> None:
-        """Hands everything to the transport."""
+        """Hands everything to the transport; small pieces are joined, which costs less than to pass them one by one."""
         self._flush_scheduled = False
         if self._pieces and self.transport is not None and not self.transport.is_closing():
-            self.transport.writelines(self._pieces)
+            if self._bulky:
+                self.transport.writelines(self._pieces)
+            else:
+                self.transport.write(b"".join(self._pieces))
         self._pieces.clear()
+        self._bulky = False
 
     def open(self, stream: Stream) -> None:
         """Sends the header block of a stream that has got its number, and as much of the body as may go."""
         stream.window = self._stream_window
         block = stream.block
+        if len(stream.chunks) == 1 and self._send_whole(stream, block, stream.chunks[0]):
+            return
         if len(block) <= self._frame_size:
             self.send(frames.head(frames.HEADERS, frames.END_HEADERS, stream.number, len(block)) + block)
         else:
@@ -96,6 +106,21 @@ class Outbox:
             last = frames.END_HEADERS if start + self._frame_size >= len(block) else 0
             self.send(frames.frame(frames.CONTINUATION if start else frames.HEADERS, last, number, piece))
 
+    def _send_whole(self, stream: Stream, block: bytes, body: bytes) -> bool:
+        """A short request in one go, which most are; False where anything stands against it."""
+        length = len(body)
+        most = min(self._window, stream.window, self._frame_size, _SHORT)
+        if length > most or len(block) > self._frame_size or self._paused:
+            return False
+        self._window -= length
+        stream.window -= length
+        stream.sent = True
+        number = stream.number
+        head = frames.head(frames.HEADERS, frames.END_HEADERS, number, len(block))
+        self.send(head + block + frames.head(frames.DATA, frames.END_STREAM, number, length))
+        self._pieces.append(body)
+        return True
+
     def _push(self, stream: Stream) -> None:
         """Sends as much of the body as the windows and the transport allow."""
         while not stream.sent:
@@ -109,6 +134,7 @@ class Outbox:
             flags = frames.END_STREAM if stream.sent else 0
             self.send(frames.head(frames.DATA, flags, stream.number, length))
             self._pieces.extend(pieces)
+            self._bulky = self._bulky or length > _SHORT
         self._blocked.pop(stream.number, None)
 
     def _unblock(self) -> None:

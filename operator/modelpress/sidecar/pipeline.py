@@ -8,24 +8,25 @@ from __future__ import annotations
 
 import asyncio
 import time
-
-import cachebox
+from collections.abc import Awaitable, Coroutine
+from typing import Any
 
 from modelpress.api.tunables import Tunables
 from modelpress.sidecar.answer import Answer
 from modelpress.sidecar.availability import Availability
-from modelpress.sidecar.key import Identity, Level1
+from modelpress.sidecar.flight import Call, Flight
+from modelpress.sidecar.key import Identity
+from modelpress.sidecar.keys import SHARE, Keys
 from modelpress.sidecar.limiter import Limiter, Rules
 from modelpress.sidecar.measures import Measures, Protocol
 from modelpress.sidecar.memory import Cause, Memory
 from modelpress.sidecar.popular import EVERY, Popular
 from modelpress.sidecar.question import Fetched, Question, Reply
-from modelpress.sidecar.reason import Bypass, Refusal, Refused, Uncacheable
+from modelpress.sidecar.reason import Bypass, Refusal, Refused
 from modelpress.sidecar.rollout.route import Rollout
 from modelpress.sidecar.tiers.stack import Stack
 
-_MEMO_SHARE = 8
-_MEMO_ENTRY = 256
+_Begun = Answer | asyncio.Future[Answer] | Coroutine[Any, Any, Answer]
 
 
 class Pipeline:
@@ -46,7 +47,7 @@ class Pipeline:
         self.measures = Measures()
         size, cache = tunables.cache.memory_bytes, tunables.cache
         self.memory: Memory[Answer] = Memory(
-            size=size - size // _MEMO_SHARE,
+            size=size - size // SHARE,
             ttl=cache.ttl_seconds,
             policy=cache.policy,
             clock=time.monotonic,
@@ -58,34 +59,34 @@ class Pipeline:
         """What a new revision should ask first; only where a tier can hand it over."""
         self.resting = False
         """Mode Auto: whether the cache costs more than it saves for now."""
-        self._memo = _memo(size)
-        self.limiter = Limiter(_rules(tunables), now=asyncio.get_running_loop().time())
+        self.keys = Keys(identity, self.measures, size=size)
+        self._now = asyncio.get_running_loop().time
+        self.limiter = Limiter(_rules(tunables), now=self._now())
         self.rollout = Rollout(identity.artifact)
         self._configure_rollout(tunables)
         self.tunables = tunables
         self._standing: Bypass | None = None
         self.rest(resting=False)
-        self._flights: dict[bytes, asyncio.Future[Answer | None]] = {}
+        self._flights: dict[bytes, Flight] = {}
         self._epoch = 0
         """Raised when answers are forgotten: what was asked or looked for before is not kept after."""
         self.pending = 0
         """Calls that are in the model or on the way to it, also those whose client has gone."""
-        self._level1: dict[tuple[int, str], Level1] = {}
 
     def configure(self, tunables: Tunables) -> None:
         """New tunables, for those who wait in line as well."""
         cache = tunables.cache
         size = cache.memory_bytes
         if size != self.tunables.cache.memory_bytes:
-            self._memo = _memo(size)
+            self.keys.resize(size)
         self.tunables = tunables
         self.memory.reconfigure(
-            size=size - size // _MEMO_SHARE, ttl=cache.ttl_seconds, policy=cache.policy, entries=cache.memory_entries
+            size=size - size // SHARE, ttl=cache.ttl_seconds, policy=cache.policy, entries=cache.memory_entries
         )
         self.rest(resting=self.resting and cache.mode == "Auto")
         if cache.mode == "Disabled":
             self.memory.clear()
-        self.limiter.configure(_rules(tunables), now=asyncio.get_running_loop().time())
+        self.limiter.configure(_rules(tunables), now=self._now())
         self._configure_rollout(tunables)
 
     def rest(self, *, resting: bool) -> None:
@@ -106,34 +107,48 @@ class Pipeline:
 
     async def answer(self, question: Question, counts: Protocol) -> Answer:
         """From memory or from upstream; raises Refused. Counts exactly one outcome."""
-        try:
-            if self.rollout.active:
-                return await self.rollout.answer(question, counts, self._answer)
-            return await self._answer(question, counts)
-        except Refused as refused:
-            counts.refused[refused.reason] += 1
-            raise
+        begun = self.begin(question, counts)
+        return begun if isinstance(begun, Answer) else await begun
 
-    async def _answer(self, question: Question, counts: Protocol) -> Answer:
+    def begin(self, question: Question, counts: Protocol) -> Answer | Awaitable[Answer]:
+        """As `answer`, but what memory has is there at once, and a plain miss costs no coroutine."""
+        if self.rollout.active:
+            return _counted(self.rollout.answer(question, counts, self._whole), counts)
+        begun = self._begin(question, counts)
+        return begun if isinstance(begun, (Answer, asyncio.Future)) else _counted(begun, counts)
+
+    async def _whole(self, question: Question, counts: Protocol) -> Answer:
+        begun = self._begin(question, counts)
+        return begun if isinstance(begun, Answer) else await begun
+
+    def _begin(self, question: Question, counts: Protocol) -> _Begun:
         version = self.availability.version
         reason = question.bypass or self._standing
         if reason is not None or version is None:
-            return await self._forward(question, counts, reason or Bypass.VERSION_UNKNOWN)
-        key = self._key(question, version)
+            return self._forward(question, counts, reason or Bypass.VERSION_UNKNOWN)
+        key = self.keys.of(question, version)
         if isinstance(key, Bypass):
-            return await self._forward(question, counts, key)
+            return self._forward(question, counts, key)
         found = self.memory.get(key)
         if found is not None:
             counts.hits += 1
             if not counts.hits & (EVERY - 1) and self.popular is not None:
                 self._note(self.popular, key, question)
             return found
-        flight = self._flights.get(key)
-        if flight is not None:
-            shared = await _share(flight, question.deadline, counts)
-            if shared is not None:
-                counts.coalesced += 1
-                return shared
+        if key in self._flights:
+            return self._shared(question, counts, key, version)
+        if self.lower or question.deadline <= self._now() or not self.limiter.take():
+            return self._miss(question, counts, key, version)
+        self.measures.queue_seconds.observe(0.0)
+        flight = self._flights[key] = Flight()
+        counts.misses += 1
+        return self._call(question, key, version, flight)
+
+    async def _shared(self, question: Question, counts: Protocol, key: bytes, version: int) -> Answer:
+        shared = await self._flights[key].share(question.deadline, counts)
+        if shared is not None:
+            counts.coalesced += 1
+            return shared
         return await self._miss(question, counts, key, version)
 
     def _configure_rollout(self, tunables: Tunables) -> None:
@@ -148,35 +163,16 @@ class Pipeline:
         version = self.availability.version
         if (question.bypass or self._standing) is not None or version is None:
             return Fetched.UNSUITABLE
-        key = self._key(question, version)
+        key = self.keys.of(question, version)
         if isinstance(key, Bypass):
             return Fetched.UNSUITABLE
         if key in self._flights or self.memory.get(key) is not None or await self._below(key) is not None:
             return Fetched.KNOWN
         if key in self._flights or self.limiter.in_flight or not self.limiter.take():
             return Fetched.BUSY
-        flight = self._flights[key] = asyncio.get_running_loop().create_future()
+        flight = self._flights[key] = Flight()
         await self._call(question, key, version, flight)
-        return Fetched.ANSWERED if flight.result() is not None else Fetched.FAILED
-
-    def _key(self, question: Question, version: int) -> bytes | Bypass:
-        """The canonical key by the memo of raw bytes, else made and remembered."""
-        started = time.perf_counter()
-        level1 = self._level1.get((version, question.method))
-        if level1 is None:
-            level1 = self._level1[version, question.method] = Level1(self.identity, version, question.method)
-        raw = level1.digest(question.context, question.chunks)
-        key = self._memo.get(raw)
-        middle = time.perf_counter()
-        self.measures.lookup_seconds.observe(middle - started)
-        if key is None:
-            try:
-                key = question.canonical(version)
-            except Uncacheable as uncacheable:
-                key = uncacheable.reason
-            self._memo.insert(raw, key)
-            self.measures.key_seconds.observe(time.perf_counter() - middle)
-        return key
+        return Fetched.ANSWERED if flight.kept is not None else Fetched.FAILED
 
     async def _forward(self, question: Question, counts: Protocol, reason: Bypass) -> Answer:
         if question.runs_model:
@@ -185,9 +181,9 @@ class Pipeline:
         return await self._call(question, None, None, None)
 
     async def _miss(self, question: Question, counts: Protocol, key: bytes, version: int) -> Answer:
-        flight: asyncio.Future[Answer | None] | None = None
+        flight: Flight | None = None
         if key not in self._flights:
-            flight = self._flights[key] = asyncio.get_running_loop().create_future()
+            flight = self._flights[key] = Flight()
         try:
             if flight is not None and self.lower:
                 found = await self._looked_below(key, counts)
@@ -225,7 +221,7 @@ class Pipeline:
 
     async def _enter(self, question: Question, counts: Protocol) -> None:
         """A place in the model, perhaps after waiting in line."""
-        if question.deadline <= asyncio.get_running_loop().time():
+        if question.deadline <= self._now():
             raise Refused(Refusal.DEADLINE, "Deadline Exceeded before the request reached the model")
         if self.limiter.take():
             self.measures.queue_seconds.observe(0.0)
@@ -239,39 +235,25 @@ class Pipeline:
         finally:
             self.measures.queue_seconds.observe(time.perf_counter() - started)
 
-    async def _call(
-        self, question: Question, key: bytes | None, version: int | None, flight: asyncio.Future[Answer | None] | None
-    ) -> Answer:
-        """Asks the model; who is cancelled here leaves the call to itself."""
-        waiting: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        started, epoch = time.perf_counter(), self._epoch
+    def _call(
+        self, question: Question, key: bytes | None, version: int | None, flight: Flight | None
+    ) -> asyncio.Future[Answer]:
+        """Asks the model; who is cancelled while waiting for it leaves the call to itself."""
         self.pending += 1
+        return Call(question, key, version, flight, epoch=self._epoch, account=self._account).begin()
 
-        def done(reply: Reply | None, error: BaseException | None) -> None:
-            self.pending -= 1
-            took = time.perf_counter() - started
-            self.measures.upstream_seconds.observe(took)
-            if question.runs_model:
-                self.limiter.release(took, failed=reply is None or not reply.answer.succeeded)
-            if key is not None:
-                kept = reply.kept if reply is not None else None
-                if epoch == self._epoch:
-                    self._keep(key, version, kept)
-                self._land(key, flight, kept)
-            if waiting.done():
-                return
-            if reply is None:
-                waiting.set_exception(error or asyncio.CancelledError())
-            else:
-                waiting.set_result(reply.answer)
-
-        try:
-            question.begin(version, done)
-        except BaseException as error:
-            waiting.cancel()
-            done(None, error)
-            raise
-        return await waiting
+    def _account(self, call: Call, reply: Reply | None, took: float) -> None:
+        """A call has ended: its place is free, and its answer is kept."""
+        self.pending -= 1
+        self.measures.upstream_seconds.observe(took)
+        if call.question.runs_model:
+            self.limiter.release(took, failed=reply is None or not reply.answer.succeeded)
+        key = call.key
+        if key is not None:
+            kept = None if reply is None else reply.kept
+            if call.epoch == self._epoch:
+                self._keep(key, call.version, kept)
+            self._land(key, call.flight, kept)
 
     def _keep(self, key: bytes, version: int | None, kept: Answer | None) -> None:
         """Remembers an answer, unless the version or the mode has changed meanwhile."""
@@ -279,33 +261,26 @@ class Pipeline:
             return
         started = time.perf_counter()
         self.memory.put(key, kept, len(kept.body))
-        self.lower.keep(key, kept)
+        if self.lower:
+            self.lower.keep(key, kept)
         self.measures.insert_seconds.observe(time.perf_counter() - started)
 
-    def _land(self, key: bytes, flight: asyncio.Future[Answer | None] | None, kept: Answer | None) -> None:
+    def _land(self, key: bytes, flight: Flight | None, kept: Answer | None) -> None:
         """Ends the waiting of those who share a call; without an answer to share each asks for itself."""
         if flight is None:
             return
         if self._flights.get(key) is flight:
             del self._flights[key]
-        if not flight.done():
-            flight.set_result(kept)
+        flight.land(kept)
 
 
-async def _share(flight: asyncio.Future[Answer | None], deadline: float, counts: Protocol) -> Answer | None:
-    """The answer to somebody else's equal question, None where there is none to share."""
+async def _counted(whole: Awaitable[Answer], counts: Protocol) -> Answer:
+    """What is refused on its way is counted as that."""
     try:
-        async with asyncio.timeout_at(deadline):
-            return await asyncio.shield(flight)
-    except TimeoutError as error:
-        raise Refused(Refusal.DEADLINE, "Deadline Exceeded while an equal request was in the model") from error
-    except asyncio.CancelledError:
-        counts.refused[Refusal.CLIENT_GONE] += 1
+        return await whole
+    except Refused as refused:
+        counts.refused[refused.reason] += 1
         raise
-
-
-def _memo(size: int) -> cachebox.LRUCache[bytes, bytes | Bypass]:
-    return cachebox.LRUCache(max(size // _MEMO_SHARE // _MEMO_ENTRY, 16))
 
 
 def _rules(tunables: Tunables) -> Rules:

@@ -43,8 +43,8 @@ DRAIN_MARGIN = 5.0
 POLL = 0.02
 COLLECT = (20_000, 20, 200)
 """Thresholds of Python's cyclic garbage collection; almost nothing here is cyclic."""
-BODIES = 2
-"""All request bodies together may hold this many times the largest."""
+BODIES = 2.5
+"""All request bodies together may hold this many times the largest: two of them, and the reserve for short ones."""
 
 
 class Settings(NamedTuple):
@@ -241,7 +241,7 @@ class Sidecar:
     def _configure(self, tunables: Tunables) -> None:
         self.pipeline.configure(tunables)
         self._bodies.largest = tunables.max_body_bytes
-        self._bodies.total = BODIES * tunables.max_body_bytes
+        self._bodies.total = int(BODIES * tunables.max_body_bytes)
         self._bodies.patience = tunables.request_timeout_seconds
         observers = [observation.log_access if tunables.access_log else None, self._spans]
         self._grpc.observer = self._rest.observer = observation.together(observers)

@@ -54,6 +54,10 @@ class Question(ABC):
     def deadline(self) -> float:
         """On the loop's clock."""
 
+    def known(self, version: int) -> bytes | None:
+        """The canonical key, where it can be had without parsing."""
+        return None
+
     @abstractmethod
     def canonical(self, version: int) -> bytes:
         """The canonical key where `version` answers; raises Uncacheable."""

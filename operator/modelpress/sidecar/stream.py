@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -43,17 +43,19 @@ class Stream:
         "block",
         "body",
         "chunks",
+        "deadline",
         "done",
         "number",
         "over",
         "reset",
         "sent",
-        "timer",
         "window",
     )
 
-    def __init__(self, block: bytes, chunks: Sequence[bytes], done: Done) -> None:
+    def __init__(self, block: bytes, chunks: Sequence[bytes], done: Done, deadline: float = math.inf) -> None:
         self.done = done
+        self.deadline = deadline
+        """When the call ends in any case, on the loop's clock."""
         self.over = False
         """Whether the call has ended, for us."""
         self.number = 0
@@ -64,7 +66,6 @@ class Stream:
         """Whether everything has been handed to the transport, END_STREAM included."""
         self.reset = False
         """Whether the peer knows that the stream is over."""
-        self.timer: asyncio.TimerHandle | None = None
         self.body: list[bytes] = []
         self._headers: list[Headers] = []
         self._chunk = 0
@@ -91,8 +92,7 @@ class Stream:
 
     def add_headers(self, headers: Headers) -> None:
         """A header block; interim responses (1xx) are left out."""
-        status = next((value for name, value in headers if name == b":status"), None)
-        if status is None or not status.startswith(b"1"):
+        if not (headers and headers[0][0] == b":status" and headers[0][1].startswith(b"1")):
             self._headers.append(headers)
 
     def response(self) -> UpstreamResponse:

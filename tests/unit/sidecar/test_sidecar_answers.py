@@ -129,7 +129,7 @@ class World:
             pipeline = sidecar.pipeline
             found = pipeline, sidecar._grpc, sidecar._rest
             first = next(iter(self._sides.values()), found)[0]
-            pipeline.memory, pipeline._memo = first.memory, first._memo
+            pipeline.memory, pipeline.keys.memo = first.memory, first.keys.memo
             self._sides[artifact, model] = found
         return found
 

@@ -23,7 +23,8 @@ from modelpress.sidecar import availability, frames, grpc_codes, json_key, key, 
 from modelpress.sidecar.address import Address
 from modelpress.sidecar.answer import Answer
 from modelpress.sidecar.channel import Channel
-from modelpress.sidecar.grpc_service import METHODS, PREDICT, GrpcService, named_model
+from modelpress.sidecar.grpc_question import named_model
+from modelpress.sidecar.grpc_service import METHODS, PREDICT, GrpcService
 from modelpress.sidecar.http2 import Connection
 from modelpress.sidecar.key import Identity
 from modelpress.sidecar.process import Settings, Sidecar

@@ -1,0 +1,239 @@
+"""A gRPC call as a question: its key, its deadline, and how the model server is asked."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+from google.protobuf.message import DecodeError
+
+from modelpress.api.grpc_code import GrpcCode
+from modelpress.sidecar import grpc_codes, key
+from modelpress.sidecar.answer import HOP_BY_HOP, Answer
+from modelpress.sidecar.body import Scope
+from modelpress.sidecar.channel import Channel, Unavailable
+from modelpress.sidecar.grpc_codes import OK_TRAILERS
+from modelpress.sidecar.headers import Headers, encode, literal
+from modelpress.sidecar.observation import CONTEXT
+from modelpress.sidecar.pipeline import Pipeline
+from modelpress.sidecar.popular import Asked
+from modelpress.sidecar.question import Question, Reply
+from modelpress.sidecar.reason import Bypass
+from modelpress.sidecar.rollout.backend import TRIAL, Backend
+from modelpress.sidecar.stream import Reset, UpstreamResponse
+from modelpress.sidecar.template import Templates
+from modelpress.sidecar.wire_pb2 import ModelSpec, Named, NamedTasks, PredictResponse
+
+if TYPE_CHECKING:
+    from modelpress.sidecar.rollout.outputs import Outputs
+
+CONTENT_TYPE = (b"content-type", b"application/grpc")
+HEADERS = (CONTENT_TYPE,)
+
+_NOT_FORWARDED = HOP_BY_HOP | {b"host", b"content-type", b"content-length", b"grpc-timeout", b"grpc-accept-encoding"}
+_ROUND = 1000
+"""Timeouts are sent on in units of 1/1000 s where that is precise enough, so that few differ."""
+
+Ended = Callable[[Reply | None, BaseException | None], None]
+
+
+class Server(Protocol):
+    """Where questions come from."""
+
+    pipeline: Pipeline
+    channel: Channel
+
+    def templates(self, version: int) -> Templates:
+        """Those of a version."""
+
+
+class GrpcQuestion(Question):
+    """A unary call that was read whole: `chunks` begin with gRPC's five-byte prefix."""
+
+    method = "grpc/Predict"
+    _done: Ended
+
+    def __init__(
+        self,
+        server: Server,
+        scope: Scope,
+        chunks: list[bytes],
+        arrived: float,
+        *,
+        runs_model: bool = True,
+        bypass: Bypass | None = None,
+    ) -> None:
+        self.chunks = chunks
+        self.runs_model = runs_model
+        self.bypass = bypass
+        self._server = server
+        self._scope = scope
+        self._arrived = arrived
+        self._deadline: float | None = None
+        self._version: int | None = None
+
+    @property
+    def deadline(self) -> float:
+        """The client's, or the server's request timeout, whichever is earlier."""
+        if self._deadline is None:
+            limit = self._server.pipeline.tunables.request_timeout_seconds
+            asked = _head(self._scope["path"], tuple(self._scope["headers"]))[1]
+            self._deadline = self._arrived + (limit if asked is None else min(asked, limit))
+        return self._deadline
+
+    def known(self, version: int) -> bytes | None:
+        chunks = self.chunks
+        return self._server.templates(version).key(chunks[0]) if len(chunks) == 1 else None
+
+    def canonical(self, version: int) -> bytes:
+        whole = b"".join(self.chunks)
+        pipeline = self._server.pipeline
+        request = key.parse_predict(whole[5:])
+        parts = key.predict_parts(pipeline.identity, version, request, largest=pipeline.tunables.max_body_bytes)
+        self._server.templates(version).learn(whole, 5, parts)
+        return key.digest(parts)
+
+    def asked(self) -> Asked | None:
+        return Asked("grpc", self._scope["path"], b"".join(self.chunks))
+
+    @property
+    def stays(self) -> bool:
+        if any(name == TRIAL[0] for name, _ in self._scope["headers"]):
+            return True
+        named = named_model(self._scope["path"], b"".join(self.chunks)[5:])
+        return named is None or named.name != self._server.pipeline.identity.model or is_versioned(named)
+
+    @property
+    def comparable(self) -> bool:
+        return self.bypass is None
+
+    def outputs(self, answer: Answer) -> Outputs:
+        from modelpress.sidecar.rollout import outputs  # brings numpy, which nobody else needs
+
+        return outputs.of_grpc(answer.body)
+
+    async def ask_at(self, backend: Backend, deadline: float) -> Answer:
+        return await self._exchange(backend.channel, deadline, TRIAL)
+
+    async def _exchange(self, channel: Channel, deadline: float, *more: tuple[bytes, bytes]) -> Answer:
+        try:
+            response = await channel.call(self._block(deadline, more), self.chunks, deadline)
+        except (TimeoutError, Unavailable, Reset) as error:
+            return _failed(error)
+        return grpc_codes.answer(response)
+
+    def begin(self, version: int | None, done: Ended) -> None:
+        """Without a task of its own while there is a connection."""
+        self._version, self._done = version, done
+        deadline = self.deadline
+        if not self._server.channel.begin(self._block(deadline), self.chunks, deadline, self._ended):
+            super().begin(version, done)
+
+    def _ended(self, response: UpstreamResponse | None, error: Exception | None) -> None:
+        if response is not None:
+            self._done(self._reply(self._version, grpc_codes.answer(response)), None)
+        elif isinstance(error, (TimeoutError, Reset)):
+            self._done(Reply(_failed(error)), None)
+        else:
+            super().begin(self._version, self._done)
+
+    async def ask(self, version: int | None) -> Reply:
+        return self._reply(version, await self._exchange(self._server.channel, self.deadline))
+
+    def _reply(self, version: int | None, answer: Answer) -> Reply:
+        if version is None or not self._answered_by(version, answer):
+            return Reply(answer)
+        return Reply(answer, Answer(200, HEADERS, answer.body, OK_TRAILERS))
+
+    def _answered_by(self, version: int, answer: Answer) -> bool:
+        """Whether an answer may be kept: one successful, plain message from the version that we asked."""
+        body = answer.body
+        if (
+            answer.trailers[:1] != OK_TRAILERS
+            or len(body) < 5
+            or body[0]
+            or int.from_bytes(body[1:5], "big") != len(body) - 5
+        ):
+            return False
+        try:
+            if PredictResponse.FromString(body[5:]).model_spec.version.value == version:
+                return True
+        except DecodeError:
+            return False
+        self._server.pipeline.availability.suspect()
+        return False
+
+    def _block(self, deadline: float, more: Headers = ()) -> bytes:
+        left = deadline - asyncio.get_running_loop().time()
+        headers = self._scope["headers"]
+        return _head(self._scope["path"], tuple((*headers, *more) if more else headers))[0] + _timeout(left)
+
+
+def _timeout(seconds: float) -> bytes:
+    """The header `grpc-timeout`, never less than asked for."""
+    if seconds < 1:
+        return literal(b"grpc-timeout", grpc_codes.format_timeout(seconds))
+    return _rounded_timeout(math.ceil(seconds * _ROUND))
+
+
+@functools.lru_cache(maxsize=1024)
+def _rounded_timeout(units: int) -> bytes:
+    return literal(b"grpc-timeout", grpc_codes.format_timeout(units / _ROUND))
+
+
+@functools.lru_cache(maxsize=128)
+def _head(path: str, headers: Headers) -> tuple[bytes, float | None]:
+    """The header block of a call but for its timeout, and the client's timeout in seconds."""
+    custom, own, timeout = [], b"", None
+    for name, value in headers:
+        if name in CONTEXT:
+            own += literal(name, value)  # another one in each request: not for the memo of blocks
+        elif name == b"grpc-timeout":
+            timeout = grpc_codes.parse_timeout(value) if timeout is None else timeout
+        elif name not in _NOT_FORWARDED and name[:1] != b":":
+            custom.append((name, value))
+    content_type = next(value for name, value in headers if name == b"content-type")
+    return _common(path.encode(), content_type, tuple(custom)) + own, timeout
+
+
+@functools.lru_cache(maxsize=512)
+def _common(path: bytes, content_type: bytes, custom: Headers) -> bytes:
+    return encode(
+        (
+            (b":method", b"POST"),
+            (b":scheme", b"http"),
+            (b":path", path),
+            (b":authority", b"localhost"),
+            (b"content-type", content_type),
+            (b"te", b"trailers"),
+            *custom,
+        )
+    )
+
+
+def _failed(error: Exception) -> Answer:
+    """How a call that got no response is told."""
+    if isinstance(error, TimeoutError):
+        return grpc_codes.failure(GrpcCode.DEADLINE_EXCEEDED, "Deadline Exceeded")
+    code = grpc_codes.of_reset(error.code) if isinstance(error, Reset) else GrpcCode.UNAVAILABLE
+    return grpc_codes.failure(code, str(error))
+
+
+def named_model(path: str, message: bytes) -> ModelSpec | None:
+    """The model that a request to any method of PredictionService names, None where that cannot be told."""
+    try:
+        if not path.endswith("/MultiInference"):
+            return Named.FromString(message).model_spec
+        tasks = NamedTasks.FromString(message).tasks
+    except DecodeError:
+        return None
+    specs = [task.model_spec for task in tasks]
+    return next((spec for spec in specs if is_versioned(spec)), specs[0]) if specs else None
+
+
+def is_versioned(spec: ModelSpec) -> bool:
+    """Whether a version or a label is named."""
+    return spec.WhichOneof("version_choice") is not None
