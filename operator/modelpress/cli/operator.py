@@ -23,6 +23,9 @@ def operator(
     metrics_port: Annotated[int, typer.Option(min=0, max=65535, help="/metrics; 0 switches it off.")] = 8080,
     health_port: Annotated[int, typer.Option(min=0, max=65535, help="/healthz and /readyz; 0: off.")] = 8081,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Reconciles at once.")] = 4,
+    sidecar_period: Annotated[
+        float, typer.Option(min=1, help="Seconds between two readings of sidecars whose cache mode is Auto.")
+    ] = 60,
     default_store: Annotated[
         str | None, typer.Option(help="Store of models that name none; absent: a volume of each model's own.")
     ] = None,
@@ -59,10 +62,11 @@ def operator(
         metrics_port=metrics_port,
         health_port=health_port,
         workers=workers,
+        sidecar_seconds=sidecar_period,
     )
 
     def reconciler(world: process.World) -> controller.Reconcile:
-        return Reconciler(world.cluster, world.cache, world.recorder, installation)
+        return Reconciler(world.cluster, world.cache, world.recorder, installation, world.readings)
 
     try:
         asyncio.run(process.run(options, reconciler))

@@ -24,6 +24,7 @@ from modelpress.kube.events import Recorder
 from modelpress.kube.lease import Lease
 from modelpress.reconcile.controller import Controller, Reconcile
 from modelpress.reconcile.queue import Queue
+from modelpress.reconcile.readings import PERIOD_SECONDS, Readings
 from modelpress.telemetry import conditions, health
 
 log = logging.getLogger(__name__)
@@ -54,6 +55,8 @@ class Options:
     health_port: int = 8081
     workers: int = 4
     identity: str = field(default_factory=lambda: _identity())
+    sidecar_seconds: float = PERIOD_SECONDS
+    """Between two readings of the sidecars of a model with cache mode Auto."""
     lease_seconds: tuple[float, float, float] = (15, 10, 2)
     """Duration, deadline and retry."""
 
@@ -65,6 +68,7 @@ class World:
     cluster: Cluster
     cache: Cache
     recorder: Recorder
+    readings: Readings
 
 
 MakeReconcile = Callable[[World], Reconcile]
@@ -127,7 +131,8 @@ async def _lead(
 ) -> None:
     queue, cache = Queue(), Cache()
     probes.longest_reconcile = queue.longest_seconds
-    reconcile = make_reconcile(World(cluster, cache, Recorder(cluster, options.identity)))
+    readings = Readings(cache, queue, period_seconds=options.sidecar_seconds)
+    reconcile = make_reconcile(World(cluster, cache, Recorder(cluster, options.identity), readings))
     handlers = registry.build_registry(queue, cache)
     runtime.use_identity(handlers, cluster)
     with conditions.exposed(cache):
@@ -137,6 +142,7 @@ async def _lead(
                     tasks.create_task(_end_when(lost), name="lease-lost"),
                     tasks.create_task(Controller(queue, reconcile, workers=options.workers).run(), name="controller"),
                     tasks.create_task(_resync(cluster, cache, queue, options.namespaces), name="resync"),
+                    tasks.create_task(readings.run(), name="readings"),
                 ]
                 await runtime.watch(handlers, options.namespaces, runtime.settings(), end)
                 for task in mine:

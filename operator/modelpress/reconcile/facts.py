@@ -19,7 +19,8 @@ from modelpress.manifests import names, serving, store
 from modelpress.manifests.installation import Installation
 from modelpress.manifests.measured import MEASURED_WITH, MeasuredWith
 from modelpress.reconcile.jobs import JobSeen
-from modelpress.status import conditions
+from modelpress.status import cache_effect, conditions
+from modelpress.status.cache_effect import Effect
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,8 @@ class Facts:
     autoscaler: Manifest | None = None
     pods: Sequence[Manifest] = ()
     """Serving pods."""
+    cache_effect: Effect | None = None
+    """What their sidecars have told; None: nothing beside what the status says."""
 
     @property
     def status(self) -> Status:
@@ -114,8 +117,8 @@ class Facts:
 
     def is_deterministic(self) -> bool:
         """What is remembered of the served model: an earlier CacheEffective=False NotDeterministic."""
-        found = self.condition("CacheEffective")
-        return found is None or found.reason != "NotDeterministic"
+        found = self.condition(cache_effect.TYPE)
+        return found is None or found.reason != cache_effect.NOT_DETERMINISTIC
 
     def attempt(self) -> int:
         """Number of the revision that is being made from these inputs."""

@@ -17,6 +17,7 @@ from modelpress.manifests.installation import Installation
 from modelpress.reconcile import jobs
 from modelpress.reconcile.facts import Facts
 from modelpress.reconcile.jobs import JobSeen
+from modelpress.status.cache_effect import Effect
 
 REPORTERS = {"compress": job_manifests.COMPRESS, "evaluate": job_manifests.EVALUATE}
 """Component of a Job to the container whose message counts."""
@@ -43,7 +44,13 @@ def parsed(live: Manifest) -> CompressedModel:
 
 
 def gather(
-    model: CompressedModel, cache: Cache, installation: Installation, *, manager: str, now: dt.datetime
+    model: CompressedModel,
+    cache: Cache,
+    installation: Installation,
+    *,
+    manager: str,
+    now: dt.datetime,
+    cache_effect: Effect | None = None,
 ) -> Facts:
     """Facts of a model that has a uid."""
     namespace, name = names.namespace(model), model.metadata.name
@@ -58,6 +65,7 @@ def gather(
         deployment=_own(cache, DEPLOYMENT.kind, model),
         autoscaler=_own(cache, AUTOSCALER.kind, model),
         pods=tuple(pod for pod in pods if _component(pod) == "server"),
+        cache_effect=cache_effect,
     )
 
 

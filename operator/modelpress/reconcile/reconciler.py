@@ -21,6 +21,7 @@ from modelpress.reconcile.controller import Done, Terminal
 from modelpress.reconcile.facts import Facts
 from modelpress.reconcile.plan import Plan
 from modelpress.reconcile.queue import Key
+from modelpress.reconcile.readings import Readings
 from modelpress.reconcile.world import World
 from modelpress.status import conditions
 from modelpress.status.gate import Finding
@@ -43,8 +44,11 @@ class _Changed(Exception):
 class Reconciler:
     """Brings one model's children and status up to date; running it twice is free."""
 
-    def __init__(self, cluster: Cluster, cache: Cache, recorder: Recorder, installation: Installation) -> None:
+    def __init__(
+        self, cluster: Cluster, cache: Cache, recorder: Recorder, installation: Installation, readings: Readings
+    ) -> None:
         self._cluster, self._cache, self._recorder, self._installation = cluster, cache, recorder, installation
+        self._readings = readings
         self._children = Children(cluster, cache)
         self._answers: dict[Key, _Answer] = {}
 
@@ -66,7 +70,14 @@ class Reconciler:
             raise Terminal(unreadable.problem.reason, str(unreadable)) from unreadable
 
     async def _reconcile(self, model: CompressedModel, primary: _Primary, now: dt.datetime) -> Done:
-        facts = gather.gather(model, self._cache, self._installation, manager=self._cluster.manager, now=now)
+        facts = gather.gather(
+            model,
+            self._cache,
+            self._installation,
+            manager=self._cluster.manager,
+            now=now,
+            cache_effect=self._readings.settled(_key(primary.live), primary.uid),
+        )
         stage = progress.of(facts)
         wanted = plan.of(facts, stage)
         refusal: ApiError | None = None
@@ -139,8 +150,9 @@ class Reconciler:
                 raise
             raise _Changed from error  # deleted meanwhile
         self._cache.put(answer)
-        key = Key(KIND, metadata["namespace"], metadata["name"])
-        self._answers[key] = _Answer(answer["metadata"]["uid"], int(answer["metadata"]["resourceVersion"]), now)
+        self._answers[_key(answer)] = _Answer(
+            answer["metadata"]["uid"], int(answer["metadata"]["resourceVersion"]), now
+        )
 
     async def _tell(self, status: Status, old: Status, primary: _Primary, now: dt.datetime) -> None:
         """One Event for each turn that Ready takes."""
@@ -199,6 +211,10 @@ class _Primary:
             raise _Changed
         self.live = {**self.live, "metadata": {**metadata, "resourceVersion": fresh["metadata"]["resourceVersion"]}}
         self._is_confirmed = True
+
+
+def _key(live: Manifest) -> Key:
+    return Key(KIND, live["metadata"]["namespace"], live["metadata"]["name"])
 
 
 def _wish(live: Manifest) -> tuple[object, ...]:

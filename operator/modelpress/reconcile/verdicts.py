@@ -8,8 +8,8 @@ from modelpress.api.status import Condition, Revision
 from modelpress.reconcile.facts import Facts
 from modelpress.reconcile.progress import GATE_FAILED, NO_CANDIDATE, Progress
 from modelpress.reconcile.world import World
-from modelpress.status import revision
-from modelpress.status.conditions import Draft
+from modelpress.status import cache_effect, revision
+from modelpress.status.conditions import Draft, State
 from modelpress.status.gate import Finding
 
 Part = Draft | Condition
@@ -170,13 +170,19 @@ def _carried_on(facts: Facts, type_: str, reason: str, otherwise: str) -> Draft:
 
 
 def _cache(facts: Facts, progress: Progress) -> Part:
-    if facts.model.spec.cache.mode == "Disabled":
-        return Draft("CacheEffective", "False", "Disabled", "spec.cache.mode is Disabled.")
+    """That a model is not deterministic comes first: this condition is all that remembers it."""
+    mode = facts.model.spec.cache.mode
     if progress.served is not None and not progress.served.deterministic:
         told = "The model gives different answers to one input, so nothing is answered from the cache."
-        return Draft("CacheEffective", "False", "NotDeterministic", told)
-    told = "Hits are counted by the sidecars (modelpress_sidecar_...), and not read by this release."
-    return Draft("CacheEffective", "Unknown", "NotMeasured", told)
+        return Draft(cache_effect.TYPE, "False", cache_effect.NOT_DETERMINISTIC, told)
+    if mode != "Auto":
+        told = "" if mode == "Disabled" else ": the cache stays on, whether it pays or not"
+        status: State = "False" if mode == "Disabled" else "Unknown"
+        reason = "Disabled" if mode == "Disabled" else "NotJudged"
+        return Draft(cache_effect.TYPE, status, reason, f"spec.cache.mode is {mode}{told}.")
+    condition = facts.condition(cache_effect.TYPE)
+    known = cache_effect.known(condition.reason, condition.message) if condition else None
+    return (facts.cache_effect or known or cache_effect.UNTOLD).draft()
 
 
 def _autoscaler(facts: Facts, world: World) -> Part:

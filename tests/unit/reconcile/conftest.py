@@ -21,6 +21,7 @@ from modelpress.reconcile.jobs import JobSeen, State
 from modelpress.reconcile.plan import Plan
 from modelpress.reconcile.progress import Progress
 from modelpress.reconcile.world import World
+from modelpress.status.cache_effect import Effect
 from modelpress.status.gate import Finding
 
 NOW = dt.datetime(2026, 11, 22, 10, 0, 0, tzinfo=dt.UTC)
@@ -89,6 +90,7 @@ class Model:
     refused: tuple[Any, ...] = ()
     now: dt.datetime = NOW
     obstacle: Finding | None = None
+    effect: Effect | None = None
     installation: Installation = INSTALLATION
 
     def upgrade(self) -> None:
@@ -121,6 +123,7 @@ class Model:
             deployment=self.deployment,
             autoscaler=self.autoscaler,
             pods=self.pods,
+            cache_effect=self.effect,
         )
 
     @property

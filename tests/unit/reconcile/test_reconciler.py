@@ -13,7 +13,8 @@ from modelpress.kube.cache import Cache
 from modelpress.kube.kinds import Manifest
 from modelpress.manifests.installation import Installation
 from modelpress.reconcile.controller import Terminal
-from modelpress.reconcile.queue import Key
+from modelpress.reconcile.queue import Key, Queue
+from modelpress.reconcile.readings import Readings
 from modelpress.reconcile.reconciler import FRESH, Reconciler
 
 NOW = dt.datetime(2026, 11, 22, 10, 0, 0, tzinfo=dt.UTC)
@@ -77,7 +78,8 @@ class Look:
         self.server, self.cache = Server(), Cache()
         self.cache.put(self.server.model)
         installation = Installation("reg/compressor:1", "reg/sidecar:1", "reg/serving:1")
-        self._reconcile = Reconciler(self.server, self.cache, self.server, installation)  # type: ignore[arg-type]
+        readings = Readings(self.cache, Queue())
+        self._reconcile = Reconciler(self.server, self.cache, self.server, installation, readings)  # type: ignore[arg-type]
 
     async def __call__(self, now: dt.datetime = NOW) -> Counter[str]:
         """What this look asked for."""

@@ -11,6 +11,7 @@ from modelpress.api.errors import Problem
 from modelpress.api.message import Message, Trial
 from modelpress.reconcile import report, rollout
 from modelpress.reconcile.world import World
+from modelpress.status.cache_effect import Effect
 from modelpress.status.gate import Finding
 
 Model = Any
@@ -236,9 +237,42 @@ def test_a_cache_that_can_never_be_right_is_told(model: Model) -> None:
     model.evaluated()
     model.look()
     assert model.condition("CacheEffective")[:2] == ("False", "NotDeterministic")
+
+
+def test_a_model_that_is_not_deterministic_stays_so_though_its_cache_was_disabled_meanwhile(model: Model) -> None:
+    model.compressed("first", deterministic=False)
+    model.evaluated()
+    model.look()
+    model.pods_are(1)
+    model.look()
+    model.jobs = {}
     model.change(cache={"mode": "Disabled"})
     model.look()
-    assert model.condition("CacheEffective")[:2] == ("False", "Disabled")
+    model.change(cache={"mode": "Auto"})
+    assert model.progress.served is not None and not model.progress.served.deterministic
+
+
+def test_a_cache_that_is_set_by_hand_is_not_judged(model: Model) -> None:
+    model.spec["cache"] = {"mode": "Enabled"}
+    model.serves("first")
+    assert model.condition("CacheEffective")[:2] == ("Unknown", "NotJudged")
+    model.change(cache={"mode": "Disabled"})
+    model.look()
+    assert model.condition("CacheEffective") == ("False", "Disabled", "spec.cache.mode is Disabled.")
+    model.change(cache={"mode": "Auto"})
+    model.look()
+    assert model.condition("CacheEffective")[:2] == ("Unknown", "NotMeasured")
+
+
+def test_what_the_sidecars_told_stays_until_they_tell_otherwise(model: Model) -> None:
+    model.serves("first")
+    model.effect = Effect("False", "CostsMoreThanItSaves", "The cache does not pay.")
+    assert model.look().conditions[0].status == "True"
+    model.effect = None  # another operator leads
+    model.change(rollout={"progressDeadline": "5m"})
+    status = model.look()
+    assert model.condition("CacheEffective") == ("False", "CostsMoreThanItSaves", "The cache does not pay.")
+    assert {one.observed_generation for one in status.conditions} == {model.generation}
 
 
 @pytest.mark.parametrize(("conditions", "expected"), [

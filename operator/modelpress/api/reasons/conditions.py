@@ -176,8 +176,21 @@ _INFORMATIVE = (
     Reason(
         "NotMeasured",
         "`CacheEffective` Unknown; `cache.effective` in a sidecar's `/state`",
-        "Too few requests have come, or the operator of this release does not read the sidecars' counts.",
-        "Ask `kubectl modelpress cache stats`, or watch `modelpress_sidecar_cache_hit_ratio`.",
+        "Too few requests have come to tell, or no pod is ready.",
+        "Wait; `kubectl modelpress cache stats` has the numbers so far.",
+    ),
+    Reason(
+        "SidecarsUnreachable",
+        "`CacheEffective` Unknown",
+        "With `spec.cache.mode: Auto` the operator asks ready pods every minute, and none has answered three times.",
+        "Let the operator's namespace reach port 9090 of the pods: a network policy, a mesh, or a firewall is in the "
+        "way. Requests are served all the same.",
+    ),
+    Reason(
+        "NotJudged",
+        "`CacheEffective` Unknown",
+        "`spec.cache.mode` is `Enabled`: the cache stays on, whether it pays or not, so nobody asks.",
+        "Ask `kubectl modelpress cache stats`; or set `Auto`.",
     ),
     Reason("NotWanted", "`AutoscalerReady` Unknown", "`spec.autoscaling` is not set.", _NOTHING),
     Reason("ScalingActive", "`AutoscalerReady` True", "The HorizontalPodAutoscaler reads its metric.", _NOTHING),
