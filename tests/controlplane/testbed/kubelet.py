@@ -13,6 +13,7 @@ from modelpress.kube.kinds import Manifest
 
 WAIT_SECONDS = 60.0
 LOOK_EVERY_SECONDS = 0.1
+INDEX = "batch.kubernetes.io/job-completion-index"
 
 Found = TypeVar("Found")
 
@@ -22,6 +23,8 @@ class Kubelet:
 
     def __init__(self, cluster: Cluster, namespace: str) -> None:
         self._cluster, self._namespace = cluster, namespace
+        self.address = "127.0.0.1"
+        """Of pods that run from now on."""
 
     async def pods(self, owner: str) -> list[Manifest]:
         """Living pods of the Job or Deployment `owner`."""
@@ -39,20 +42,30 @@ class Kubelet:
         ]
 
     async def finish(
-        self, job: str, *, message: str = "", exit_code: int = 0, reason: str = "", container: str | None = None
+        self,
+        job: str,
+        *,
+        message: str = "",
+        exit_code: int = 0,
+        reason: str = "",
+        container: str | None = None,
+        index: str | None = None,
     ) -> None:
         """Bring the unfinished pods of a Job to their end; waits for the Job to have some.
 
         `container` is the one that says `message` and ends with `exit_code`; absent: the first. The Job is then
-        Complete, or Failed, or tries again, as its controller decides.
+        Complete, or Failed, or tries again, as its controller decides. `index` is the one pod of an Indexed Job that
+        ends; absent: all do.
         """
         for pod in await self._unfinished(job):
+            if index not in (None, (pod["metadata"].get("annotations") or {}).get(INDEX)):
+                continue
             await self._set_status(pod, ended(pod, message, exit_code, reason, container))
 
     async def start(self, job: str) -> None:
         """Bring the pods of a Job to Running and ready."""
         for pod in await self._unfinished(job):
-            await self._set_status(pod, ready(pod))
+            await self._set_status(pod, ready(pod, self.address))
 
     async def make_ready(self, deployment: str) -> Manifest:
         """Bring the pods of a Deployment to Running and ready, until it is Available in its newest form; returns it."""
@@ -60,7 +73,7 @@ class Kubelet:
         async def available() -> Manifest | None:
             for pod in await self.pods(deployment):
                 if not _is_ready(pod):
-                    await self._set_status(pod, ready(pod))
+                    await self._set_status(pod, ready(pod, self.address))
             live = await self._cluster.get("Deployment", self._namespace, deployment)
             return live if live and _is_rolled_out(live) else None
 
@@ -69,7 +82,7 @@ class Kubelet:
     async def make_unready(self, deployment: str) -> None:
         """Make every pod of a Deployment not ready."""
         for pod in await self.pods(deployment):
-            await self._set_status(pod, {**ready(pod), "conditions": _conditions("False")})
+            await self._set_status(pod, {**ready(pod, self.address), "conditions": _conditions("False")})
 
     async def fail_waiting(self, owner: str, *, reason: str, message: str) -> None:
         """Let the first container of every pod wait for a reason such as ImagePullBackOff."""
@@ -95,14 +108,14 @@ class Kubelet:
         await self._cluster.merge(manifest, subresource="/status")
 
 
-def ready(pod: Manifest) -> Manifest:
+def ready(pod: Manifest, address: str) -> Manifest:
     """Status of this pod with every container running and ready."""
     now = _now()
     return {
         "phase": "Running",
         "startTime": now,
-        "podIP": "127.0.0.1",
-        "podIPs": [{"ip": "127.0.0.1"}],
+        "podIP": address,
+        "podIPs": [{"ip": address}],
         "conditions": _conditions("True"),
         "initContainerStatuses": [
             _container(c, {"running": {"startedAt": now}})
