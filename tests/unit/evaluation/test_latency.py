@@ -87,3 +87,11 @@ def test_constants_are_measured_in_the_same_turns():
     source, candidate, one, other = ((lambda _, name=name: order.append(name), [b""]) for name in "ABab")
     latency.timed(source, candidate, plan, progress=Silent(), constants=(one, other))
     assert "".join(order[-8:]) == "ABabbaBA"
+
+
+def test_a_net_latency_that_drowns_in_noise_now_and_then_keeps_a_finite_interval():
+    times = times_of(0.9)
+    odd = np.random.default_rng(1).uniform(0.5, 1.3, len(times.source))
+    server = tuple(factor * block for factor, block in zip(odd, times.source, strict=True))
+    found = latency.summary(latency.Timed(times.source, times.candidate, server, server), latency.Plan(50, 1, 1))
+    assert found.net is None or np.isfinite([found.net_ratio_low, found.net_ratio_high]).all()

@@ -153,7 +153,7 @@ def summary(times: Timed, plan: Plan, *, seed: int = 0) -> LatencyMeasured:
 
 
 def _net(times: Timed, *, seed: int) -> dict[str, Any]:
-    """Fields of the net latency: medians, less those of the constant-output models; none where nothing is left."""
+    """Fields of the net latency: medians, less those of the constant-output models; none where noise leaves nothing."""
     if not times.source_constant or not times.candidate_constant:
         return {}
     everything = range(len(times.source))
@@ -161,7 +161,10 @@ def _net(times: Timed, *, seed: int) -> dict[str, Any]:
     if before <= 0:
         return {}
     random = np.random.default_rng(seed)
-    ratios = [_net_ratio(times, random.integers(0, len(everything), len(everything))) for _ in range(RESAMPLES)]
+    drawn = [_net_ratio(times, random.integers(0, len(everything), len(everything))) for _ in range(RESAMPLES)]
+    ratios = [ratio for ratio in drawn if math.isfinite(ratio)]
+    if len(ratios) < RESAMPLES / 2:
+        return {}
     low, high = np.percentile(ratios, CONFIDENCE)
     compared = Compared(source=before, value=after, ratio=after / before)
     return {"net": compared, "net_ratio_low": float(low), "net_ratio_high": float(high)}
