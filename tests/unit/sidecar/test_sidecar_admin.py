@@ -12,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from modelpress.api.errors import Invalid
 from modelpress.sidecar import address
+from modelpress.status import cache_effect
 
 
 @pytest.fixture
@@ -110,6 +111,13 @@ async def test_state_says_what_was_asked_for_and_what_is_in_force(start, get):
     assert (state["concurrency"]["mode"], state["concurrency"]["effectiveMode"]) == ("Elastic", "Elastic")
     assert state["model"] == "m"
     assert state["upstream"]["versions"] == [7]
+
+
+async def test_the_operator_reads_from_the_state_whether_the_cache_pays(start, get):
+    sidecar = await start({"cache": {"mode": "Auto"}})
+    state = json.loads((await get(sidecar, "/state"))[1])
+    reading = cache_effect.read(state, state["artifactDigest"])
+    assert reading == (("Unknown", "NotMeasured", "Too few requests have come to tell."), True)
 
 
 async def test_tunables_change_without_a_restart_by_a_configmaps_symlink_swap(start, tmp_path, until, get, monkeypatch):
