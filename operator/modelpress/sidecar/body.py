@@ -31,31 +31,33 @@ class _Body:
 
     def __init__(self) -> None:
         self._pieces: Chunks = []
-        self._heap = bytearray()
+        self._heap: bytearray | None = None
         self.length = 0
 
     @property
     def chunks(self) -> Chunks:
         """The pieces in their order."""
-        if self._heap:
-            self._settle()
+        self._settle()
         return self._pieces
 
     def add(self, chunk: bytes) -> None:
         """The next bytes."""
         self.length += len(chunk)
         if len(chunk) < CRUMB and self._pieces:
+            if self._heap is None:
+                self._heap = bytearray()
             self._heap += chunk
             if len(self._heap) >= HEAP:
                 self._settle()
             return
-        if self._heap:
+        if self._heap is not None:
             self._settle()
         self._pieces.append(chunk)
 
     def _settle(self) -> None:
-        self._pieces.append(bytes(self._heap))
-        self._heap.clear()
+        if self._heap:
+            self._pieces.append(bytes(self._heap))
+            self._heap = None
 
 
 class Bodies:

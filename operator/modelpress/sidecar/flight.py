@@ -57,6 +57,7 @@ class Call:
         version: int | None,
         flight: Flight | None,
         *,
+        loop: asyncio.AbstractEventLoop,
         epoch: int,
         account: Callable[[Call, Reply | None, float], None],
     ) -> None:
@@ -67,7 +68,7 @@ class Call:
         self.flight = flight
         self.epoch = epoch
         self._account = account
-        self.waiting: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self.waiting: asyncio.Future[Answer] = loop.create_future()
         """For the answer, of the one who asked; may be cancelled."""
         self.started = time.perf_counter()
 

@@ -100,8 +100,7 @@ def answer(response: UpstreamResponse) -> Answer:
     passed = _passed_on(response.headers, response.trailers)
     if isinstance(passed, Answer):
         return passed
-    headers, trailers = passed
-    return Answer(200, headers, response.body, trailers)
+    return Answer(200, passed[0], response[1], passed[1])
 
 
 @functools.lru_cache(maxsize=64)

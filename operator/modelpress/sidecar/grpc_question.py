@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import math
 from collections.abc import Callable
@@ -46,6 +45,9 @@ class Server(Protocol):
     pipeline: Pipeline
     channel: Channel
 
+    now: Callable[[], float]
+    """The loop's clock."""
+
     def templates(self, version: int) -> Templates:
         """Those of a version."""
 
@@ -54,7 +56,7 @@ class GrpcQuestion(Question):
     """A unary call that was read whole: `chunks` begin with gRPC's five-byte prefix."""
 
     method = "grpc/Predict"
-    _done: Ended
+    _done: Ended | None = None
 
     def __init__(
         self,
@@ -130,15 +132,19 @@ class GrpcQuestion(Question):
         self._version, self._done = version, done
         deadline = self.deadline
         if not self._server.channel.begin(self._block(deadline), self.chunks, deadline, self._ended):
+            self._done = None
             super().begin(version, done)
 
     def _ended(self, response: UpstreamResponse | None, error: Exception | None) -> None:
+        done, self._done = self._done, None  # who waits knows us, too: a circle would be left for the garbage collector
+        if done is None:
+            return
         if response is not None:
-            self._done(self._reply(self._version, grpc_codes.answer(response)), None)
+            done(self._reply(self._version, grpc_codes.answer(response)), None)
         elif isinstance(error, (TimeoutError, Reset)):
-            self._done(Reply(_failed(error)), None)
+            done(Reply(_failed(error)), None)
         else:
-            super().begin(self._version, self._done)
+            super().begin(self._version, done)
 
     async def ask(self, version: int | None) -> Reply:
         return self._reply(version, await self._exchange(self._server.channel, self.deadline))
@@ -167,7 +173,7 @@ class GrpcQuestion(Question):
         return False
 
     def _block(self, deadline: float, more: Headers = ()) -> bytes:
-        left = deadline - asyncio.get_running_loop().time()
+        left = deadline - self._server.now()
         headers = self._scope["headers"]
         return _head(self._scope["path"], tuple((*headers, *more) if more else headers))[0] + _timeout(left)
 

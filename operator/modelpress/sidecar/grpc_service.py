@@ -83,7 +83,7 @@ class GrpcService:
         self.connections = connections
         self._counts = pipeline.measures.grpc
         self.observer: Observer | None = None
-        self._now = asyncio.get_running_loop().time
+        self.now = asyncio.get_running_loop().time
         self._version: int | None = None
         self._templates = Templates()
 
@@ -96,7 +96,7 @@ class GrpcService:
     def question(self, path: str, body: bytes) -> Question:
         """A call that no client waits for; `body` begins with gRPC's prefix."""
         scope: Scope = {"path": path, "headers": [CONTENT_TYPE]}
-        return self._question(METHODS[path], scope, [body], self._now(), compressed=bool(body[:1] != b"\0"))
+        return self._question(METHODS[path], scope, [body], self.now(), compressed=bool(body[:1] != b"\0"))
 
     def _question(self, kind: Kind, scope: Scope, chunks: Chunks, arrived: float, *, compressed: bool) -> GrpcQuestion:
         if kind is Kind.CACHED:
@@ -133,7 +133,7 @@ class GrpcService:
             if kind is Kind.DENIED or kind is Kind.UNKNOWN:
                 answer = self._refuse(kind, scope["path"], counts)
             else:
-                arrived = self._now()
+                arrived = self.now()
                 chunks, length = await self._bodies.read(receive, counts)
                 if kind is Kind.HEALTH:
                     answer = self._health(b"".join(chunks)[5:], counts)

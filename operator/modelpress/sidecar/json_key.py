@@ -17,6 +17,7 @@ LARGEST_CANONICAL = 2**18
 
 FORMS = {"instances": b"row", "inputs": b"columnar"}
 """The member that holds the inputs decides the form of the answer; both or neither is an error of the server."""
+SIGNATURE = "signature_name"
 
 
 class _NotCanonical(Exception):
@@ -60,12 +61,12 @@ def predict_parts(identity: Identity, version: int, body: bytes, origin: bytes) 
     """All that the answer to a REST predict request depends on."""
     parts = [*common(identity, version, "rest/predict"), (Part.ORIGIN, origin)]
     found = members(body)
-    if found is None or len(FORMS.keys() & found.keys()) != 1:
+    if found is None or not _is_plain(found):
         return [*parts, (Part.FORM, b"bytes"), (Part.BODY, body)]
     (member,) = FORMS.keys() & found.keys()
     try:
         value = _literal(found.pop(member))
-        signature = _literal(found.pop("signature_name", None))
+        signature = _literal(found.pop(SIGNATURE, None))  # None: absent, as null is not plain
         others = _literal(sorted(found.items()))
     except RecursionError:
         return [*parts, (Part.FORM, b"bytes"), (Part.BODY, body)]
@@ -76,6 +77,11 @@ def predict_parts(identity: Identity, version: int, body: bytes, origin: bytes) 
         (Part.CONTENT, value),
         (Part.BODY, others),
     ]
+
+
+def _is_plain(found: dict[str, Any]) -> bool:
+    """Whether the members have the types that the server asks for: what it refuses, null among it, is no question."""
+    return len(FORMS.keys() & found.keys()) == 1 and isinstance(found.get(SIGNATURE, ""), str)
 
 
 def _literal(value: Any) -> bytes:

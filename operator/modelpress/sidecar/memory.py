@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from enum import StrEnum
-from typing import Generic, NamedTuple, TypeAlias, TypeVar
+from typing import Generic, TypeAlias, TypeVar
 
 import cachebox
 
@@ -30,19 +30,15 @@ class Cause(StrEnum):
     VERSION = "version"
 
 
-class _Entry(NamedTuple, Generic[Value]):
-    value: Value
-    payload: int
-    born: float
-
-
+_Entry: TypeAlias = tuple[Value, int, float]
+"""The value, the size of its payload, and when it was born; a plain tuple, because one is made for every miss."""
 _Entries: TypeAlias = (
     cachebox.LRUCache[bytes, _Entry[Value]] | cachebox.LFUCache[bytes, _Entry[Value]] | TinyLFU[_Entry[Value]]
 )
 
 
 def _size(_: bytes, entry: _Entry[Value]) -> int:
-    return entry.payload + OVERHEAD
+    return entry[1] + OVERHEAD
 
 
 class Memory(Generic[Value]):
@@ -83,11 +79,11 @@ class Memory(Generic[Value]):
         entry = self._entries.get(key)
         if entry is None:
             return None
-        if self._clock() - entry.born > self._ttl:
+        if self._clock() - entry[2] > self._ttl:
             self._entries.pop(key, None)
             self.left[Cause.TTL] += 1
             return None
-        return entry.value
+        return entry[0]
 
     def put(self, key: bytes, value: Value, payload: int, *, age: float = 0.0) -> bool:
         """Keeps an answer of `payload` bytes, `age` seconds old, making room; False where it alone would not fit."""
@@ -97,8 +93,10 @@ class Memory(Generic[Value]):
         if not known and self._most is not None:
             self._trim(self._most - 1)
         before = len(self._entries)
-        self._entries.insert(key, _Entry(value, payload, self._clock() - age))
-        self.left[Cause.SPACE] += before + (0 if known else 1) - len(self._entries)
+        self._entries.insert(key, (value, payload, self._clock() - age))
+        left = before + (0 if known else 1) - len(self._entries)
+        if left:
+            self.left[Cause.SPACE] += left
         return True
 
     def clear(self, cause: Cause = Cause.PURGE) -> int:

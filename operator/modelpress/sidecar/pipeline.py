@@ -55,12 +55,14 @@ class Pipeline:
         )
         self.lower = lower if lower is not None else Stack((), ttl=lambda: self.tunables.cache.ttl_seconds)
         """Tiers below memory."""
+        self._tiered = bool(self.lower)
         self.popular = Popular() if self.lower else None
         """What a new revision should ask first; only where a tier can hand it over."""
         self.resting = False
         """Mode Auto: whether the cache costs more than it saves for now."""
         self.keys = Keys(identity, self.measures, size=size)
-        self._now = asyncio.get_running_loop().time
+        self._loop = asyncio.get_running_loop()
+        self._now = self._loop.time
         self.limiter = Limiter(_rules(tunables), now=self._now())
         self.rollout = Rollout(identity.artifact)
         self._configure_rollout(tunables)
@@ -137,9 +139,9 @@ class Pipeline:
             return found
         if key in self._flights:
             return self._shared(question, counts, key, version)
-        if self.lower or question.deadline <= self._now() or not self.limiter.take():
+        if self._tiered or question.deadline <= self._now() or not self.limiter.take():
             return self._miss(question, counts, key, version)
-        self.measures.queue_seconds.observe(0.0)
+        self.measures.queue_seconds.counts[0] += 1  # no time at all
         flight = self._flights[key] = Flight()
         counts.misses += 1
         return self._call(question, key, version, flight)
@@ -185,7 +187,7 @@ class Pipeline:
         if key not in self._flights:
             flight = self._flights[key] = Flight()
         try:
-            if flight is not None and self.lower:
+            if flight is not None and self._tiered:
                 found = await self._looked_below(key, counts)
                 if found is not None:
                     self._land(key, flight, found)
@@ -213,7 +215,7 @@ class Pipeline:
     async def _below(self, key: bytes) -> tuple[Answer, str] | None:
         """An answer from a tier below memory, and the tier's name; in memory, too, from now on."""
         epoch = self._epoch
-        found = await self.lower.find(key) if self.lower else None
+        found = await self.lower.find(key) if self._tiered else None
         if found is None or epoch != self._epoch:
             return None
         self.memory.put(key, found.answer, len(found.answer.body), age=found.age)
@@ -240,7 +242,8 @@ class Pipeline:
     ) -> asyncio.Future[Answer]:
         """Asks the model; who is cancelled while waiting for it leaves the call to itself."""
         self.pending += 1
-        return Call(question, key, version, flight, epoch=self._epoch, account=self._account).begin()
+        call = Call(question, key, version, flight, loop=self._loop, epoch=self._epoch, account=self._account)
+        return call.begin()
 
     def _account(self, call: Call, reply: Reply | None, took: float) -> None:
         """A call has ended: its place is free, and its answer is kept."""
@@ -261,7 +264,7 @@ class Pipeline:
             return
         started = time.perf_counter()
         self.memory.put(key, kept, len(kept.body))
-        if self.lower:
+        if self._tiered:
             self.lower.keep(key, kept)
         self.measures.insert_seconds.observe(time.perf_counter() - started)
 

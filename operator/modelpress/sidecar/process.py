@@ -92,6 +92,7 @@ class Sidecar:
         self._spans = observation.spans()
         self._configure(tunables)
         self.upkeep = Upkeep(self.pipeline, self._question, now=time.monotonic(), prefetch_file=settings.prefetch_file)
+        self._now = asyncio.get_running_loop().time
         self.draining = False
         self._drained = False
         self._background: list[asyncio.Task[None]] = []
@@ -256,7 +257,7 @@ class Sidecar:
             await (self._grpc if _is_grpc(scope) else self._rest)(scope, receive, send)
         finally:
             measures.active -= 1
-            measures.last_request = asyncio.get_running_loop().time()
+            measures.last_request = self._now()
 
 
 def _is_grpc(scope: Scope) -> bool:
