@@ -201,6 +201,7 @@ def over_rest() -> Iterator[Side]:
     yield pair("zero and negative zero in JSON", "different", rest('{"inputs": [0.0]}'), rest('{"inputs": [-0.0]}'))
     yield pair("NaN and infinity in JSON", "different", rest('{"inputs": [NaN]}'), rest('{"inputs": [Infinity]}'))
     yield pair("signature in JSON", "different", row, rest('{"signature_name": "s", "instances": [[1, 2], [3, 4]]}'))
+    yield from _other_signatures(row)
     yield pair("an empty list and an empty object", "different", rest('{"inputs": []}'), rest('{"inputs": {}}'))
     yield pair(
         "a list of pairs and an object", "different", rest('{"inputs": [["a", 1]]}'), rest('{"inputs": {"a": 1}}')
@@ -217,6 +218,24 @@ def over_rest() -> Iterator[Side]:
     yield pair("white space", "equal", row, rest(' {"instances":[[1,2],\n[3,4]]}\t'))
     yield pair("escapes", "equal", rest('{"inputs": ["\\u0041\\/"]}'), rest('{"inputs": ["A/"]}'))
     yield pair("order of members", "equal", rest('{"inputs": {"a": 1, "b": 2}}'), rest('{"inputs": {"b": 2, "a": 1}}'))
+
+
+def _other_signatures(absent: Side) -> Iterator[Side]:
+    """TF Serving refuses a signature_name that is no string, null included."""
+    for literal in ("null", "true", "false", "0", "7", "[]", "{}", '["serving_default"]', '""', '"None"', '"null"'):
+        named = rest(f'{{"signature_name": {literal}, "instances": [[1, 2], [3, 4]]}}')
+        yield pair(f"no signature in JSON and {literal}", "different", absent, named)
+        as_text = rest(json.dumps({"signature_name": literal, "instances": [[1, 2], [3, 4]]}))
+        yield pair(f"the signature {literal} and its text in JSON", "different", named, as_text)
+    yield pair("null and no inputs", "different", rest('{"inputs": null}'), rest("{}"))
+    yield pair("both forms, one null", "different", rest('{"inputs": 1, "instances": null}'), rest('{"inputs": 1}'))
+    yield pair("null and a string", "different", rest('{"inputs": [null]}'), rest('{"inputs": ["None"]}'))
+    yield pair("true and one", "different", rest('{"inputs": [true]}'), rest('{"inputs": [1]}'))
+    yield pair(
+        "an unknown member null and absent", "different", rest('{"inputs": 1, "a": null}'), rest('{"inputs": 1}')
+    )
+    twice = rest('{"signature_name": "a", "signature_name": "b", "inputs": 1}')
+    yield pair("the signature twice", "different", twice, rest('{"signature_name": "b", "inputs": 1}'))
 
 
 def vectors() -> dict[str, Any]:
