@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,9 +16,12 @@ from modelpress.api.request import Request
 from modelpress.compress import dataset, inspection, plan, source
 from modelpress.compress.steps.students import reading
 from modelpress.compress.training import crew
+from modelpress.compress.training.crew import WorkerLost
 from modelpress.compress.work import Piece, WorkArea
 from modelpress.storage import layout
 from modelpress.telemetry.progress import Progress
+
+PERIOD_SECONDS, CONNECT_SECONDS = 2.0, 10.0
 
 
 class FollowedArea(WorkArea):
@@ -28,6 +34,28 @@ class FollowedArea(WorkArea):
     def piece(self, name: str, build: Callable[[Path], dict[str, Any]]) -> Piece:
         """The chief's piece if it is whole, else one of its own."""
         return self._chief.found(name) or super().piece(name, build)
+
+
+def stay(is_complete: Callable[[], bool], chief: str, *, period_seconds: float = PERIOD_SECONDS) -> None:
+    """Waits for the artifact of the chief (`host:port`): a pod that has succeeded is never started again.
+
+    A chief that has to begin again would wait in vain for workers that are done. Raises WorkerLost when it went away.
+    """
+    while not is_complete():
+        if not _listens(chief):
+            if is_complete():
+                return
+            raise WorkerLost("worker 0 ended before its artifact was complete")
+        time.sleep(period_seconds)
+
+
+def _listens(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
+    except OSError:
+        return False
+    return True
 
 
 def follow(request: Request, *, progress: Progress) -> Message:
@@ -50,4 +78,5 @@ def follow(request: Request, *, progress: Progress) -> Message:
         area = FollowedArea(Path(directory), WorkArea(store.work(key), store))
         bench = benches.prepared(request, wanted, found, rows, area, progress)
         bench.versions.after(wanted.changes)
+    stay(lambda: store.manifest(key) is not None, crew.chief(os.environ))
     return Message(outcome="Done", message="trained along with worker 0", artifact=key)

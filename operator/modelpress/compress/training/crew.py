@@ -55,6 +55,12 @@ def index(environment: Mapping[str, str]) -> int:
     return 0 if found is None else int(found["task"]["index"])
 
 
+def chief(environment: Mapping[str, str]) -> str:
+    """Address `host:port` of worker 0; empty for a process of its own. Raises Invalid `InvalidWorkers`."""
+    found = configuration(environment)
+    return "" if found is None else str(found["cluster"]["worker"][0])
+
+
 def trains_together(plan: Plan) -> bool:
     """Whether several workers have anything to do: named steps that train, done once.
 
