@@ -19,7 +19,8 @@ SIZE_TIE = 0.01
 def marked(trials: Sequence[Trial], offered: Sequence[Trial]) -> tuple[Trial, ...]:
     """The trials, told whether they are on the front, and as which candidate they are offered."""
     numbers = {trial.number: place for place, trial in enumerate(offered, start=1)}
-    on_front = {trial.number for trial in pareto(trials)}
+    # What is offered first may be beaten by numbers, but only within their noise.
+    on_front = {trial.number for trial in [*pareto(trials), *offered[:1]] if trial.passed}
     return tuple(
         trial.model_copy(update={"front": trial.number in on_front, "candidate": numbers.get(trial.number)})
         for trial in trials
