@@ -20,7 +20,7 @@ import stat
 import struct
 import termios
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from modelpress.sidecar import frames
@@ -53,16 +53,34 @@ class Connections:
         """A request on a connection that was not known."""
         self.seen[peer] = time.monotonic()
 
-    async def watch(self, port: int, oldest: Callable[[], float]) -> None:
-        """Runs until cancelled, for those accepted on `port`. `oldest` gives the age in seconds, 0 for any."""
+    async def watch(self, oldest: Callable[[], float], *ports: int) -> None:
+        """Runs until cancelled, for those accepted on `ports`. `oldest` gives the age in seconds, 0 for any."""
         while True:
             await asyncio.sleep(ROUND)
             limit = oldest()
-            if limit and (told := await self.age(port, limit)):
-                log.debug("Asked %d clients to connect anew", told)
+            if limit:
+                if told := await self.age(limit, *ports):
+                    log.debug("Asked %d clients to connect anew", told)
+            else:
+                self._forget_gone(*ports)
 
-    async def age(self, port: int, oldest: float) -> int:
-        """Says farewell to those older than `oldest` seconds, give or take a tenth; how many were told."""
+    def _forget_gone(self, *ports: int) -> None:
+        """Nobody is told anything, but those that have gone must not be remembered for ever."""
+        sockets = _accepted(*ports)
+        for sock in sockets.values():
+            sock.close()
+        self._keep(sockets.keys())
+
+    def _keep(self, there: Collection[Peer]) -> None:
+        for gone in [peer for peer in self.seen if _plain(peer) not in there]:
+            del self.seen[gone]
+        self._told &= self.seen.keys()
+
+    async def age(self, oldest: float, *ports: int) -> int:
+        """Says farewell to those older than `oldest` seconds, give or take a tenth; how many were told.
+
+        Who could not be told, because it never was at rest, is due again next time.
+        """
         now = time.monotonic()
         due = {
             peer
@@ -71,18 +89,18 @@ class Connections:
         }
         if not due and not self._told:
             return 0
-        sockets = _accepted(port)
+        sockets = _accepted(*ports)
         with contextlib.ExitStack() as opened:
             for sock in sockets.values():
                 opened.enter_context(sock)
-            for gone in [peer for peer in self.seen if _plain(peer) not in sockets]:
-                del self.seen[gone]
+            self._keep(sockets.keys())
             still = [peer for peer in due if peer in self.seen]
-            self._told = (self._told & self.seen.keys()) | set(still)
-            wanted = {_plain(peer) for peer in still}
-            for peer in sockets.keys() - wanted:
+            for peer in sockets.keys() - {_plain(peer) for peer in still}:
                 sockets[peer].close()
-            return sum(await asyncio.gather(*(_tell(sockets[peer]) for peer in wanted)))
+            answers = await asyncio.gather(*(_tell(sockets[_plain(peer)]) for peer in still))
+            told = {peer for peer, answer in zip(still, answers, strict=True) if answer}
+            self._told |= told & self.seen.keys()
+            return len(told)
 
 
 def _plain(peer: Peer) -> Peer:
@@ -115,23 +133,23 @@ def _unsent(sock: socket.socket) -> int:
     return int(count)
 
 
-def _accepted(port: int) -> dict[Peer, socket.socket]:
-    """Duplicates of the sockets that this process has accepted on a port, by peer; none where that cannot be told."""
+def _accepted(*ports: int) -> dict[Peer, socket.socket]:
+    """Duplicates of the sockets accepted on these ports, by peer; none where that cannot be told."""
     found: dict[Peer, socket.socket] = {}
     for entry in os.listdir(_DESCRIPTORS) if _DESCRIPTORS.is_dir() else ():
         with contextlib.suppress(OSError):
-            connection = _connection(int(entry), port)
+            connection = _connection(int(entry), ports)
             if connection is not None and found.setdefault(*connection) is not connection[1]:
                 connection[1].close()  # the number of a descriptor that has gone was given to one of our duplicates
     return found
 
 
-def _connection(descriptor: int, port: int) -> tuple[Peer, socket.socket] | None:
+def _connection(descriptor: int, ports: tuple[int, ...]) -> tuple[Peer, socket.socket] | None:
     if not stat.S_ISSOCK(os.fstat(descriptor).st_mode):
         return None
     sock = socket.socket(fileno=os.dup(descriptor))
     try:
-        if sock.family in (socket.AF_INET, socket.AF_INET6) and sock.getsockname()[1] == port:
+        if sock.family in (socket.AF_INET, socket.AF_INET6) and sock.getsockname()[1] in ports:
             peer = sock.getpeername()
             return _plain(peer), sock
     except OSError:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import socket
+import struct
 from collections.abc import Awaitable, Callable
 
 import h2corn
@@ -25,6 +27,11 @@ HEADERS_SIZE = 1 << 16
 """Bytes of a request's headers, encoded and decoded; gRPC servers allow 8 to 16 kB."""
 BODY_IDLE = 10.0
 RESPONSE_STALL = 60.0
+
+# A socket filter (packet(7), BPF) of one instruction: return 0, keep nothing of any packet.
+_SO_ATTACH_FILTER = 26
+_DROP_ALL = struct.pack("HBBI", 0x06, 0, 0, 0)
+_PROGRAM = struct.Struct("@HP")
 
 
 def listen(host: str, port: int, *, field: str) -> socket.socket:
@@ -54,14 +61,10 @@ class Listener:
     def __init__(self, application: Application, sock: socket.socket, *, graceful: float) -> None:
         self._application = application
         self._socket = sock
+        self.port: int = sock.getsockname()[1]
+        """Also where any was asked for."""
         self._graceful = graceful
         self._running: dict[h2corn.Server, asyncio.Task[None]] = {}
-
-    @property
-    def port(self) -> int:
-        """The port, also where any was asked for."""
-        port: int = self._socket.getsockname()[1]
-        return port
 
     async def start(self) -> None:
         """Begins to accept connections."""
@@ -70,6 +73,14 @@ class Listener:
         self._running[server] = task
         task.add_done_callback(lambda _: self._running.pop(server, None))
         await server.wait_started()
+
+    def shut(self) -> None:
+        """Accepts no more connections, while those that there are stay: the kernel drops what asks for one.
+
+        The ASGI server cannot do that: when it stops to accept, it says farewell as well.
+        """
+        program = ctypes.create_string_buffer(_DROP_ALL)
+        self._socket.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, _PROGRAM.pack(1, ctypes.addressof(program)))
 
     async def stop(self) -> None:
         """Accepts nothing more, finishes what there is within the graceful time, and closes the port."""

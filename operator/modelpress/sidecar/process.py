@@ -41,6 +41,9 @@ QUIET = 2.0
 QUIET_ON_TERM = 0.5
 DRAIN_MARGIN = 5.0
 POLL = 0.02
+DISMISS_PERIOD = 0.25
+PARTING, LULL = 3.0, 0.1
+"""Seconds for what is still on the wire at the end, and without a request until nothing is."""
 COLLECT = (20_000, 20, 200)
 """Thresholds of Python's cyclic garbage collection; almost nothing here is cyclic."""
 BODIES = 2.5
@@ -130,7 +133,7 @@ class Sidecar:
             loop.create_task(self.file.watch(self._configure)),
             loop.create_task(self.upkeep.run()),
             loop.create_task(
-                self.connections.watch(self.grpc.port, lambda: self.file.current.max_connection_age_seconds)
+                self.connections.watch(lambda: self.file.current.max_connection_age_seconds, *self._ports)
             ),
         ]
         for listener in (self.grpc, self.rest, self.admin):
@@ -141,14 +144,16 @@ class Sidecar:
     async def drain(self, bound: float | None = None, quiet: float | None = None) -> bool:
         """Stops being ready, and waits until nothing has come for `quiet` seconds.
 
-        Connections stay: the server's GOAWAY can meet a request that is on its way, which would be lost.
-        False where that did not happen within `bound` seconds. Requests that still come are answered as ever.
+        Clients are asked to go elsewhere, those that come back again and again. Nobody is cut off: the server's own
+        GOAWAY can meet a request that is on its way, which would be lost. Requests that still come are answered as
+        ever. False where there was no such quiet within `bound` seconds.
         """
         loop = asyncio.get_running_loop()
         first = not self.draining
         self.draining = self._rest.draining = True
         if first:
             log.info("Draining")
+            self._background.append(loop.create_task(self._dismiss()))
             await self.upkeep.hand_over(time.monotonic())
         quiet = QUIET if quiet is None else quiet
         bound = self.pipeline.tunables.request_timeout_seconds + DRAIN_MARGIN if bound is None else bound
@@ -163,8 +168,33 @@ class Sidecar:
             await asyncio.sleep(POLL)
         return False
 
+    async def _dismiss(self) -> None:
+        """Asks clients to go elsewhere until cancelled: as long as their endpoints name us, they come back."""
+        while True:
+            await self.connections.age(0, *self._ports)
+            await asyncio.sleep(DISMISS_PERIOD)
+
+    async def _part(self) -> None:
+        """Where it never became quiet: lets nobody in, takes leave of all, and answers what is on the wire."""
+        loop, measures = asyncio.get_running_loop(), self.pipeline.measures
+        for listener in (self.grpc, self.rest):
+            listener.shut()
+        end = loop.time() + PARTING
+        while loop.time() < end:
+            await self.connections.age(0, *self._ports)
+            if not measures.active and loop.time() - measures.last_request >= LULL:
+                return
+            await asyncio.sleep(POLL)
+
+    @property
+    def _ports(self) -> tuple[int, int]:
+        return self.grpc.port, self.rest.port
+
     async def stop(self) -> None:
-        """Closes everything; requests that were accepted are answered first."""
+        """Closes everything; requests that were accepted are answered first, also those on the wire while it drains."""
+        if self.draining and not self._drained:
+            await self._part()
+            self._drained = True
         await asyncio.gather(self.grpc.stop(), self.rest.stop())
         await self.admin.stop()
         for task in self._background:
@@ -254,7 +284,12 @@ class Sidecar:
         measures = self.pipeline.measures
         measures.active += 1
         try:
-            await (self._grpc if _is_grpc(scope) else self._rest)(scope, receive, send)
+            if _is_grpc(scope):
+                await self._grpc(scope, receive, send)
+                return
+            if scope["http_version"] == "2" and scope["client"] not in self.connections.seen:
+                self.connections.heard(scope["client"])
+            await self._rest(scope, receive, send)
         finally:
             measures.active -= 1
             measures.last_request = self._now()

@@ -13,6 +13,8 @@ import grpc
 import pytest
 
 from modelpress.server import ports
+from modelpress.sidecar import frames
+from modelpress.sidecar.headers import encode
 from modelpress.sidecar.process import Sidecar
 
 
@@ -168,3 +170,76 @@ async def test_a_second_signal_hurries(upstream, free_ports, tmp_path, a_request
         process.send_signal(signal.SIGINT)
         async with asyncio.timeout(10):
             assert await process.wait() == 0
+
+
+@contextlib.asynccontextmanager
+async def saturating(port: int, a_request):
+    """grpcio clients as they come, with transparent retries and 8 calls at once; they wait for a server to be there."""
+    stop, results = asyncio.Event(), Counter[str]()
+
+    async def ask(call, number: int) -> None:
+        step = 0
+        while not stop.is_set():
+            step += 1
+            try:
+                await call(a_request(number, step % 50), timeout=60, wait_for_ready=True)
+                results["OK"] += 1
+            except grpc.aio.AioRpcError as error:
+                results[f"{error.code().name}: {error.details()}"] += 1
+
+    async with contextlib.AsyncExitStack() as opened:
+        options = [("grpc.use_local_subchannel_pool", 1), ("grpc.max_reconnect_backoff_ms", 500)]
+        tasks = []
+        for client in range(4):
+            channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=options)
+            await opened.enter_async_context(channel)
+            call = channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
+            tasks += [asyncio.ensure_future(ask(call, 8 * client + number)) for number in range(8)]
+        yield stop, results
+        stop.set()
+        await asyncio.gather(*tasks)
+
+
+async def test_load_that_never_ceases_is_cut_off_without_the_loss_of_a_call(start, a_request, until):
+    sidecar = await start({"concurrency": {"limit": 8, "queueTimeoutSeconds": 30}})
+    port = sidecar.grpc.port
+    async with saturating(port, a_request) as (stop, results):
+        await until(lambda: results["OK"] > 200, seconds=20)
+        assert not await sidecar.drain(bound=0.5)
+        await sidecar.stop()
+        await start({"concurrency": {"limit": 8, "queueTimeoutSeconds": 30}}, grpc_port=port)  # others at this address
+        before = results["OK"]
+        await until(lambda: results["OK"] > before + 200, seconds=20)
+        stop.set()
+    assert set(results) == {"OK"}
+
+
+async def over_http2(port: int, *headers: tuple[bytes, bytes]) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection on which one request without a body was sent."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    block = encode(((b":scheme", b"http"), (b":authority", b"x"), *headers))
+    flags = frames.END_HEADERS | frames.END_STREAM
+    writer.write(frames.PREFACE + frames.frame(frames.SETTINGS, 0, 0) + frames.frame(frames.HEADERS, flags, 1, block))
+    return reader, writer
+
+
+async def frames_until(reader: asyncio.StreamReader, kind: int) -> None:
+    splitter, kinds = frames.Splitter(1 << 20), []
+    async with asyncio.timeout(5):
+        while kind not in kinds:
+            kinds += [received.kind for received in splitter.feed(await reader.read(1 << 16))]
+
+
+async def test_clients_of_both_ports_are_asked_to_go_elsewhere_as_soon_as_it_drains(start, until):
+    sidecar = await start()
+    method, grpc_type = (b":method", b"POST"), (b"content-type", b"application/grpc")
+    opened = [
+        await over_http2(sidecar.grpc.port, method, (b":path", b"/a.B/c"), grpc_type),
+        await over_http2(sidecar.rest.port, (b":method", b"GET"), (b":path", b"/v1/models/m")),
+    ]
+    await until(lambda: len(sidecar.connections.seen) == 2)
+    drained = asyncio.ensure_future(sidecar.drain(quiet=0.1))
+    for reader, writer in opened:
+        await frames_until(reader, frames.GOAWAY)
+        writer.close()
+    assert await drained

@@ -6,7 +6,7 @@ import asyncio
 
 import grpc
 
-from modelpress.sidecar import frames
+from modelpress.sidecar import farewell, frames
 from modelpress.sidecar.headers import encode
 
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
@@ -31,7 +31,7 @@ async def test_clients_under_load_move_to_new_connections_and_lose_nothing(sidec
     for _ in range(5):
         before = answered
         await until(lambda before=before: answered >= before + 96)
-        told += await sidecar.connections.age(sidecar.grpc.port, 0)
+        told += await sidecar.connections.age(0, sidecar.grpc.port)
     stop.set()
     await asyncio.gather(*clients)
     assert told == 15
@@ -40,7 +40,7 @@ async def test_clients_under_load_move_to_new_connections_and_lose_nothing(sidec
 
 async def test_young_connections_are_left_alone(sidecar, calling, a_request):
     await calling(sidecar)(a_request(1))
-    assert await sidecar.connections.age(sidecar.grpc.port, 300) == 0
+    assert await sidecar.connections.age(300, sidecar.grpc.port) == 0
 
 
 async def test_a_call_in_flight_ends_on_the_connection_that_was_told(sidecar, upstream, a_request, until):
@@ -54,7 +54,7 @@ async def test_a_call_in_flight_ends_on_the_connection_that_was_told(sidecar, up
     writer.write(frames.frame(frames.HEADERS, frames.END_HEADERS, 1, block))
     writer.write(frames.frame(frames.DATA, frames.END_STREAM, 1, body))
     await until(lambda: upstream.running == 1)
-    assert await sidecar.connections.age(sidecar.grpc.port, 0) == 1
+    assert await sidecar.connections.age(0, sidecar.grpc.port) == 1
     upstream.gate.set()
     splitter, kinds = frames.Splitter(1 << 20), []
     async with asyncio.timeout(5):
@@ -69,5 +69,17 @@ async def test_connections_that_have_gone_are_forgotten(sidecar, a_request):
         await channel.unary_unary(PREDICT)(a_request(1), timeout=10)
     async with asyncio.timeout(5):
         while sidecar.connections.seen:
-            await sidecar.connections.age(sidecar.grpc.port, 0)
+            await sidecar.connections.age(0, sidecar.grpc.port)
             await asyncio.sleep(0.01)
+
+
+async def test_connections_that_have_gone_are_forgotten_also_where_none_is_ever_too_old(
+    sidecar, a_request, monkeypatch, until
+):
+    monkeypatch.setattr(farewell, "ROUND", 0.01)
+    watching = asyncio.ensure_future(sidecar.connections.watch(lambda: 0.0, sidecar.grpc.port))
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{sidecar.grpc.port}") as channel:
+        await channel.unary_unary(PREDICT)(a_request(1), timeout=10)
+        assert sidecar.connections.seen
+    await until(lambda: not sidecar.connections.seen)
+    watching.cancel()
