@@ -21,6 +21,7 @@ from modelpress.server import ports
 sys.path.insert(0, str(Path(__file__).parent))
 
 from servers import programs
+from testbed.controlplane import dies_with
 
 READY_SECONDS = 60
 BUCKET = "models"
@@ -47,7 +48,12 @@ def started(command: list[str], port: int, folder: Path, **environment: str) -> 
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
-            command, stdout=log, stderr=subprocess.STDOUT, env=os.environ | environment, cwd=folder
+            command,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=os.environ | environment,
+            cwd=folder,
+            preexec_fn=dies_with(os.getpid()),
         )
     try:
         _await(process, port, folder / "log")
