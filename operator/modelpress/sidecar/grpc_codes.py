@@ -13,9 +13,10 @@ from modelpress.sidecar.headers import Headers
 from modelpress.sidecar.reason import Refusal, Refused
 from modelpress.sidecar.stream import UpstreamResponse
 
-_HEADERS = ((b"content-type", b"application/grpc"),)
+HEADERS: Headers = ((b"content-type", b"application/grpc"),)
 OK_TRAILERS: Headers = ((b"grpc-status", b"0"),)
-"""The one object that stands for success without metadata, so that `is` tells it."""
+"""The objects that stand for an answer and for success without metadata, so that `is` tells them."""
+_made = tuple.__new__
 _UNITS = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
 _OF_RESET: dict[int, GrpcCode] = {
     Code.REFUSED_STREAM: GrpcCode.UNAVAILABLE,
@@ -76,7 +77,7 @@ def failure(code: GrpcCode, message: str, *more: tuple[bytes, bytes]) -> Answer:
     if message:
         told = quote(message, safe=" !\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~").encode()
         trailers.append(_inside_field((b"grpc-message", told)))
-    return Answer(200, _HEADERS, b"", (*trailers, *more))
+    return Answer(200, HEADERS, b"", (*trailers, *more))
 
 
 def refusal(refused: Refused) -> Answer:
@@ -100,7 +101,7 @@ def answer(response: UpstreamResponse) -> Answer:
     passed = _passed_on(response.headers, response.trailers)
     if isinstance(passed, Answer):
         return passed
-    return Answer(200, passed[0], response[1], passed[1])
+    return _made(Answer, (200, passed[0], response[1], passed[1]))
 
 
 @functools.lru_cache(maxsize=64)
@@ -113,10 +114,10 @@ def _passed_on(headers: Headers, trailers: Headers) -> tuple[Headers, Headers] |
         return failure(
             code, f"The model server answered without a gRPC status (HTTP {status.decode(errors='replace')})"
         )
-    told = tuple(_inside_field(pair) for pair in headers if _passed(pair[0])) or _HEADERS
+    told = tuple(_inside_field(pair) for pair in headers if _passed(pair[0])) or HEADERS
     ended = tuple(_inside_field(pair) for pair in trailers if _passed(pair[0]) and pair[0] != b"content-type")
     ended = tuple(sorted(ended, key=lambda pair: pair[0] != b"grpc-status"))
-    return told, OK_TRAILERS if ended == OK_TRAILERS else ended
+    return HEADERS if told == HEADERS else told, OK_TRAILERS if ended == OK_TRAILERS else ended
 
 
 def _inside_field(pair: tuple[bytes, bytes]) -> tuple[bytes, bytes]:

@@ -14,7 +14,7 @@ from modelpress.sidecar import grpc_codes, key
 from modelpress.sidecar.answer import HOP_BY_HOP, Answer
 from modelpress.sidecar.body import Scope
 from modelpress.sidecar.channel import Channel, Unavailable
-from modelpress.sidecar.grpc_codes import OK_TRAILERS
+from modelpress.sidecar.grpc_codes import HEADERS, OK_TRAILERS
 from modelpress.sidecar.headers import Headers, encode, literal
 from modelpress.sidecar.observation import CONTEXT
 from modelpress.sidecar.pipeline import Pipeline
@@ -28,9 +28,6 @@ from modelpress.sidecar.wire_pb2 import ModelSpec, Named, NamedTasks, PredictRes
 
 if TYPE_CHECKING:
     from modelpress.sidecar.rollout.outputs import Outputs
-
-CONTENT_TYPE = (b"content-type", b"application/grpc")
-HEADERS = (CONTENT_TYPE,)
 
 _NOT_FORWARDED = HOP_BY_HOP | {b"host", b"content-type", b"content-length", b"grpc-timeout", b"grpc-accept-encoding"}
 _ROUND = 1000
@@ -57,6 +54,7 @@ class GrpcQuestion(Question):
 
     method = "grpc/Predict"
     _done: Ended | None = None
+    _head: bytes
 
     def __init__(
         self,
@@ -82,7 +80,7 @@ class GrpcQuestion(Question):
         """The client's, or the server's request timeout, whichever is earlier."""
         if self._deadline is None:
             limit = self._server.pipeline.tunables.request_timeout_seconds
-            asked = _head(self._scope["path"], tuple(self._scope["headers"]))[1]
+            self._head, asked = _prepared(self._scope["path"], tuple(self._scope["headers"]))
             self._deadline = self._arrived + (limit if asked is None else min(asked, limit))
         return self._deadline
 
@@ -131,7 +129,8 @@ class GrpcQuestion(Question):
         """Without a task of its own while there is a connection."""
         self._version, self._done = version, done
         deadline = self.deadline
-        if not self._server.channel.begin(self._block(deadline), self.chunks, deadline, self._ended):
+        block = self._head + _timeout(deadline - self._server.now())
+        if not self._server.channel.begin(block, self.chunks, deadline, self._ended):
             self._done = None
             super().begin(version, done)
 
@@ -152,7 +151,8 @@ class GrpcQuestion(Question):
     def _reply(self, version: int | None, answer: Answer) -> Reply:
         if version is None or not self._answered_by(version, answer):
             return Reply(answer)
-        return Reply(answer, Answer(200, HEADERS, answer.body, OK_TRAILERS))
+        plain = answer.headers is HEADERS and answer.trailers is OK_TRAILERS
+        return Reply(answer, answer if plain else Answer(200, HEADERS, answer.body, OK_TRAILERS))
 
     def _answered_by(self, version: int, answer: Answer) -> bool:
         """Whether an answer may be kept: one successful, plain message from the version that we asked."""
@@ -172,10 +172,9 @@ class GrpcQuestion(Question):
         self._server.pipeline.availability.suspect()
         return False
 
-    def _block(self, deadline: float, more: Headers = ()) -> bytes:
-        left = deadline - self._server.now()
-        headers = self._scope["headers"]
-        return _head(self._scope["path"], tuple((*headers, *more) if more else headers))[0] + _timeout(left)
+    def _block(self, deadline: float, more: Headers) -> bytes:
+        head, _ = _prepared(self._scope["path"], (*self._scope["headers"], *more))
+        return head + _timeout(deadline - self._server.now())
 
 
 def _timeout(seconds: float) -> bytes:
@@ -191,7 +190,7 @@ def _rounded_timeout(units: int) -> bytes:
 
 
 @functools.lru_cache(maxsize=128)
-def _head(path: str, headers: Headers) -> tuple[bytes, float | None]:
+def _prepared(path: str, headers: Headers) -> tuple[bytes, float | None]:
     """The header block of a call but for its timeout, and the client's timeout in seconds."""
     custom, own, timeout = [], b"", None
     for name, value in headers:

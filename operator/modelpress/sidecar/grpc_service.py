@@ -14,8 +14,8 @@ from modelpress.sidecar.answer import Answer
 from modelpress.sidecar.body import Bodies, Chunks, Receive, Scope, Send
 from modelpress.sidecar.channel import Channel
 from modelpress.sidecar.farewell import Connections
-from modelpress.sidecar.grpc_codes import OK_TRAILERS
-from modelpress.sidecar.grpc_question import CONTENT_TYPE, HEADERS, GrpcQuestion
+from modelpress.sidecar.grpc_codes import HEADERS, OK_TRAILERS
+from modelpress.sidecar.grpc_question import GrpcQuestion
 from modelpress.sidecar.measures import Protocol
 from modelpress.sidecar.observation import Observer
 from modelpress.sidecar.pipeline import Pipeline
@@ -95,7 +95,7 @@ class GrpcService:
 
     def question(self, path: str, body: bytes) -> Question:
         """A call that no client waits for; `body` begins with gRPC's prefix."""
-        scope: Scope = {"path": path, "headers": [CONTENT_TYPE]}
+        scope: Scope = {"path": path, "headers": list(HEADERS)}
         return self._question(METHODS[path], scope, [body], self.now(), compressed=bool(body[:1] != b"\0"))
 
     def _question(self, kind: Kind, scope: Scope, chunks: Chunks, arrived: float, *, compressed: bool) -> GrpcQuestion:

@@ -87,16 +87,15 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         try:
-            for received in self._splitter.feed(data):
-                kind, flags, number, payload = received
+            for kind, flags, number, payload in self._splitter.cut(data):
                 if self._block is not None or flags & _UNUSUAL:
-                    self._handle(received)
+                    self._handle(Frame(kind, flags, number, payload))
                 elif kind == frames.DATA:
                     self._on_data(number, flags, payload)
                 elif kind == frames.HEADERS:
                     self._on_block(number, flags, flags, payload)
                 else:
-                    self._handle(received)
+                    self._handle(Frame(kind, flags, number, payload))
         except ProtocolError as error:
             self._abort(error.code, str(error))
         except HPACKError as error:

@@ -29,6 +29,9 @@ class Reset(Exception):
         self.code = code
 
 
+_made = tuple.__new__
+"""Makes a named tuple of a tuple in half the time that its own constructor takes."""
+
 Done = Callable[[UpstreamResponse | None, Exception | None], None]
 """Told once how a call ended: by a response, or by Unprocessed, Reset or TimeoutError."""
 
@@ -102,4 +105,4 @@ class Stream:
         trailers = self._headers[-1]
         headers = self._headers[0] if len(self._headers) > 1 else ()
         body = self.body[0] if len(self.body) == 1 else b"".join(self.body)
-        return UpstreamResponse(headers, body, trailers)
+        return _made(UpstreamResponse, (headers, body, trailers))

@@ -40,6 +40,7 @@ class Upstream:
         self.gate.set()
         self.error: tuple[grpc.StatusCode, str] | None = None
         self.metadata: list[dict[str, Any]] = []
+        self.headers: list[dict[str, str]] = []
         self.time_left: list[float | None] = []
         self.grpc_port = 0
         self.rest_port = 0
@@ -93,6 +94,7 @@ class Upstream:
                 "status": {"error_code": "OK", "error_message": ""},
             }
             return web.json_response({"model_version_status": [status]})
+        self.headers.append(dict(request.headers))
         await self.work(request.path)
         _, named, version = request.path.partition("/versions/")
         if self.serves_only_its_version and named and not version.startswith(f"{self.version}:"):

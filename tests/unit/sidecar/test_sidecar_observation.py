@@ -27,6 +27,13 @@ async def test_trace_context_reaches_the_model_over_grpc(sidecar, upstream, call
     assert CONTEXT[1:] == tuple((name, upstream.metadata[-1][name]) for name, _ in CONTEXT[1:])
 
 
+async def test_trace_context_reaches_the_model_over_rest(sidecar, upstream, http):
+    url = f"http://127.0.0.1:{sidecar.rest.port}{PATH}"
+    async with http.post(url, data=b'{"instances": [1]}', headers=dict(CONTEXT)) as answer:
+        assert answer.status == 200
+    assert set(CONTEXT) <= {(name.lower(), value) for name, value in upstream.headers[-1].items()}
+
+
 async def test_trace_context_does_not_make_another_question(sidecar, calling, a_request, outcomes):
     call = calling(sidecar)
     await call(a_request(1), metadata=CONTEXT)
