@@ -103,23 +103,27 @@ def _only(message: bytes, span: Span, wanted: int) -> Span | None:
 
 
 _MALFORMED = 0
+"""There is no field of this number."""
 
 
 def _fields(message: bytes, position: int, end: int) -> Iterator[tuple[int, Span | None]]:
     """Number and place of every field; None for those without a length, and number 0 for what is malformed."""
     while position < end:
         tag, position = _varint(message, position, end)
-        wire = tag & 7
+        wire, span = tag & 7, None
         if wire == _LENGTH:
-            length, position = _varint(message, position, end)
-            start, position = position, position + length
-            yield (tag >> 3 if position <= end else _MALFORMED), (start, position)
+            length, start = _varint(message, position, end)
+            position = start + length
+            span = start, position
         elif wire == _VARINT:
             _, position = _varint(message, position, end)
-            yield (tag >> 3 if position <= end else _MALFORMED), None
         else:
             position += {_EIGHT_BYTES: 8, _FOUR_BYTES: 4}.get(wire, end)
-            yield (tag >> 3 if position <= end else _MALFORMED), None
+        number = tag >> 3
+        if number == _MALFORMED or position > end:
+            yield _MALFORMED, None
+            return
+        yield number, span
 
 
 def _varint(message: bytes, position: int, end: int) -> tuple[int, int]:

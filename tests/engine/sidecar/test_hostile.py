@@ -262,6 +262,34 @@ class TestHarmless:
         http2.send(frames.frame(frames.DATA, 0, 1, b"\0") * 100_000)
         ask(process)
 
+    def test_a_client_that_reads_no_answers(self, process: Process, http2: Http2) -> None:
+        """Its windows are shut, and it asks on: neither answers nor requests may pile up."""
+        http2.send(frames.settings({frames.Setting.INITIAL_WINDOW_SIZE: 0}))
+        http2.socket.settimeout(1)
+        data = b"\0" + struct.pack(">I", len(predict())) + predict()
+        for first in range(1, 100_001, 200):
+            whole = (
+                open_stream(n) + frames.frame(frames.DATA, frames.END_STREAM, n, data)
+                for n in range(first, first + 200, 2)
+            )
+            if not http2.send(b"".join(whole)):
+                break
+        ask(process)
+
+    def test_long_uploads_without_end_shut_nobody_else_out(self, process: Process) -> None:
+        with contextlib.ExitStack() as opened:
+            for _ in range(3):  # the third finds no room, and what it sent is given back
+                client = Http2(process.grpc)
+                opened.callback(client.socket.close)
+                prefix = b"\0" + struct.pack(">I", LARGEST - 5)
+                client.send(open_stream(1) + frames.frame(frames.DATA, 0, 1, prefix))
+                for _ in range(LARGEST // 16_384 - 1):
+                    client.send(frames.frame(frames.DATA, 0, 1, bytes(16_384)))
+            started = time.monotonic()
+            ask(process)
+            assert post(process, b'{"instances": 1}')[0] == 400  # the model's own answer
+            assert time.monotonic() - started < PATIENCE / 2
+
     def test_slow_clients_are_sent_away_and_hold_nobody_up(self, process: Process) -> None:
         with contextlib.ExitStack() as opened:
             heads, bodies = [], []
