@@ -81,6 +81,18 @@ def settings(values: dict[Setting, int]) -> bytes:
     return frame(SETTINGS, 0, 0, b"".join(struct.pack(">HI", key, value) for key, value in values.items()))
 
 
+def hello(largest: int) -> bytes:
+    """What a client begins with: no dynamic table, no pushes, frames up to `largest`, and windows as wide as can be."""
+    wanted = {
+        Setting.HEADER_TABLE_SIZE: 0,
+        Setting.ENABLE_PUSH: 0,
+        Setting.INITIAL_WINDOW_SIZE: LARGEST_WINDOW,
+        Setting.MAX_FRAME_SIZE: largest,
+    }
+    wider = (LARGEST_WINDOW - DEFAULT_WINDOW).to_bytes(4, "big")
+    return PREFACE + settings(wanted) + frame(WINDOW_UPDATE, 0, 0, wider)
+
+
 def parse_settings(payload: bytes) -> dict[int, int]:
     """Settings by identifier, unknown ones included."""
     if len(payload) % 6:

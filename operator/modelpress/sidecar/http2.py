@@ -49,19 +49,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._out.transport = self._transport = cast(asyncio.Transport, transport)
-        wide = frames.LARGEST_WINDOW
-        self._out.send(frames.PREFACE)
-        self._out.send(
-            frames.settings(
-                {
-                    Setting.HEADER_TABLE_SIZE: 0,
-                    Setting.ENABLE_PUSH: 0,
-                    Setting.INITIAL_WINDOW_SIZE: wide,
-                    Setting.MAX_FRAME_SIZE: OUR_FRAME,
-                }
-            )
-        )
-        self._out.send(frames.frame(frames.WINDOW_UPDATE, 0, 0, (wide - frames.DEFAULT_WINDOW).to_bytes(4, "big")))
+        self._out.send(frames.hello(OUR_FRAME))
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.usable = False
