@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from modelpress.api import quantity
+from modelpress.api import duration, quantity, tunables
 from modelpress.api import support_row as row
 
 SMALLEST_DISK = 4 * 2**20
@@ -86,6 +86,18 @@ _SERVING = (
     ),
 )
 
+_SERVING_VALUES = (
+    row.Row(
+        "spec.serving.requestTimeout",
+        "Refused",
+        "Refused",
+        "no request could be answered",
+        "raise it, e.g. to 30s",
+        lambda timeout: not duration.seconds(timeout),
+        "0s",
+    ),
+)
+
 _CACHE = (
     *row.honoured(*(f"spec.cache.{name}" for name in ("mode", "policy", "memory", "disk", "ttl"))),
     row.Row(
@@ -96,6 +108,33 @@ _CACHE = (
         "raise it to 4Mi or more, or leave cache.disk out",
         lambda size: quantity.number(size) < SMALLEST_DISK,
         "below 4Mi",
+    ),
+    row.Row(
+        "spec.cache.disk.size",
+        "Refused",
+        "Refused",
+        "no node has such a disk",
+        "lower it to 16Ti or less; a missing suffix or a wrong one is likely",
+        lambda size: quantity.number(size) > tunables.LARGEST_DISK,
+        "above 16Ti",
+    ),
+    row.Row(
+        "spec.cache.memory.size",
+        "Refused",
+        "Refused",
+        "no node has such a memory",
+        "lower it to 1Ti or less; a missing suffix or a wrong one is likely",
+        lambda size: quantity.number(size) > tunables.LARGEST_MEMORY,
+        "above 1Ti",
+    ),
+    row.Row(
+        "spec.cache.ttl",
+        "Refused",
+        "Refused",
+        "an answer that lives for no time is none",
+        "raise it, or set cache.mode to Disabled",
+        lambda ttl: not duration.seconds(ttl),
+        "0s",
     ),
     *row.cluster_only("spec.cache.redis"),
     *_data_set("spec.cache.prefetch"),
@@ -153,6 +192,7 @@ ROWS: tuple[row.Row, ...] = (
     *row.cluster_only("spec.commonMetadata", "spec.commonPod"),
     *_JOBS,
     *_SERVING,
+    *_SERVING_VALUES,
     *_CACHE,
     *_CONCURRENCY,
     *_AUTOSCALING,

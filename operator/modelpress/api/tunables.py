@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from modelpress.api import duration, quantity, request
 from modelpress.api.base import Model
@@ -12,26 +12,44 @@ from modelpress.api.resource import CompressedModel
 
 FILE_NAME = "sidecar.json"
 
+LARGEST_MEMORY, LARGEST_DISK = 2**40, 2**44
+"""Bytes: 1 TiB and 16 TiB per pod; beyond that a unit was mistaken."""
+LONGEST = 2_000_000_000.0
+"""Seconds: more than any duration of the API can say."""
+Seconds = Annotated[float, Field(le=LONGEST, allow_inf_nan=False)]
 
-class CacheTunables(Model):
+
+class _Strict(Model):
+    """What nobody knows is refused: a misspelt name would be a setting without effect."""
+
+    model_config = {"extra": "forbid"}
+
+
+class CacheTunables(_Strict):
     """Bounds in bytes, numbers and seconds. Which tiers there are is fixed by the sidecar's arguments."""
 
     mode: Literal["Auto", "Enabled", "Disabled"] = "Auto"
     policy: Literal["LRU", "LFU", "TinyLFU"] = "LRU"
-    memory_bytes: int = Field(default=256 * 2**20, ge=0)
-    memory_entries: int | None = Field(default=None, ge=0)
-    disk_bytes: int = Field(default=0, ge=0)
-    ttl_seconds: float = Field(default=3600, gt=0)
+    memory_bytes: int = Field(default=256 * 2**20, ge=0, le=LARGEST_MEMORY)
+    memory_entries: int | None = Field(default=None, ge=0, le=100_000_000)
+    disk_bytes: int = Field(default=0, ge=0, le=LARGEST_DISK)
+    ttl_seconds: Seconds = Field(default=3600, gt=0)
 
 
-class ConcurrencyTunables(Model):
+class ConcurrencyTunables(_Strict):
     """At most `limit` requests in the model at once; `queue_depth` may wait for `queue_timeout_seconds`."""
 
     mode: Literal["Fixed", "Elastic"] = "Fixed"
-    limit: int = Field(default=2, ge=1)
-    min: int | None = Field(default=None, ge=1)
-    queue_depth: int = Field(default=64, ge=0)
-    queue_timeout_seconds: float = Field(default=2, ge=0)
+    limit: int = Field(default=2, ge=1, le=4096)
+    min: int | None = Field(default=None, ge=1, le=4096)
+    queue_depth: int = Field(default=64, ge=0, le=100_000)
+    queue_timeout_seconds: Seconds = Field(default=2, ge=0)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.min is not None and self.min > self.limit:
+            raise ValueError(f"min is {self.min} and limit is {self.limit}: min must not exceed limit")
+        return self
 
 
 _ADDRESS = (
@@ -39,7 +57,7 @@ _ADDRESS = (
 )
 
 
-class CandidateTunables(Model):
+class CandidateTunables(_Strict):
     """The Service of the revision that is on trial, `host:port` each, and the artifact that it serves."""
 
     grpc: str = Field(pattern=_ADDRESS)
@@ -47,16 +65,16 @@ class CandidateTunables(Model):
     artifact_digest: str = Field(pattern=r"^sha256:[0-9a-f]{64}$")
 
 
-class ShadowTunables(Model):
+class ShadowTunables(_Strict):
     """Copies of a share of the requests. Floats count as equal within `absolute + relative x |live value|`."""
 
     sample_rate: float = Field(default=0.05, gt=0, le=1)
     concurrency: int = Field(default=2, ge=1, le=64)
-    relative_tolerance: float = Field(default=1e-2, ge=0)
-    absolute_tolerance: float = Field(default=1e-3, ge=0)
+    relative_tolerance: float = Field(default=1e-2, ge=0, allow_inf_nan=False)
+    absolute_tolerance: float = Field(default=1e-3, ge=0, allow_inf_nan=False)
 
 
-class RolloutTunables(Model):
+class RolloutTunables(_Strict):
     """`weight` percent of the requests go to the candidate; with `fall_back` back to us where it is unavailable."""
 
     candidate: CandidateTunables
@@ -65,15 +83,15 @@ class RolloutTunables(Model):
     shadow: ShadowTunables | None = None
 
 
-class Tunables(Model):
+class Tunables(_Strict):
     """Everything hot. A file that does not validate is refused, and the last good one stays in force."""
 
     cache: CacheTunables = CacheTunables()
     concurrency: ConcurrencyTunables = ConcurrencyTunables()
     rollout: RolloutTunables | None = None
-    request_timeout_seconds: float = Field(default=30, gt=0)
-    max_body_bytes: int = Field(default=64 * 2**20, gt=0)
-    max_connection_age_seconds: float = Field(default=300, ge=0)
+    request_timeout_seconds: Seconds = Field(default=30, gt=0)
+    max_body_bytes: int = Field(default=64 * 2**20, gt=0, le=2**31 - 1)
+    max_connection_age_seconds: Seconds = Field(default=300, ge=0)
     """Then a gRPC client is asked to connect anew, perhaps to a pod that is new; 0: never."""
     access_log: bool = False
     """A line for each request: its method, code, outcome and time, never its contents."""

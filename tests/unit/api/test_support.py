@@ -57,6 +57,29 @@ REFUSED_EVERYWHERE = [
         'spec.cache.disk.size: "1Mi" is not supported: a smaller disk tier could hold nothing; raise it to 4Mi or more,'
         " or leave cache.disk out",
     ),
+    (
+        {"cache": {"disk": {"size": "999999999999Pi"}}},
+        NOT,
+        'spec.cache.disk.size: "999999999999Pi" is not supported: no node has such a disk; lower it to 16Ti or less;'
+        " a missing suffix or a wrong one is likely",
+    ),
+    (
+        {"cache": {"memory": {"size": "2Ti"}}},
+        NOT,
+        'spec.cache.memory.size: "2Ti" is not supported: no node has such a memory; lower it to 1Ti or less;'
+        " a missing suffix or a wrong one is likely",
+    ),
+    (
+        {"cache": {"ttl": "0s"}},
+        NOT,
+        'spec.cache.ttl: "0s" is not supported: an answer that lives for no time is none; raise it, or set cache.mode'
+        " to Disabled",
+    ),
+    (
+        {"serving": {"requestTimeout": "0ms"}},
+        NOT,
+        'spec.serving.requestTimeout: "0ms" is not supported: no request could be answered; raise it, e.g. to 30s',
+    ),
 ]
 
 REFUSED_IN_A_CLUSTER = [
