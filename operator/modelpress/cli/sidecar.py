@@ -52,7 +52,7 @@ def sidecar(
     from modelpress.sidecar.key import Identity
 
     settings = process.Settings(
-        identity=Identity(model, _digest(artifact_digest)),
+        identity=Identity(_name(model), _digest(artifact_digest)),
         upstream_grpc=address.parse(upstream_grpc, field="--upstream-grpc"),
         upstream_rest=address.parse(upstream_rest, field="--upstream-rest"),
         config_directory=config_dir,
@@ -85,6 +85,14 @@ def _loop_factory() -> Callable[[], AbstractEventLoop] | None:
 
     factory: Callable[[], AbstractEventLoop] = uvloop.new_event_loop
     return factory
+
+
+def _name(model: str) -> str:
+    from modelpress.api.errors import Invalid
+
+    if not model:
+        raise Invalid("InvalidFlag", "'' is no name; write that of the model in the server", field="--model")
+    return model
 
 
 def _digest(text: str) -> str:

@@ -116,6 +116,11 @@ class GrpcService:
         self._counts.responses[code] += 1
         await respond(answer, send)
 
+    async def fail(self, send: Send) -> None:
+        """The answer where we are at fault."""
+        self._counts.responses["INTERNAL"] += 1
+        await respond(grpc_codes.failure(GrpcCode.INTERNAL, "Internal error of the sidecar"), send)
+
     async def _observed(self, scope: Scope, receive: Receive, send: Send, observer: Observer) -> None:
         recorder, counts = observation.recorder(self._counts)
         code, answer = await self._answer(scope, receive, counts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import errno
 import socket
 import struct
 from collections.abc import Awaitable, Callable
@@ -42,6 +43,9 @@ def listen(host: str, port: int, *, field: str) -> socket.socket:
     try:
         return _listen(host, port)
     except OSError as error:
+        if (error.errno or 0) < 0 or error.errno == errno.EADDRNOTAVAIL:  # getaddrinfo's are below 0
+            told = f"{host!r} is no address of this machine; write one of its addresses, or leave it out for all"
+            raise Invalid("InvalidAddress", told, field="--host") from error
         message = f"{port} on {host or 'all addresses'} cannot be listened on: {error.strerror}; choose another"
         raise Invalid("PortInUse", message, field=field) from error
 

@@ -1,6 +1,7 @@
 """What the sidecar counts. Plain integers on the way of a request, made into Prometheus metrics only when scraped.
 
-Every request has exactly one outcome, and requests is their sum: hits + misses + coalesced + bypassed + refused.
+Every request has exactly one outcome, so when none is under way hits + misses + coalesced + bypassed + refused is the
+number of requests, which is counted by itself.
 """
 
 from __future__ import annotations
@@ -50,9 +51,11 @@ class Distribution:
 class Protocol:
     """The outcomes of the requests of one protocol."""
 
-    __slots__ = ("bypassed", "coalesced", "hits", "hits_below", "misses", "refused", "responses")
+    __slots__ = ("bypassed", "coalesced", "hits", "hits_below", "misses", "refused", "requests", "responses")
 
     def __init__(self) -> None:
+        self.requests = 0
+        """Counted as they come, on their own: those that are answered are the sum of all outcomes, or we are wrong."""
         self.hits = 0
         """From any tier."""
         self.hits_below: Counter[str] = Counter()
@@ -62,10 +65,10 @@ class Protocol:
         self.bypassed: Counter[Bypass] = Counter()
         self.refused: Counter[Refusal] = Counter()
         self.responses: Counter[str] = Counter()
-        """By gRPC or HTTP code; hits are successes and left out."""
+        """By gRPC or HTTP code, hits included; a client that has gone got none."""
 
     @property
-    def requests(self) -> int:
+    def outcomes(self) -> int:
         """The sum of all outcomes."""
         return self.hits + self.misses + self.coalesced + self.bypassed.total() + self.refused.total()
 

@@ -90,13 +90,13 @@ class Memory(Generic[Value]):
         if payload + OVERHEAD > self._size or self._most == 0:
             return False
         known = key in self._entries
-        if not known and self._most is not None:
+        if not known and self._most is not None and self._policy != "TinyLFU":
             self._trim(self._most - 1)
         before = len(self._entries)
         self._entries.insert(key, (value, payload, self._clock() - age))
         left = before + (0 if known else 1) - len(self._entries)
         if left:
-            self.left[Cause.SPACE] += left
+            self.left[Cause.ENTRIES if self._most is not None and before >= self._most else Cause.SPACE] += left
         return True
 
     def clear(self, cause: Cause = Cause.PURGE) -> int:
@@ -108,8 +108,9 @@ class Memory(Generic[Value]):
 
     def reconfigure(self, *, size: int, ttl: float, policy: str, entries: int | None = None) -> None:
         """Takes new bounds at once; what no longer fits is evicted, least wanted first."""
+        bound_itself = policy == "TinyLFU" and entries != self._most
         self._ttl, self._most = ttl, entries
-        if (size, policy) != (self._size, self._policy):
+        if (size, policy) != (self._size, self._policy) or bound_itself:
             old, self._size, self._policy = self._entries, size, policy
             self._entries = self._empty()
             for key, entry in list(old.items()):
@@ -127,5 +128,5 @@ class Memory(Generic[Value]):
     def _empty(self) -> _Entries[Value]:
         size = max(self._size, 1)
         if self._policy == "TinyLFU":
-            return TinyLFU(size, getsizeof=_size)
+            return TinyLFU(size, getsizeof=_size, entries=self._most)
         return (cachebox.LFUCache if self._policy == "LFU" else cachebox.LRUCache)(size, getsizeof=_size)

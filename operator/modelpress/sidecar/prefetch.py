@@ -121,5 +121,5 @@ class Prefetch:
     async def _idle(self) -> None:
         """Until a version is known and no live request is in the model or waits for it."""
         pipeline, limiter = self._pipeline, self._pipeline.limiter
-        while not pipeline.availability.version or limiter.in_flight or limiter.queued or pipeline.resting:  # noqa: ASYNC110
+        while pipeline.availability.version is None or limiter.in_flight or limiter.queued or pipeline.resting:  # noqa: ASYNC110
             await asyncio.sleep(PATIENCE)  # lowest priority: nobody on the way of a request tells us anything

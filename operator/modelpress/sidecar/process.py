@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from modelpress.api.errors import Invalid
 from modelpress.api.tunables import Tunables
 from modelpress.sidecar import observation, state
 from modelpress.sidecar.address import Address
@@ -26,6 +27,7 @@ from modelpress.sidecar.listener import Listener, listen
 from modelpress.sidecar.pipeline import Pipeline
 from modelpress.sidecar.popular import Asked
 from modelpress.sidecar.question import Question
+from modelpress.sidecar.reason import Refusal
 from modelpress.sidecar.reload import TunablesFile
 from modelpress.sidecar.rest_service import RestService
 from modelpress.sidecar.rest_upstream import RestUpstream
@@ -108,6 +110,9 @@ class Sidecar:
     async def start(self) -> None:
         """Listens on all three ports; ready as soon as the model server is."""
         settings, host = self.settings, self.settings.host
+        if settings.disk_directory is not None and not self.file.error and not self.file.current.cache.disk_bytes:
+            message = f"{settings.disk_directory} is to hold 0 bytes; set cache.diskBytes, or leave it out"
+            raise Invalid("InvalidFlag", message, field="--disk-dir")
         graceful = self.pipeline.tunables.request_timeout_seconds + DRAIN_MARGIN
         admin = Admin(
             self.availability,
@@ -280,16 +285,24 @@ class Sidecar:
     async def _data(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI application of both data ports."""
         if scope["type"] != "http":
-            raise NotImplementedError(scope["type"])
+            await send({"type": "websocket.close"})
+            return
         measures = self.pipeline.measures
+        is_grpc = _is_grpc(scope)
+        counts = measures.grpc if is_grpc else measures.rest
+        counts.requests += 1
         measures.active += 1
         try:
-            if _is_grpc(scope):
+            if is_grpc:
                 await self._grpc(scope, receive, send)
                 return
             if scope["http_version"] == "2" and scope["client"] not in self.connections.seen:
                 self.connections.heard(scope["client"])
             await self._rest(scope, receive, send)
+        except Exception:  # a fault of ours: the client is told in its protocol's words, and others never notice
+            log.exception("A request could not be answered")
+            counts.refused[Refusal.INTERNAL] += 1
+            await (self._grpc if is_grpc else self._rest).fail(send)
         finally:
             measures.active -= 1
             measures.last_request = self._now()

@@ -45,6 +45,8 @@ class Refusal(StrEnum):
     UNIMPLEMENTED = "Unimplemented"
     MALFORMED = "Malformed"
     """Not exactly one gRPC message: a server may wait for the rest of it, and would hold a place in the model."""
+    INTERNAL = "Internal"
+    """A fault of the sidecar."""
 
 
 class Uncacheable(Exception):

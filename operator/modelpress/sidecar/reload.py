@@ -41,7 +41,6 @@ class TunablesFile:
             stamp = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
             if stamp == self._stamp:
                 return False
-            self._stamp = stamp
             found = Tunables.from_json(self._path.read_bytes())
         except OSError as error:
             self._refuse(f"{self._path}: {error.strerror}")
@@ -51,6 +50,7 @@ class TunablesFile:
             where = ".".join(map(str, problem["loc"])) or "document"
             self._refuse(f"{self._path}: {where}: {problem['msg']}")
             return False
+        self._stamp = stamp
         self.error = ""
         self.loads += 1
         log.info("Read %s", self._path)
@@ -59,6 +59,7 @@ class TunablesFile:
         return changed
 
     def _refuse(self, error: str) -> None:
+        self._stamp = None  # looked at again, whatever it says of its age: it may have been read half written
         if error != self.error:
             self.failures += 1
             log.warning("%s; what was in force before stays in force", error)
@@ -68,5 +69,12 @@ class TunablesFile:
         """Applies every valid change; runs until cancelled."""
         while True:
             await asyncio.sleep(PERIOD)
+            before = self.current
             if self.load():
-                apply(self.current)
+                try:
+                    apply(self.current)
+                except Exception as error:  # whichever part cannot take it
+                    stamp, self.current = self._stamp, before
+                    self._refuse(f"{self._path}: cannot be put in force: {error}")
+                    self._stamp = stamp  # not again every second: only another file can help
+                    apply(before)

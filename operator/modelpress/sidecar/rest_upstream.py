@@ -29,10 +29,12 @@ class RestUpstream:
 
     async def request(self, method: str, target: str, headers: Headers, body: bytes, *, timeout: float) -> Answer:
         """The answer, whatever its status; raises OSError where there is none, TimeoutError after `timeout` seconds."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + timeout
         try:
             return await self._request(method, target, headers, body, timeout)
-        except _ClosedWhileIdle:
-            return await self._request(method, target, headers, body, timeout)  # predictions may be asked for twice
+        except _ClosedWhileIdle:  # predictions may be asked for twice
+            return await self._request(method, target, headers, body, max(end - loop.time(), 0.001))
 
     async def status(self, model: str) -> tuple[int, bytes]:
         """HTTP status and body of the model's status."""

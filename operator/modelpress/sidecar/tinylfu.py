@@ -7,6 +7,7 @@ entries of different sizes. The libraries that offer the policy (theine) bound e
 
 from __future__ import annotations
 
+import math
 import struct
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -63,14 +64,17 @@ class Sketch:
 
 
 class TinyLFU(Generic[Value]):
-    """A mapping bounded by the sum of `getsizeof`; keys are at least 16 random bytes. Has the methods of cachebox."""
+    """Bounded by the sum of `getsizeof`, and by number if `entries` says so. Keys are at least 16 random bytes."""
 
-    def __init__(self, maxsize: int, *, getsizeof: Callable[[bytes, Value], int]) -> None:
+    def __init__(self, maxsize: int, *, getsizeof: Callable[[bytes, Value], int], entries: int | None = None) -> None:
         self._maxsize = maxsize
+        self._most = math.inf if entries is None else entries
+        self._window_most = max(1, self._most // WINDOW_SHARE)
+        self._protected_most = (self._most - self._window_most) * PROTECTED_SHARE
         self._window_size = maxsize // WINDOW_SHARE
         self._protected_size = int((maxsize - self._window_size) * PROTECTED_SHARE)
         self._size_of = getsizeof
-        self._sketch = Sketch(_counters(maxsize))
+        self._sketch = Sketch(_counters(maxsize, entries))
         self._window: OrderedDict[bytes, Value] = OrderedDict()
         self._probation: OrderedDict[bytes, Value] = OrderedDict()
         self._protected: OrderedDict[bytes, Value] = OrderedDict()
@@ -111,18 +115,17 @@ class TinyLFU(Generic[Value]):
         """Keeps a value if it is wanted more than what it would displace; others may go, or itself."""
         self.pop(key, None)
         size = self._size_of(key, value)
-        if size > self._maxsize:
+        if size > self._maxsize or not self._most:
             return
         if size > self._window_size:
-            excess = self._used + size - self._maxsize
-            if excess <= 0 or self._displace(key, excess):
+            if self._admits(key, self._used + size - self._maxsize):
                 self._probation[key] = value
                 self._used += size
             return
         self._window[key] = value
         self._window_used += size
         self._used += size
-        while self._window_used > self._window_size and self._window:
+        while self._window and self._is_over():
             self._leave_window()
 
     def pop(self, key: bytes, default: Value | None = None) -> Value | None:
@@ -158,42 +161,54 @@ class TinyLFU(Generic[Value]):
     def _protect(self, key: bytes, value: Value) -> None:
         self._protected[key] = value
         self._protected_used += self._size_of(key, value)
-        while self._protected_used > self._protected_size and len(self._protected) > 1:
+        while len(self._protected) > 1 and (
+            self._protected_used > self._protected_size or len(self._protected) > self._protected_most
+        ):
             demoted, old = self._protected.popitem(last=False)
             self._protected_used -= self._size_of(demoted, old)
             self._probation[demoted] = old
+
+    def _is_over(self) -> bool:
+        """Whether something must leave the window, for its own bounds or for those of all."""
+        window = self._window_used > self._window_size or len(self._window) > self._window_most
+        return window or self._used > self._maxsize or len(self) > self._most
 
     def _leave_window(self) -> None:
         """The window's eldest goes on into the main part, in the place of others if it is wanted more than they."""
         key, value = self._window.popitem(last=False)
         size = self._size_of(key, value)
         self._window_used -= size
-        excess = self._used - self._maxsize
-        if excess > 0 and not self._displace(key, excess):
+        if not self._admits(key, self._used - self._maxsize):
             self._used -= size
             return
         self._probation[key] = value
 
-    def _displace(self, key: bytes, excess: int) -> bool:
+    def _admits(self, key: bytes, excess: int) -> bool:
+        """Whether a key that is in no segment may come into the main part, where `excess` bytes must go for it."""
+        too_many = len(self) + 1 - self._most
+        return (excess <= 0 and too_many <= 0) or self._displace(key, excess, too_many)
+
+    def _displace(self, key: bytes, excess: int, too_many: float) -> bool:
         """Whether those that must go for this key were asked for less often together; if so they are gone."""
-        fame, victims, freed = self._sketch.count(key), [], 0
+        fame, victims, freed = self._sketch.count(key), list[bytes](), 0
         for segment in (self._probation, self._protected):
             for victim, value in segment.items():
-                if freed >= excess:
+                if freed >= excess and len(victims) >= too_many:
                     break
                 fame -= self._sketch.count(victim)
                 if fame <= 0:
                     return False
                 victims.append(victim)
                 freed += self._size_of(victim, value)
-        if freed < excess:
+        if freed < excess or len(victims) < too_many:
             return False
         for victim in victims:
             self.pop(victim)
         return True
 
 
-def _counters(maxsize: int) -> int:
+def _counters(maxsize: int, entries: int | None) -> int:
     """A power of two, several times the entries that are likely to fit."""
-    wanted = 4 * maxsize // TYPICAL_ENTRY
+    likely = maxsize // TYPICAL_ENTRY
+    wanted = 4 * (likely if entries is None else min(likely, entries))
     return int(min(max(1 << max(wanted - 1, 1).bit_length(), SMALLEST_ROW), LARGEST_ROW))

@@ -13,7 +13,7 @@ from modelpress.sidecar import popular
 from modelpress.sidecar.effectiveness import Effectiveness, Totals
 from modelpress.sidecar.memory import Cause
 from modelpress.sidecar.pipeline import Pipeline
-from modelpress.sidecar.popular import Asked
+from modelpress.sidecar.popular import Asked, Popular
 from modelpress.sidecar.prefetch import Prefetch
 from modelpress.sidecar.question import Question
 
@@ -91,6 +91,10 @@ class Upkeep:
         counts |= await pipeline.lower.purge(digest)
         if ours:
             pipeline.forget(Cause.PURGE)  # what was found below meanwhile
+            self._handed = []
+            if pipeline.popular is not None:
+                pipeline.popular = Popular()
+            await pipeline.lower.note(popular.NOTE, b"")  # what was asked is as secret as the answers
         log.info("Purged %s: %s", digest or "all answers of the model", counts)
         return counts
 

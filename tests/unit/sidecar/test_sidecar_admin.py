@@ -7,11 +7,15 @@ import json
 import os
 from pathlib import Path
 
+import aiohttp
+import grpc
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from modelpress.api.errors import Invalid
 from modelpress.sidecar import address
+from modelpress.sidecar.listener import listen
+from modelpress.sidecar.reload import TunablesFile
 from modelpress.status import cache_effect
 
 
@@ -201,3 +205,97 @@ def test_an_address_that_is_none_is_refused_with_its_option(text):
 )
 def test_addresses(text, expected):
     assert address.parse(text, field="x") == expected
+
+
+@pytest.mark.parametrize(
+    ("tunables", "said"),
+    [
+        ({"cache": {"memoryBytes": 2**60}}, "cache.memoryBytes"),
+        ({"cache": {"ttlSeconds": 1e300}}, "cache.ttlSeconds"),
+        ({"cache": {"ttlSeconds": float("inf")}}, "cache.ttlSeconds"),
+        ({"requestTimeoutSeconds": float("nan")}, "requestTimeoutSeconds"),
+        ({"maxBodyBytes": 2**40}, "maxBodyBytes"),
+        ({"concurrency": {"queueDepth": 10**9}}, "concurrency.queueDepth"),
+        ({"concurrency": {"min": 5, "limit": 4}}, "min must not exceed limit"),
+        ({"cache": {"memoryByte": 1}}, "cache.memoryByte"),
+    ],
+)
+def test_tunables_that_cannot_be_meant_are_refused_by_name(tunables, said, tmp_path):
+    (tmp_path / "sidecar.json").write_text(json.dumps(tunables))
+    file = TunablesFile(tmp_path)
+    assert not file.load()
+    assert said in file.error
+
+
+def test_a_file_that_recovers_is_valid_even_if_nothing_tells_it_from_before(tmp_path, monkeypatch):
+    (tmp_path / "sidecar.json").write_text('{"concurrency": {"limit": 4}}')
+    file = TunablesFile(tmp_path)
+    with monkeypatch.context() as broken:
+        broken.setattr(Path, "read_bytes", lambda path: (_ for _ in ()).throw(OSError(5, "Input/output error")))
+        file.load()
+    assert "Input/output error" in file.error
+    file.load()
+    assert (file.error, file.current.concurrency.limit) == ("", 4)
+
+
+async def test_tunables_that_cannot_be_put_in_force_leave_those_from_before(start, tmp_path, until, monkeypatch):
+    monkeypatch.setattr("modelpress.sidecar.reload.PERIOD", 0.01)
+    sidecar = await start({"concurrency": {"limit": 3}})
+    configure = sidecar.pipeline.limiter.configure
+
+    def failing(rules, *, now):
+        if rules.limit == 9:
+            raise OverflowError("too large")
+        configure(rules, now=now)
+
+    monkeypatch.setattr(sidecar.pipeline.limiter, "configure", failing)
+    (tmp_path / "sidecar.json").write_text('{"concurrency": {"limit": 9}}')
+    await until(lambda: "too large" in sidecar.file.error)
+    assert (sidecar.pipeline.tunables.concurrency.limit, sidecar.pipeline.limiter.limit) == (3, 3)
+
+
+def test_a_host_that_is_none_is_told_by_its_option():
+    with pytest.raises(Invalid, match="--host: 'bogus"):
+        listen("bogus.invalid", 0, field="--grpc-port")
+
+
+async def test_a_web_socket_is_closed_without_an_error(sidecar, http, caplog):
+    with pytest.raises(aiohttp.WSServerHandshakeError):
+        await http.ws_connect(f"http://127.0.0.1:{sidecar.rest.port}/v1/models/m")
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+async def test_a_version_of_thousands_of_digits_is_another_version(sidecar, http, outcomes):
+    url = f"http://127.0.0.1:{sidecar.rest.port}/v1/models/m/versions/{'1' * 5000}:predict"
+    async with http.post(url, data=b'{"instances": [1]}') as response:
+        assert response.status == 200  # of the stub, which takes any
+    assert outcomes(sidecar, "rest")["bypassed"] == {"OtherVersion": 1}
+
+
+async def test_a_fault_of_ours_is_told_and_counted(sidecar, http, calling, a_request, outcomes, monkeypatch, caplog):
+    monkeypatch.setattr(sidecar.pipeline, "begin", lambda question, counts: 1 / 0)
+    with pytest.raises(grpc.aio.AioRpcError) as told:
+        await calling(sidecar)(a_request(1))
+    assert (told.value.code(), told.value.details()) == (grpc.StatusCode.INTERNAL, "Internal error of the sidecar")
+    async with http.post(f"http://127.0.0.1:{sidecar.rest.port}/v1/models/m:predict", data=b"{}") as response:
+        assert response.status == 500
+    for protocol in ("grpc", "rest"):
+        assert outcomes(sidecar, protocol) == {"requests": 1, "refused": {"Internal": 1}}
+    assert "ZeroDivisionError" in caplog.text
+
+
+async def test_requests_are_the_sum_of_all_outcomes(start, calling, a_request, http, until, upstream):
+    sidecar = await start({"concurrency": {"limit": 1, "queueDepth": 1}})
+    call, url = calling(sidecar), f"http://127.0.0.1:{sidecar.rest.port}/v1/models/m"
+    upstream.gate.clear()
+    calls = [asyncio.ensure_future(call(a_request(number % 4))) for number in range(9)]
+    await until(lambda: sidecar.pipeline.measures.grpc.requests == 9)
+    upstream.gate.set()
+    await asyncio.gather(*calls, call(b"bad"), call(b"", method="/a.B/c"), return_exceptions=True)
+    for body in (b'{"instances": [1]}', b'{"instances": [1]}', b"{"):
+        async with http.post(f"{url}:predict", data=body) as response:
+            await response.read()
+    measures = sidecar.pipeline.measures
+    await until(lambda: not measures.active)
+    assert (measures.grpc.requests, measures.rest.requests) == (11, 3)
+    assert (measures.grpc.outcomes, measures.rest.outcomes) == (11, 3)

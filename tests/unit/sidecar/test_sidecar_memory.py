@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import random
+
 import pytest
 
 from modelpress.sidecar.memory import OVERHEAD, Cause, Memory
@@ -123,3 +126,35 @@ def test_what_is_forgotten_is_counted_by_its_cause(clock):
     fill(memory, b"ab")
     assert memory.clear(Cause.VERSION) == 2
     assert (memory.left[Cause.VERSION], memory.used) == (2, 0)
+
+
+def hit_ratio(policy: str, *, size: int, entries: int | None) -> float:
+    """On a Zipf trace that scans interrupt."""
+    draw = random.Random(1)
+    zipf = draw.choices(range(2000), [1 / (rank + 1) ** 0.9 for rank in range(2000)], k=20_000)
+    memory: Memory[int] = Memory(size=size, ttl=1e9, policy=policy, clock=lambda: 0.0, entries=entries)
+    hits = 0
+    for step, number in enumerate(zipf):
+        scan = [10**6 + 2 * step, 10**6 + 2 * step + 1] if step // 2000 % 2 else []
+        for asked in (number, *scan):
+            key = hashlib.sha256(b"%d" % asked).digest()
+            if memory.get(key) is None:
+                memory.put(key, 1, 140)
+            else:
+                hits += 1
+            assert entries is None or len(memory) <= entries
+    return hits / len(zipf)
+
+
+def test_tinylfu_bounded_by_number_keeps_what_it_keeps_bounded_by_bytes():
+    by_bytes = hit_ratio("TinyLFU", size=200 * (140 + OVERHEAD), entries=None)
+    assert hit_ratio("TinyLFU", size=2**28, entries=200) == pytest.approx(by_bytes, abs=0.02)
+    assert by_bytes > hit_ratio("LRU", size=2**28, entries=200) + 0.1
+
+
+def test_tinylfu_takes_another_number_at_once(clock):
+    memory = Memory(size=100 * ENTRY, ttl=10, policy="TinyLFU", clock=clock, entries=10)
+    for number in range(10):
+        memory.put(hashlib.sha256(b"%d" % number).digest(), "x", 100)
+    memory.reconfigure(size=100 * ENTRY, ttl=10, policy="TinyLFU", entries=4)
+    assert len(memory) == 4

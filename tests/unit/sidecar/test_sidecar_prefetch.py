@@ -5,8 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import struct
+import time
 from pathlib import Path
 
+import pytest
+
+from modelpress.api.errors import Invalid
 from modelpress.sidecar import popular
 from modelpress.sidecar.key import Identity
 from modelpress.sidecar.popular import CAPACITY, EVERY, Asked, Popular
@@ -190,3 +194,22 @@ def test_what_is_handed_over_is_whole_and_for_this_model():
     assert popular.decode("m", content, now=2000) == given
     assert popular.decode("other", content, now=2000) == []
     assert popular.decode("m", content[:-1], now=2000) == []
+
+
+async def test_a_purge_forgets_what_was_popular_too(start, calling, a_request, tmp_path):
+    sidecar = await start({"cache": {"diskBytes": 2**23}}, disk_directory=tmp_path / "disk")
+    call = calling(sidecar)
+    for _ in range(EVERY + 1):
+        await call(a_request(1))
+    await sidecar.upkeep.hand_over(0)
+    (content,) = await sidecar.pipeline.lower.noted(popular.NOTE)
+    assert popular.decode("m", content, now=time.time())
+    await sidecar.upkeep.purge(None)
+    await sidecar.upkeep.hand_over(0)
+    (content,) = await sidecar.pipeline.lower.noted(popular.NOTE)
+    assert not popular.decode("m", content, now=time.time())
+
+
+async def test_a_disk_tier_without_a_size_is_refused(start, tmp_path):
+    with pytest.raises(Invalid, match=r"--disk-dir: .* is to hold 0 bytes; set cache\.diskBytes"):
+        await start(disk_directory=tmp_path / "disk")

@@ -260,7 +260,7 @@ _PROGRAMS = (
     ),
     Reason(
         "InvalidFlag",
-        "`serve`",
+        "`serve`, `sidecar`",
         "A flag has no value, a wrong one, or does not go with another.",
         "Do as the message says.",
     ),

@@ -150,5 +150,11 @@ REFUSED = Section(
             "There is no such gRPC method.",
             "Use PredictionService, ModelService or the health service.",
         ),
+        Reason(
+            "Internal",
+            f"{_REFUSED}; 500, `INTERNAL`",
+            "A fault of the sidecar; its log has the traceback.",
+            "Report it; `spec.cache.mode: Disabled` may help meanwhile.",
+        ),
     ),
 )

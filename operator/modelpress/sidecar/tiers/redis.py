@@ -120,12 +120,19 @@ class Redis(Tier):
         stamp = Stamp(stat.st_ino, stat.st_mtime_ns)
         if self._client is None or stamp != self._stamp:
             await self.close()
-            self._client, self._stamp = _client(self._url_file.read_text(), self._patience), stamp
+            self._client, self._stamp = _client(_text(self._url_file), self._patience), stamp
         return self._client
 
 
 def _bytes(value: bytes | str | None) -> bytes | None:
     return value.encode() if isinstance(value, str) else value
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise Unconfigured("The file with the URL of the redis tier is no UTF-8 text") from None
 
 
 def _client(text: str, patience: float) -> client.Redis:

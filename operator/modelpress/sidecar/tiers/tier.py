@@ -23,7 +23,9 @@ log = logging.getLogger(__name__)
 LARGEST = 16 * 2**20
 """Bytes of an answer; larger ones stay in memory, where they cost no copy."""
 PENDING = 32 * 2**20
-"""Bytes of answers that may wait to be written; beyond that they are dropped, not waited for."""
+"""Bytes of answers, what they cost beside their bodies included, that may wait to be written; others are dropped."""
+OVERHEAD = 512
+"""Bytes that an answer costs while it waits: key, tuples, objects."""
 BATCH = 128
 PURGE_PATIENCE = 30.0
 """Seconds."""
@@ -53,6 +55,10 @@ class Kept(NamedTuple):
 
     key: bytes
     record: bytes
+
+
+def _size(answer: Answer) -> int:
+    return OVERHEAD + len(answer.body) + sum(len(name) + len(value) for name, value in answer.headers)
 
 
 class Tier(ABC):
@@ -162,8 +168,8 @@ class Tier(ABC):
 
     def keep(self, key: bytes, answer: Answer, *, age: float = 0.0) -> None:
         """Stores an answer that is `age` seconds old soon; never waits."""
-        size = len(answer.body)
-        if size > LARGEST or self._pending + size > PENDING or self._breaker.is_open:
+        size = _size(answer)
+        if len(answer.body) > LARGEST or self._pending + size > PENDING or self._breaker.is_open:
             self.events[Event.DROPPED] += 1
             return
         self._waiting.append((key, answer, self._now() - age))
@@ -177,11 +183,15 @@ class Tier(ABC):
             await self._wake.wait()
             while self._waiting:
                 batch, self._waiting = self._waiting[:BATCH], self._waiting[BATCH:]
-                await self._write(
-                    [Kept(key, record.encode(key, answer, born=born)) for key, answer, born in batch], ttl()
-                )
+                try:
+                    await self._write(
+                        [Kept(key, record.encode(key, answer, born=born)) for key, answer, born in batch], ttl()
+                    )
+                except Exception:  # a fault of ours must not end all writing, nor be hushed up
+                    log.exception("Answers could not be written to the %s tier of the cache", self.name)
+                    self.events[Event.DROPPED] += len(batch)
+                self._pending -= sum(_size(answer) for _, answer, _ in batch)
             self._wake.clear()
-            self._pending = 0
             self._idle.set()
 
     async def flush(self) -> None:

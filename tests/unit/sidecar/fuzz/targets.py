@@ -133,13 +133,12 @@ class Json:
         name = json_key.predict(IDENTITY, 7, data, b"")
         assert len(name) == 32
         found = json_key.members(data)
-        if found is None or len(json_key.FORMS.keys() & found.keys()) != 1:
+        refused = found is not None and not isinstance(found.get("signature_name", ""), str)
+        if found is None or refused or len(json_key.FORMS.keys() & found.keys()) != 1:
             self._meanings.check(name, ("bytes", data))
             return "bytes"
         number = lambda text: ("number", text)  # noqa: E731
         document = json.loads(data, parse_int=number, parse_float=number, parse_constant=number)
-        if document.get("signature_name", 0) is None:
-            del document["signature_name"]
         self._meanings.check(name, json.dumps(document, sort_keys=True))
         return "keyed"
 
@@ -253,7 +252,7 @@ class Service:
     async def _asked(self, data: bytes) -> str:
         head, _, body = data.partition(b"\n")
         measures = self._pipeline.measures
-        before = measures.grpc.requests + measures.rest.requests
+        before = measures.grpc.outcomes + measures.rest.outcomes
         methods = sorted(METHODS)
         path = head if self._rest else methods[head[0] % len(methods)].encode() if head else PREDICT.encode()
         scope = {
@@ -280,7 +279,7 @@ class Service:
 
         await self._service(scope, receive, send)
         assert [message["type"] for message in sent][:2] == ["http.response.start", "http.response.body"]
-        assert measures.grpc.requests + measures.rest.requests == before + 1
+        assert measures.grpc.outcomes + measures.rest.outcomes == before + 1
         assert measures.body_bytes == 0 == self._pipeline.limiter.in_flight
         return str(sent[0]["status"]) if self._rest else sent[-1]["headers"][0][1].decode()
 

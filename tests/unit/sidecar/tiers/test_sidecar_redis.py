@@ -13,7 +13,8 @@ import redis
 from modelpress.sidecar.answer import Answer
 from modelpress.sidecar.tiers import record
 from modelpress.sidecar.tiers.redis import Redis
-from modelpress.sidecar.tiers.tier import Event
+from modelpress.sidecar.tiers.stack import Stack
+from modelpress.sidecar.tiers.tier import OVERHEAD, PENDING, Event
 
 OURS, THEIRS = "sha256:" + "1" * 64, "sha256:" + "2" * 64
 HOUR = 3600.0
@@ -184,3 +185,32 @@ async def test_valkey_urls_are_taken(connected, redis_server):
     tier = await connected()
     await fill(tier, range(1))
     assert await kept(tier, range(1)) == [0]
+
+
+async def test_a_url_file_that_is_no_text_is_an_unusable_one(tmp_path):
+    (tmp_path / "url").write_bytes(b"redis://:p\xff\xfe@host/0")
+    tier = Redis(tmp_path / "url", "m", OURS)
+    await tier.start()
+    assert await tier.find(key(0), HOUR) is None
+    assert tier.events[Event.ERROR] == 1
+    assert await Stack([tier], ttl=lambda: HOUR).purge(None) == {"redis": None}
+
+
+async def test_a_fault_while_writing_is_told_and_nobody_waits_for_ever(redis_server, monkeypatch, caplog):
+    tier = Redis(redis_server.url_file, "m", OURS)
+    stack = Stack([tier], ttl=lambda: HOUR)
+    await stack.start()
+    monkeypatch.setattr(tier, "write", lambda batch, ttl: 1 / 0)
+    stack.keep(key(0), an_answer(0))
+    async with asyncio.timeout(5):
+        assert await stack.purge(None) == {"redis": 0}
+    assert "ZeroDivisionError" in caplog.text
+    await stack.close()
+
+
+def test_what_waits_to_be_written_is_bounded_also_where_answers_are_short(tmp_path):
+    tier = Redis(tmp_path / "url", "m", OURS)
+    most = PENDING // OVERHEAD
+    for number in range(most + 10):
+        tier.keep(key(number), an_answer(0))
+    assert tier.events[Event.DROPPED] >= 10
