@@ -51,6 +51,13 @@ def concatenated():
     return keras.Model(image, layers.Dense(4, name="probs")(vector))
 
 
+def pooled():
+    """A convolution, pooling, and a dense layer over the flattened image, whose size the graph holds as a literal."""
+    image = keras.Input((12, 12, 3), name="image")
+    x = layers.MaxPooling2D()(layers.Conv2D(8, 3, padding="same", activation="relu", name="conv")(image))
+    return keras.Model(image, layers.Dense(4, name="probs")(layers.Flatten()(x)))
+
+
 def squeezed():
     """Squeeze and excitation, swish (a function with a gradient of its own), multiplied depthwise channels."""
     image = keras.Input((12, 12, 3), name="image")

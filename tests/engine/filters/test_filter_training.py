@@ -78,6 +78,23 @@ def test_filters_may_go_while_the_model_trains_on_and_end_at_the_same_number(pru
     assert call(done.rebuilt, rows).any(), "what was left has learned"
 
 
+def test_what_is_flattened_may_shrink_again_and_again(prune):
+    image = np.random.default_rng(0).uniform(-1, 1, (16, 12, 12, 3)).astype("f4")
+    labelled = Rows({"image": image}, {"output_0": np.arange(16) % 4}, digest="")
+    rows = Examples({"training": Bound("serving_default", labelled)})
+    runs = []
+    for at in ("first", "second"):
+        gradual = prune("pooled", sparsity=0.5, epochs=2, examples=rows, at=at)
+        again = prune(gradual.directory, sparsity=0.5, at=f"{at}-again")
+        runs.append(again)
+    found = {one.name: tuple(one.shape) for one in runs[0].rebuilt.variables()}
+    assert found["conv/kernel:0"] == (3, 3, 3, 2)
+    assert found["probs/kernel:0"] == (6 * 6 * 2, 4)
+    first, second = (one.directory for one in runs)
+    files = sorted(path.relative_to(first) for path in first.rglob("*") if path.is_file())
+    assert all((first / path).read_bytes() == (second / path).read_bytes() for path in files)
+
+
 def test_a_recipe_with_filters_and_training_gives_smaller_forms_of_every_kind(nets, tmp_path):
     random = np.random.default_rng(0)
     image = random.uniform(-1, 1, (64, 16, 16, 3)).astype("f4")

@@ -24,6 +24,7 @@ def silenced(graph: Any, channels: Channels, gone: Array) -> Any:
     result = graph_pb2.GraphDef()
     result.CopyFrom(graph)
     nodes = {node.name: node for node in result.node}
+    taken = set(nodes)
     old = {node.name: node for node in graph.node}
     for number, total in enumerate(channels.found.sums):
         mask = ~gone[channels.atoms.roots(total.labels)]
@@ -34,11 +35,21 @@ def silenced(graph: Any, channels: Channels, gone: Array) -> Any:
         dtype = channels.dtype(tensor)
         rank = len(channels.of(tensor) or ())
         values = mask.reshape([-1] + [1] * (rank - total.axis - 1)).astype(dtype.as_numpy_dtype)
-        factor = _constant(result, f"silenced_{number}/mask", values)
-        product = result.node.add(name=f"silenced_{number}", op="Mul", input=[node.input[total.operand], factor])
+        factor = _constant(result, unused(f"silenced_{number}/mask", taken), values)
+        name = unused(f"silenced_{number}", taken)
+        product = result.node.add(name=name, op="Mul", input=[node.input[total.operand], factor])
         product.attr["T"].type = dtype.as_datatype_enum
         node.input[total.operand] = product.name
     return result
+
+
+def unused(wanted: str, taken: set[str]) -> str:
+    """The wanted name, numbered where it is taken, as by an earlier removal from the same graph; takes it."""
+    name, number = wanted, 1
+    while name in taken:
+        name, number = f"{wanted}_{number}", number + 1
+    taken.add(name)
+    return name
 
 
 def sliced(value: Array, axes: Labels, channels: Channels, gone: Array) -> Array:
@@ -54,6 +65,7 @@ class _Rebuilt:
         self.graph = graph_pb2.GraphDef(versions=graph.versions, library=graph.library)
         self._channels = channels
         self._gone = gone
+        self._taken = {node.name for node in graph.node}
         self._resized: dict[str, list[Resized]] = {}
         for resized in channels.found.resized:
             self._resized.setdefault(resized.node, []).append(resized)
@@ -91,7 +103,7 @@ class _Rebuilt:
         if any(self._shrinks(axis) for pair in added for axis in pair):
             counts = [[0 if axis is None else int(self._stays(axis).sum()) for axis in pair] for pair in added]
             dtype = self._channels.dtype(node.input[1]).as_numpy_dtype
-            node.input[1] = _constant(self.graph, f"{node.name}/paddings_left", np.array(counts, dtype))
+            node.input[1] = self._constant(f"{node.name}/paddings_left", np.array(counts, dtype))
 
     def _part(self, node: Any) -> None:
         """Parts are of unequal sizes afterwards, which only SplitV can tell."""
@@ -104,7 +116,7 @@ class _Rebuilt:
         node.ClearField("input")
         node.ClearField("attr")
         node.op = "SplitV"
-        node.input.extend([value, _constant(self.graph, f"{node.name}/sizes_left", counts), axis])
+        node.input.extend([value, self._constant(f"{node.name}/sizes_left", counts), axis])
         node.attr["T"].type = dtype
         node.attr["Tlen"].type = tf.int32.as_datatype_enum
         node.attr["num_split"].i = len(parts)
@@ -120,15 +132,15 @@ class _Rebuilt:
         old = self._channels.constant(node, resized.operand)
         if old is not None:
             values = [before if now is None else now for before, now in zip(old.tolist(), wanted, strict=True)]
-            node.input[resized.operand] = _constant(self.graph, prefix, np.array(values, dtype.as_numpy_dtype))
+            node.input[resized.operand] = self._constant(prefix, np.array(values, dtype.as_numpy_dtype))
             return
         entries = [
             self._entry(tensor, place, prefix, dtype)
             if now is None
-            else _constant(self.graph, f"{prefix}/{place}", np.array(now, dtype.as_numpy_dtype))
+            else self._constant(f"{prefix}/{place}", np.array(now, dtype.as_numpy_dtype))
             for place, now in enumerate(wanted)
         ]
-        packed = self.graph.node.add(name=prefix, op="Pack", input=entries)
+        packed = self.graph.node.add(name=unused(prefix, self._taken), op="Pack", input=entries)
         packed.attr["T"].type, packed.attr["N"].i, packed.attr["axis"].i = dtype.as_datatype_enum, len(entries), 0
         node.input[resized.operand] = packed.name
 
@@ -142,15 +154,20 @@ class _Rebuilt:
         if source.op == "Pack":
             return str(source.input[place])
         bounds = [
-            _constant(self.graph, f"{prefix}/{place}/{name}", np.array([value], np.int32))
+            self._constant(f"{prefix}/{place}/{name}", np.array([value], np.int32))
             for name, value in (("begin", place), ("end", place + 1), ("stride", 1))
         ]
-        entry = self.graph.node.add(name=f"{prefix}/{place}", op="StridedSlice", input=[tensor, *bounds])
+        entry = self.graph.node.add(
+            name=unused(f"{prefix}/{place}", self._taken), op="StridedSlice", input=[tensor, *bounds]
+        )
         entry.attr["T"].type, entry.attr["Index"].type = dtype.as_datatype_enum, tf.int32.as_datatype_enum
         for mask in ("begin", "end", "ellipsis", "new_axis"):
             entry.attr[f"{mask}_mask"].i = 0
         entry.attr["shrink_axis_mask"].i = 1
         return str(entry.name)
+
+    def _constant(self, name: str, value: Array) -> str:
+        return _constant(self.graph, unused(name, self._taken), value)
 
 
 def _constant(graph: Any, name: str, value: Array) -> str:
