@@ -12,11 +12,14 @@ import pytest
 import tensorflow as tf
 import tf_keras
 from tensorflow.compiler.tf2xla.ops import gen_xla_ops
+from tensorflow.core.protobuf import config_pb2
 
 from modelpress.api.errors import Invalid
 from modelpress.api.source import Source
 from modelpress.compress import model, source
 from modelpress.compress.sources import soundness
+from modelpress.server.failure import Failure
+from modelpress.server.savedmodel import SavedModel
 from modelpress.telemetry.progress import Silent
 
 
@@ -198,3 +201,30 @@ def test_what_a_server_never_reaches_may_be_anything(tmp_path):
     tf.saved_model.save(module, str(path), signatures={"serving_default": module.serve})
     assert b"EagerPyFunc" in (path / "saved_model.pb").read_bytes()
     soundness.require_servable(path, Source(uri=str(path)))
+
+
+def test_variables_that_only_pythons_loader_restores_are_refused_and_the_cure_of_the_message_helps(tmp_path):
+    network = keras.Sequential([keras.layers.Input((2,), name="x"), keras.layers.Dense(3, name="dense")])
+    saved(tmp_path / "m", lambda module, x: module.network(x), NUMBERS, network=network)
+    error = refusal(lambda: soundness.require_servable(tmp_path / "m", Source(uri=str(tmp_path / "m"))))
+    assert (error.reason, error.field) == ("NeverRestored", "spec.source.uri")
+    assert "dense/bias, " in error.message
+    assert "dense/kernel, to which the SavedModel restores nothing" in error.message
+    with pytest.raises(Failure, match="Could not find variable"):
+        served(tmp_path / "m")
+    loaded = tf.saved_model.load(str(tmp_path / "m"))
+    tf.saved_model.save(loaded, str(tmp_path / "mended"), signatures=dict(loaded.signatures))
+    soundness.require_servable(tmp_path / "mended", Source(uri=str(tmp_path / "mended")))
+    np.testing.assert_allclose(served(tmp_path / "mended"), network(np.ones((1, 2), "f4")), rtol=1e-6)
+
+
+def served(path):
+    """What a session, as in TensorFlow Serving, answers to a row of ones."""
+    servable = SavedModel(path, tags=["serve"], config=config_pb2.ConfigProto())
+    try:
+        definition = model.meta_graph(path).signature_def["serving_default"]
+        feed, fetch = (tuple(info.name for info in side.values()) for side in (definition.inputs, definition.outputs))
+        (answer,) = servable.run(feed, [np.ones((1, 2), "f4")], fetch)
+        return answer
+    finally:
+        servable.close()

@@ -47,6 +47,13 @@ _SOURCE = (
         "Take an earlier checkpoint.",
     ),
     Reason(
+        "NeverRestored",
+        _COMPRESS,
+        "Signatures read variables that the SavedModel does not restore when TensorFlow Serving loads it: Python's "
+        "loader runs such a model, servers do not. `tf.saved_model.save` writes models of Keras 3 so.",
+        "Export it with `model.export`; or load it and save it again as the message says.",
+    ),
+    Reason(
         "NeedsXla",
         _COMPRESS,
         "The graph holds StableHLO or XLA operations (JAX), or functions with `jit_compile=True`; stock TensorFlow "
@@ -77,6 +84,18 @@ _SOURCE = (
         _BOTH,
         "`spec.source.signatures` or a data set names a signature that the model does not have.",
         "Take one that the message lists.",
+    ),
+    Reason(
+        "ScalarInput",
+        _COMPRESS,
+        "A signature takes an input without any axis (a single value), so that it has no rows.",
+        "Leave the signature out with `spec.source.signatures`, or export it with a batch axis.",
+    ),
+    Reason(
+        "SourceDoesNotRun",
+        _COMPRESS,
+        "The uncompressed model fails on a few rows of data, or on synthetic ones.",
+        "Give data of the shapes that it takes, correct the model, or leave the signature out.",
     ),
     Reason(
         "SourceDoesNotLoad",

@@ -5,15 +5,31 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+_INIT_SIGNATURE = "__saved_model_init_op"
 _INIT_COLLECTIONS = ("saved_model_main_op", "legacy_init_op")
 
 
 def nodes(meta: Any) -> list[Any]:
     """The NodeDefs of a MetaGraphDef that a server may run, those inside functions included."""
+    return _reached(meta, [*_answering(meta), *_initialising(meta)])
+
+
+def never_restored(meta: Any) -> list[str]:
+    """Names of the variables that signatures read, but that nothing gives a value when a server loads the model."""
+    restored = [meta.saver_def.restore_op_name] if meta.saver_def.restore_op_name else []
+    filled = _variables(_reached(meta, [*restored, *_initialising(meta)]))
+    return sorted(_variables(_reached(meta, list(_answering(meta)))) - filled)
+
+
+def _variables(reached: list[Any]) -> set[str]:
+    return {node.attr["shared_name"].s.decode() or node.name for node in reached if node.op == "VarHandleOp"}
+
+
+def _reached(meta: Any, waiting: list[str]) -> list[Any]:
+    """The NodeDefs that these nodes need, those inside functions included."""
     by_name = {node.name: node for node in meta.graph_def.node}
     library = {function.signature.name: function for function in meta.graph_def.library.function}
     found: dict[str, Any] = {}
-    waiting = list(_ends(meta))
     while waiting:
         name = waiting.pop()
         if name not in found and name in by_name:
@@ -29,16 +45,27 @@ def nodes(meta: Any) -> list[Any]:
     return reached
 
 
-def _ends(meta: Any) -> Iterator[str]:
-    """Nodes of the outputs of all signatures, that for initialisation included, and TensorFlow 1's init operations."""
-    for signature in meta.signature_def.values():
-        for info in signature.outputs.values():
-            yield _node(info.name)
-            for part in (info.coo_sparse.values_tensor_name, info.coo_sparse.indices_tensor_name):
-                yield _node(part)
+def _answering(meta: Any) -> Iterator[str]:
+    """Nodes of the outputs of all signatures that clients may call."""
+    for name, signature in meta.signature_def.items():
+        if name != _INIT_SIGNATURE:
+            yield from _outputs(signature)
+
+
+def _initialising(meta: Any) -> Iterator[str]:
+    """Nodes that run once, when a server loads the model: of TensorFlow 2 and 1."""
+    if _INIT_SIGNATURE in meta.signature_def:
+        yield from _outputs(meta.signature_def[_INIT_SIGNATURE])
     for name in _INIT_COLLECTIONS:
         if name in meta.collection_def:
             yield from map(_node, meta.collection_def[name].node_list.value)
+
+
+def _outputs(signature: Any) -> Iterator[str]:
+    for info in signature.outputs.values():
+        yield _node(info.name)
+        for part in (info.coo_sparse.values_tensor_name, info.coo_sparse.indices_tensor_name):
+            yield _node(part)
 
 
 def _called(node: Any) -> Iterator[str]:

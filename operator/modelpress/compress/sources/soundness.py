@@ -37,13 +37,15 @@ FILES = frozenset(
 )
 """They read or write whatever files the graph names."""
 _COMPILED = "_XlaMustCompile"
+_SHOWN = 3
 _LEAST_WEIGHTS = 256
 """Constants with fewer values are no weights: NaN may be meant."""
 
 
 def require_servable(directory: Path, source: Source) -> None:
-    """Raises Invalid `UnservableOperation`, `UnknownOperation`, `NeedsXla`, `CodeNotTrusted`."""
+    """Raises Invalid `UnservableOperation`, `UnknownOperation`, `NeedsXla`, `CodeNotTrusted`, `NeverRestored`."""
     meta = model.meta_graph(directory)
+    _refuse_never_restored(meta)
     functions = {function.signature.name for function in meta.graph_def.library.function}
     nodes = reach.nodes(meta)
     operations = {node.op for node in nodes} - functions
@@ -80,6 +82,21 @@ def require_finite(opened: OpenedModel, directory: Path) -> None:
                 "earlier checkpoint",
                 field=URI_FIELD,
             )
+
+
+def _refuse_never_restored(meta: Any) -> None:
+    """Keras 3 models under tf.saved_model.save: copies of variables are restored, the signatures read others."""
+    lost = reach.never_restored(meta)
+    if lost:
+        shown = ", ".join(lost[:_SHOWN]) + (f" and {len(lost) - _SHOWN} more" if len(lost) > _SHOWN else "")
+        raise Invalid(
+            "NeverRestored",
+            f"the signatures read the variables {shown}, to which the SavedModel restores nothing when TensorFlow "
+            "Serving loads it, as tf.saved_model.save writes models of Keras 3; export it with model.export or "
+            "keras.export.ExportArchive, or mend it: m = tf.saved_model.load(old); "
+            "tf.saved_model.save(m, new, signatures=dict(m.signatures))",
+            field=URI_FIELD,
+        )
 
 
 def _refuse_python(operations: set[str]) -> None:
