@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from modelpress.api import duration, quantity, request
 from modelpress.api.base import Model
@@ -20,7 +21,7 @@ Seconds = Annotated[float, Field(le=LONGEST, allow_inf_nan=False)]
 
 
 class _Strict(Model):
-    """What nobody knows is refused: a misspelt name would be a setting without effect."""
+    """What nobody knows is refused, for `read` to tell: a misspelt name would be a setting without effect."""
 
     model_config = {"extra": "forbid"}
 
@@ -127,3 +128,23 @@ def _least(resource: CompressedModel, limit: int) -> int | None:
     if concurrency.mode == "Fixed":
         return None
     return concurrency.min or min(batching.max_batch_size if batching else 1, limit)
+
+
+def read(content: bytes) -> tuple[Tunables, tuple[str, ...]]:
+    """The tunables in a file, and the keys in it that nobody knows here; a newer operator may have written them.
+
+    Raises ValidationError.
+    """
+    try:
+        return Tunables.from_json(content), ()
+    except ValidationError as error:
+        unknown = [problem["loc"] for problem in error.errors() if problem["type"] == "extra_forbidden"]
+        if len(unknown) < error.error_count():
+            raise
+    document = json.loads(content)
+    for *path, last in unknown:
+        block = document
+        for name in path:
+            block = block[name]
+        del block[last]
+    return Tunables.model_validate(document), tuple(".".join(map(str, where)) for where in unknown)

@@ -256,7 +256,12 @@ class Sidecar:
             "concurrency": {"mode": pipeline.tunables.concurrency.mode, **pipeline.limiter.state()},
             "rollout": pipeline.rollout.state(),
             "requests": state.requests(pipeline.measures),
-            "tunables": {"valid": not self.file.error, "error": self.file.error, **pipeline.tunables.plain()},
+            "tunables": {
+                "valid": not self.file.error,
+                "error": self.file.error,
+                "unknown": list(self.file.unknown),
+                **pipeline.tunables.plain(),
+            },
         }
 
     def _lower(self) -> Stack:

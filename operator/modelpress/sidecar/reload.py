@@ -29,6 +29,8 @@ class TunablesFile:
         self.current = Tunables()
         self.error = ""
         """Why the file as it is now is not in force; empty where it is."""
+        self.unknown: tuple[str, ...] = ()
+        """Keys of the file that are without effect."""
         self.loads = 0
         self.failures = 0
 
@@ -41,7 +43,7 @@ class TunablesFile:
             stamp = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
             if stamp == self._stamp:
                 return False
-            found = Tunables.from_json(self._path.read_bytes())
+            found, self.unknown = tunables.read(self._path.read_bytes())
         except OSError as error:
             self._refuse(f"{self._path}: {error.strerror}")
             return False
@@ -54,6 +56,8 @@ class TunablesFile:
         self.error = ""
         self.loads += 1
         log.info("Read %s", self._path)
+        if self.unknown:
+            log.warning("%s: unknown and without effect: %s", self._path, ", ".join(self.unknown))
         changed = found != self.current
         self.current = found
         return changed

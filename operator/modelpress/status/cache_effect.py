@@ -16,7 +16,9 @@ from modelpress.status.conditions import Draft, State
 
 TYPE = "CacheEffective"
 EQUAL_READINGS = 3
-NOT_MEASURED, UNREACHABLE, NOT_DETERMINISTIC = "NotMeasured", "SidecarsUnreachable", "NotDeterministic"
+NOT_MEASURED = "NotMeasured"
+UNREACHABLE = "SidecarsUnreachable"
+NOT_DETERMINISTIC = "NotDeterministic"
 _VERDICTS: dict[str, State] = {"Effective": "True", "CostsMoreThanItSaves": "False", NOT_MEASURED: "Unknown"}
 """What a sidecar may say; of all else (a mode that has not reached it yet) the operator knows more than the sidecar."""
 _KEPT: dict[str, State] = {**_VERDICTS, UNREACHABLE: "Unknown"}

@@ -24,7 +24,7 @@ from tensorflow_serving.apis import (
 from modelpress.api import gate
 from modelpress.api.artifact import ArtifactManifest, Candidate, Servable, SourceFound
 from modelpress.api.data import Data, DataSet
-from modelpress.api.recipe import Recipe
+from modelpress.api.recipe import Quantize, Recipe, Step
 from modelpress.api.request import Request, Target
 from modelpress.api.source import Source
 from modelpress.compress.evaluation.endpoint import Endpoint
@@ -138,7 +138,7 @@ def world(tmp_path):
             name="digits",
             source=Source(uri=str(tmp_path / "model")),
             data=data_set,
-            recipe=Recipe(),
+            recipe=Recipe(steps=(Step(quantize=Quantize(scheme="DynamicInt8")),)),
             gate=gate.Gate(**gate_fields),
             target=Target(),
             store=str(tmp_path / "store"),

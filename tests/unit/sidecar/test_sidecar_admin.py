@@ -217,7 +217,6 @@ def test_addresses(text, expected):
         ({"maxBodyBytes": 2**40}, "maxBodyBytes"),
         ({"concurrency": {"queueDepth": 10**9}}, "concurrency.queueDepth"),
         ({"concurrency": {"min": 5, "limit": 4}}, "min must not exceed limit"),
-        ({"cache": {"memoryByte": 1}}, "cache.memoryByte"),
     ],
 )
 def test_tunables_that_cannot_be_meant_are_refused_by_name(tunables, said, tmp_path):
@@ -225,6 +224,16 @@ def test_tunables_that_cannot_be_meant_are_refused_by_name(tunables, said, tmp_p
     file = TunablesFile(tmp_path)
     assert not file.load()
     assert said in file.error
+
+
+def test_what_a_newer_operator_writes_is_told_and_the_rest_is_in_force(tmp_path):
+    """A pod that starts again after an operator's upgrade must not fall back to defaults."""
+    written = {"cache": {"ttlSeconds": 60, "colour": 1}, "concurrency": {"limit": 3}, "weather": {"sun": True}}
+    (tmp_path / "sidecar.json").write_text(json.dumps(written))
+    file = TunablesFile(tmp_path)
+    assert file.load()
+    assert (file.current.cache.ttl_seconds, file.current.concurrency.limit) == (60, 3)
+    assert (file.unknown, file.error) == (("cache.colour", "weather"), "")
 
 
 def test_a_file_that_recovers_is_valid_even_if_nothing_tells_it_from_before(tmp_path, monkeypatch):
