@@ -147,23 +147,26 @@ def test_integers_as_saved_model_are_refused_with_what_can_be_served(models, com
     assert "Float16" in error.message
 
 
-class _Counts(tf.Module):
-    """Weights that can be pruned, in a graph that cannot be frozen."""
+class _Pair(tf.Module):
+    """Weights that can be pruned, behind two signatures that share no input: TFLite would serve one of them."""
 
     def __init__(self):
         super().__init__()
         self.kernel = tf.Variable(tf.ones([4, 4]), name="kernel")
-        self.count = tf.Variable(0.0, name="count", trainable=False)
 
     @tf.function(input_signature=[tf.TensorSpec([None, 4], tf.float32, "x")])
-    def answers(self, x):
-        return {"y": x @ self.kernel + self.count.assign_add(1.0)}
+    def forward(self, x):
+        return {"y": x @ self.kernel}
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 2, 4], tf.float32, "rows")])
+    def backward(self, rows):
+        return {"z": rows @ tf.transpose(self.kernel)}
 
 
 def test_a_form_that_cannot_be_built_whatever_the_scheme_is_no_fault_of_a_step(compress, tmp_path):
-    counts = _Counts()
-    tf.saved_model.save(counts, str(tmp_path / "counts" / "1"), signatures={"serving_default": counts.answers})
-    recipe = {"steps": [{"prune": {"sparsity": 0.5}}], "format": "SavedModel"}
-    error = refusal(lambda: compress(tmp_path / "counts", recipe=recipe))
+    pair = _Pair()
+    signatures = {"forward": pair.forward, "backward": pair.backward}
+    tf.saved_model.save(pair, str(tmp_path / "pair" / "1"), signatures=signatures)
+    recipe = {"steps": [{"prune": {"sparsity": 0.5}}], "format": "TFLite"}
+    error = refusal(lambda: compress(tmp_path / "pair", recipe=recipe))
     assert (error.reason, error.field) == ("FormNotPossible", "spec.recipe.format")
-    assert "changes its own state" in error.message
