@@ -35,10 +35,12 @@ class Trial(Model):
     latency_ratio: float | None = None
     """Gross, at the gate's percentile."""
     net_ratio: float | None = None
-    """Medians less the server's own time; where that is unknown, of gross medians."""
+    """Medians less the server's own time; where that is unknown, the same as `latency_ratio`."""
+    is_net: bool = False
+    """Whether the server's own time is known."""
     net_low: float | None = None
     net_high: float | None = None
-    """Its 95 % confidence interval."""
+    """The 95 % confidence interval of `net_ratio`."""
     process_milliseconds: float | None = None
     """Median of single requests in the engine's own process: less true than a server's, and less disturbed."""
     digest: str | None = None

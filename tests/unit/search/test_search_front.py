@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from modelpress.api.measurement import Compared, LatencyMeasured, Measurements
 from modelpress.api.trial import Trial
-from modelpress.compress.search import front
+from modelpress.compress.search import examination, front
 
 
 def trial(number, *, drop=0.0, size=0.2, net=0.2, spread=0.01, verdict="Passed", findings=0, **more):
@@ -64,6 +65,42 @@ def test_what_servers_cannot_tell_apart_the_engines_own_process_may():
     noisy = [trial(1, net=0.19, spread=0.03, size=0.25), trial(2, net=0.2, spread=0.03, size=0.2)]
     alone = [one.model_copy(update={"process_milliseconds": ms}) for one, ms in zip(noisy, (0.1, 0.2), strict=True)]
     assert front.best(alone, "Latency").number == 1
+
+
+def test_of_equal_sizes_noise_in_latency_does_not_choose_the_less_faithful():
+    float16, bfloat16 = trial(1, net=0.9, spread=0.3), trial(2, drop=0.001, net=0.7, spread=0.3)
+    assert front.best([float16, bfloat16], "Size").number == 1
+    assert front.best([float16, bfloat16.model_copy(update={"drop": 0.0})], "Size").number == 1, "tried first"
+    assert numbers(front.offered([float16, bfloat16], "Size"))[0] == 1
+    clearly_faster = trial(2, drop=0.001, net=0.2, spread=0.01)
+    assert front.best([float16, clearly_faster], "Size").number == 2
+
+
+def test_what_is_said_of_latency_is_net_with_its_interval_or_gross():
+    gross = trial(1, net=0.5, candidate=1)
+    assert front.summary([gross]).endswith("0.2 of the size, 0.5 of the latency")
+    net = gross.model_copy(update={"is_net": True})
+    assert front.summary([net]).endswith("0.2 of the size, 0.5 (0.49 to 0.51) of the net latency")
+
+
+@pytest.mark.parametrize(("net", "expected"), [(None, (0.8, 0.7, 0.9)), (0.4, (0.4, 0.3, 0.5))])
+def test_the_latency_of_a_trial_lies_in_its_own_interval(net, expected):
+    timed = LatencyMeasured(
+        percentile=95,
+        batch_size=1,
+        gross=Compared(source=10, value=8, ratio=0.8),
+        p50=Compared(source=5, value=6, ratio=1.2),
+        ratio_low=0.7,
+        ratio_high=0.9,
+        net=net and Compared(source=5, value=2, ratio=net),
+        net_ratio_low=net and 0.3,
+        net_ratio_high=net and 0.5,
+    )
+    size = Compared(source=4, value=1, ratio=0.25)
+    measured = Measurements(size_bytes=size, latency_milliseconds=timed)
+    found = examination.told(trial(1), measured, size, "Passed", "")
+    assert (found.net_ratio, found.net_low, found.net_high) == expected
+    assert found.is_net == (net is not None)
 
 
 def test_of_many_three_are_offered_and_the_most_faithful_is_among_them():

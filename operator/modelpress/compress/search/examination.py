@@ -133,10 +133,10 @@ class Examination:
         empty = empty.model_copy(update={"process_milliseconds": round(glance.milliseconds, 4)})
         spared = self._spared(glance, size)
         if spared is not None:
-            return _told(empty, glance.measurements, size, spared.reason, spared.message)
+            return told(empty, glance.measurements, size, spared.reason, spared.message)
         measured = self._measured(built, move).model_copy(update={"size_bytes": size})
         verdict = gate.judge(measured, self._bench.request.gate, samples=self.samples)
-        trial = _told(empty, measured, size, verdict.reason, verdict.message, findings=len(verdict.findings))
+        trial = told(empty, measured, size, verdict.reason, verdict.message, findings=len(verdict.findings))
         if trial.passed and (self._best is None or glance.milliseconds < self._best[0]):
             self._best = (glance.milliseconds, size.ratio)
         return trial
@@ -223,20 +223,21 @@ class Examination:
 
 def _again(empty: Trial, same: Trial) -> Trial:
     """The same bytes have the same numbers."""
-    told = f"the same file as trial {same.number}"
+    message = f"the same file as trial {same.number}"
     kept = ("number", "name", "recipe", "form", "parameters")
     return same.model_copy(
         update={name: getattr(empty, name) for name in kept}
-        | ({"verdict": "Dominated", "message": told, "findings": 1} if same.passed else {"message": same.message})
+        | ({"verdict": "Dominated", "message": message, "findings": 1} if same.passed else {"message": same.message})
     )
 
 
-def _told(
+def told(
     empty: Trial, measured: Measurements, size: Compared, verdict: str, message: str, *, findings: int = 1
 ) -> Trial:
+    """The trial with what was measured; its latency is gross, estimate and interval, where net is not known."""
     metric = measured.metrics[0] if measured.metrics else None
     timed = measured.latency_milliseconds
-    net = (timed.net or timed.p50 or timed.gross) if timed else None
+    net = (timed.net or timed.gross) if timed else None
     has_net = timed is not None and timed.net is not None
     return empty.model_copy(
         update={
@@ -249,6 +250,7 @@ def _told(
             "size_ratio": size.ratio,
             "latency_ratio": timed.gross.ratio if timed else None,
             "net_ratio": net.ratio if net else None,
+            "is_net": has_net,
             "net_low": (timed.net_ratio_low if has_net else timed.ratio_low) if timed else None,
             "net_high": (timed.net_ratio_high if has_net else timed.ratio_high) if timed else None,
         }

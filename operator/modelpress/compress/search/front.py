@@ -44,7 +44,7 @@ def offered(trials: Sequence[Trial], objective: str, limit: int = LIMIT) -> list
     ranked = _ranked(passed, objective)
     front = {trial.number for trial in pareto(trials)}
     chosen = ranked[:1] + [trial for trial in ranked[1:] if trial.number in front]
-    faithful = min(passed, key=lambda trial: (_drop(trial), _latency(trial)))
+    faithful = min(ranked, key=_drop)
     if faithful not in chosen[:limit]:
         chosen[limit - 1 :] = [faithful]
     return chosen[:limit]
@@ -85,24 +85,41 @@ def summary(trials: Sequence[Trial]) -> str:
         return f"{count}, none passed; the nearest: {first.recipe}, {first.form}: {first.message}"
     return (
         f"{count}; the best: {first.recipe}, {first.form}, {wording.short(first.size_ratio)} of the size, "
-        f"{wording.short(_latency(first))} of the latency"
+        f"{_told(first)}"
     )
 
 
+def _told(trial: Trial) -> str:
+    """Its latency for people: net with its interval, gross where net is not known."""
+    if not trial.is_net:
+        return f"{wording.short(_latency(trial))} of the latency"
+    interval = f"{wording.short(trial.net_low)} to {wording.short(trial.net_high)}"
+    return f"{wording.short(trial.net_ratio)} ({interval}) of the net latency"
+
+
 def _ranked(passed: Sequence[Trial], objective: str) -> list[Trial]:
-    """By the objective; of those that noise cannot tell from the best, the best in the next respect goes first."""
-    orders: dict[str, tuple[Callable[[Trial], float], Callable[[Trial, Trial], bool], Callable[[Trial], float]]] = {
-        "Latency": (_latency, _equally_fast, _size),
-        "Size": (_size, _equally_large, _latency),
-        "Metric": (_drop, _equally_faithful, _latency),
+    """By the objective; of those that noise cannot tell from the best, the best in other respects goes first."""
+    orders: dict[str, tuple[Callable[[Trial], float], Callable[[Trial], float]]] = {
+        "Latency": (_latency, _size),
+        "Size": (_size, _latency),
+        "Metric": (_drop, _latency),
     }
-    value, ties, then = orders[objective]
+    value, then = orders[objective]
     ranked = sorted(passed, key=lambda trial: (value(trial), then(trial), trial.number))
-    tied = [trial for trial in ranked if ties(ranked[0], trial)]
-    if objective == "Latency":
-        tied = _as_fast_alone(tied)
-    first = min(tied, key=lambda trial: (then(trial), value(trial), trial.number))
+    first = _first(ranked, objective)
     return [first, *(trial for trial in ranked if trial is not first)]
+
+
+def _first(ranked: list[Trial], objective: str) -> Trial:
+    if objective == "Latency":
+        tied = _as_fast_alone([trial for trial in ranked if _equally_fast(ranked[0], trial)])
+        return min(tied, key=lambda trial: (_size(trial), _latency(trial), trial.number))
+    ties = _equally_large if objective == "Size" else _equally_faithful
+    tied = [trial for trial in ranked if ties(ranked[0], trial)]
+    fastest = min(tied, key=_latency)
+    tied = [trial for trial in tied if _equally_fast(fastest, trial)]
+    # The ladder tries the more faithful of equals first.
+    return min(tied, key=lambda trial: (_drop(trial), _size(trial), trial.number))
 
 
 def _equally_fast(fastest: Trial, other: Trial) -> bool:
