@@ -82,12 +82,20 @@ def _plain(judged: Judged) -> dict[str, Any]:
 
 
 def validate(
-    files: Annotated[list[Path], typer.Argument(help="Files with CompressedModels; - reads standard input.")],
+    files: Annotated[
+        list[Path] | None, typer.Argument(help="Files with CompressedModels; - reads standard input.")
+    ] = None,
+    filename: Annotated[
+        list[Path] | None, typer.Option("--filename", "-f", help="A file, as for kubectl; may be repeated.")
+    ] = None,
     local: Annotated[bool, typer.Option("--local", help="Judge as for `modelpress run`, not for a cluster.")] = False,
     output: Annotated[Literal["text", "json"], typer.Option(help="How to print.")] = "text",
 ) -> None:
     """Say what an API server and this release would refuse in FILES; ends with 64 if there is anything."""
-    judged = [judge(file, text, "Local" if local else "Cluster") for file, text in _texts(files)]
+    named = [*(files or ()), *(filename or ())]
+    if not named:
+        raise typer.BadParameter("name at least one file, or - for standard input", param_hint="FILES")
+    judged = [judge(file, text, "Local" if local else "Cluster") for file, text in _texts(named)]
     if output == "json":
         typer.echo(json.dumps([_plain(entry) for entry in judged], indent=2, ensure_ascii=False))
     else:

@@ -18,6 +18,8 @@ from modelpress.compress.plan import Build
 from modelpress.compress.versions import Version
 from modelpress.compress.work import Piece
 
+_DEAD = frozenset({"DoesNotRun", "SizesConflict"})
+"""Findings of the check that say as much as a build that failed: no server could answer with it."""
 LIMIT = 3
 """Candidates of an artifact."""
 
@@ -35,8 +37,8 @@ class Built:
 
     @property
     def is_impossible(self) -> bool:
-        """Whether it was no check that refused it: the form itself cannot be made."""
-        return self.finding is not None and self.piece.facts["stage"] == "build"
+        """Whether the form cannot be made, or was made and does not run; not that its answers were found wanting."""
+        return self.finding is not None and (self.piece.facts["stage"] == "build" or self.finding.reason in _DEAD)
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,8 @@ def outcome(bench: Bench, *, clock: Callable[[], float]) -> Outcome:
 def build_all(bench: Bench) -> list[Built]:
     """Every form of the plan.
 
-    Raises Invalid where steps or a form were named and nothing can be built: `StepCannotApply`, `FormNotPossible`.
+    Raises Invalid where steps or a form were named and nothing that runs can be built: `StepCannotApply`,
+    `FormNotPossible`.
     """
     version = bench.versions.after(bench.plan.changes)
     built = [build(bench, version, one) for one in bench.plan.builds]

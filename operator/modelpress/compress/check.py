@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from modelpress.api.artifact import Form
+from modelpress.api.errors import Invalid
 from modelpress.compress import flatbuffer, tflite
 from modelpress.compress.dataset import Array, Rows
 from modelpress.compress.model import OpenedModel
@@ -37,10 +38,27 @@ class Reference:
 
 
 def reference(source: OpenedModel, rows: Mapping[str, Rows]) -> Reference:
-    """Runs the source twice on the rows of each signature."""
+    """Runs the source twice on the rows of each signature. Raises Invalid `SourceDoesNotRun`."""
     inputs = {name: found.inputs for name, found in rows.items()}
-    first, second = ({name: source.call(name, fed) for name, fed in inputs.items()} for _ in range(2))
+    first, second = ({name: _answered(source, name, fed) for name, fed in inputs.items()} for _ in range(2))
     return Reference(inputs, first, _equal(first, second))
+
+
+def _answered(source: OpenedModel, name: str, fed: Mapping[str, Array]) -> dict[str, Array]:
+    try:
+        return source.call(name, fed)
+    except Exception as error:  # a kernel raises whatever it raises
+        rows = ", ".join(f"{key} {array.dtype} {list(array.shape)}" for key, array in fed.items())
+        raise Invalid(
+            "SourceDoesNotRun",
+            f"the uncompressed model fails in signature {name} for {rows}: {_told(error)}; give data of the shapes "
+            "that it takes, correct the model, or leave the signature out with spec.source.signatures",
+            field="spec.source.signatures",
+        ) from error
+
+
+def _told(error: Exception) -> str:
+    return " ".join(str(error).split())[:400] or type(error).__name__
 
 
 def refusal(directory: Path, form: Form, expected: Reference, names: tuple[str, ...]) -> tuple[Finding | None, bool]:
@@ -49,8 +67,7 @@ def refusal(directory: Path, form: Form, expected: Reference, names: tuple[str, 
         call = loaded(directory, form, names)
         first, second = ({name: call(name, fed) for name, fed in expected.inputs.items()} for _ in range(2))
     except Exception as error:  # an interpreter raises whatever its kernels raise
-        text = " ".join(str(error).split())[:400]
-        return Finding("DoesNotRun", f"it was built but does not run: {text or type(error).__name__}"), False
+        return Finding("DoesNotRun", f"it was built but does not run: {_told(error)}"), False
     repeatable = _equal(first, second)
     for name, outputs in expected.outputs.items():
         found = _difference(name, outputs, first[name])

@@ -134,7 +134,7 @@ class Halved:
 
 def matching(graph: Any, patterns: Iterable[str], *, field: str) -> frozenset[str]:
     """Constants of a frozen graph whose layer any of the expressions matches. Raises Invalid `UnknownLayer`."""
-    known = [node.name for node in graph.node if _weights(node) is not None]
+    known = [node.name for node in graph.node if _is_array(node)]
     spared: set[str] = set()
     for pattern in patterns:
         matched = {name for name in known if any(re.search(pattern, one) for one in _layer_names(name))}
@@ -162,9 +162,15 @@ def _as_half(weights: Any, dtype: Any) -> Any:
     return None if overflows or vanishes else half
 
 
+def _is_array(node: Any) -> bool:
+    """Whether it is a float constant of at least one axis: a weight, however small, and no epsilon."""
+    constant = node.op == "Const" and node.attr["dtype"].type == _FLOAT
+    return constant and len(node.attr["value"].tensor.tensor_shape.dim) > 0
+
+
 def _weights(node: Any) -> Any:
     """The values of a constant that is worth halving, else None."""
-    if node.op != "Const" or node.attr["dtype"].type != _FLOAT:
+    if not _is_array(node):
         return None
     proto = node.attr["value"].tensor
     values = 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from modelpress.api.errors import Invalid
 from modelpress.api.request import Request
-from modelpress.compress import dataset, labels, signature_file
+from modelpress.compress import dataset, labels, signature_file, source
 from modelpress.compress.rows import Rows
 from modelpress.compress.signature import Signature
 from modelpress.compress.source import Found
@@ -23,7 +23,9 @@ def inspected(request: Request, found: Found, digests: dict[str, str]) -> dict[s
         for role, data_set in dataset.by_role(request.data).items()
     }
     if found.format == "SavedModel":
-        bound(request, rows, signature_file.read(found.path))
+        declared = signature_file.read(found.path)
+        kept = source.signatures(found.path, request.source.signatures)
+        bound(request, rows, {name: declared[name] for name in kept})
     return rows
 
 

@@ -34,7 +34,19 @@ def require_for_metrics(rows: Rows, signature: Signature, metrics: Iterable[gate
             )
         answer = _like_output(signature, output, rows.targets[output])
         if answer is not None:
+            if metric.type == "TopK":
+                _require_fewer(metric.k or scores.TOP, answer.shape[-1] if answer.ndim > 1 else 1, output, f"{field}.k")
             _require_fit(metric, answer, rows, output)
+
+
+def _require_fewer(k: int, classes: int, output: str, field: str) -> None:
+    if k >= classes:
+        cure = f"set k below {classes}" if classes > 2 else "use Accuracy"
+        raise Invalid(
+            "Invalid",
+            f"TopK with k {k} is always 1: output {output} has {classes} class{'' if classes == 1 else 'es'}; {cure}",
+            field=field,
+        )
 
 
 def require_classes(rows: Rows, signature: Signature, *, role: str) -> None:

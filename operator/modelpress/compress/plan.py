@@ -120,6 +120,8 @@ def describe(step: Step) -> str:
     """A step in a few words, e.g. `prune Magnitude <0.01 max 10 %`."""
     if step.prune is not None:
         prune = step.prune
+        if prune.structure == "TwoOfFour":
+            return f"prune {prune.structure} {prune.criterion}"
         amount = f"{prune.sparsity * 100:g} %" if prune.sparsity is not None else f"<{prune.threshold or 0:g}"
         limit = f" max {prune.max_sparsity * 100:g} %" if prune.max_sparsity is not None else ""
         structure = "" if prune.structure == "Unstructured" else f" {prune.structure}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from modelpress.api.artifact import File
 from modelpress.api.errors import Invalid
 from modelpress.api.source import Source
 from modelpress.compress import signature_file
+from modelpress.compress.signature import Tensor
 from modelpress.compress.sources import recognition
 from modelpress.compress.sources.recognition import Format
 from modelpress.storage import listing, staging, transfer
@@ -80,7 +81,11 @@ def write_float32(found: Found, directory: Path, *, progress: Progress) -> None:
 
 
 def signatures(directory: Path, wanted: Iterable[str] | None) -> tuple[str, ...]:
-    """The wanted signatures of a SavedModel, sorted; None means all. Raises Invalid `UnknownSignature`, `NotAModel`."""
+    """The wanted signatures of a SavedModel, sorted; None means all.
+
+    Raises Invalid `UnknownSignature`, `NotAModel`,
+    `ScalarInput`.
+    """
     declared = signature_file.read(directory)
     names = tuple(sorted(declared if wanted is None else wanted))
     unknown = [name for name in names if name not in declared]
@@ -97,7 +102,22 @@ def signatures(directory: Path, wanted: Iterable[str] | None) -> tuple[str, ...]
             "the SavedModel has no signature with inputs and outputs; export it with signatures= (tf.saved_model.save)",
             field=URI_FIELD,
         )
+    for name in usable:
+        _require_rows(name, declared[name].inputs, [other for other in usable if other != name])
     return tuple(usable)
+
+
+def _require_rows(signature: str, inputs: Mapping[str, Tensor], others: list[str]) -> None:
+    """Refuses inputs without any axis: they have no rows to compare, to batch or to key a cache with."""
+    scalars = [f"{name} ({tensor})" for name, tensor in inputs.items() if tensor.shape == ()]
+    if scalars:
+        rest = f": [{', '.join(others)}]" if others else ""
+        raise Invalid(
+            "ScalarInput",
+            f"signature {signature} takes {', '.join(scalars)}, a single value where rows are needed; leave the "
+            f"signature out with spec.source.signatures{rest}, or export it with a batch axis for each input ([None])",
+            field="spec.source.signatures",
+        )
 
 
 def _format(path: Path, source: Source) -> Format:

@@ -10,6 +10,7 @@ import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
 from modelpress.api.data import Data, DataSet
+from modelpress.api.errors import Invalid
 from modelpress.compress import check, flatbuffer, model
 from modelpress.storage import listing
 
@@ -176,3 +177,81 @@ def test_what_cannot_be_frozen_is_refused_with_the_reason_and_the_source_is_kept
     assert refused["SavedModel"].reason == "NotFreezable"
     assert why in refused["SavedModel"].message
     assert done.message.outcome == "Done"
+
+
+class _Particular(tf.Module):
+    """Signatures that take what others do not."""
+
+    def __init__(self):
+        super().__init__()
+        words, numbers = tf.constant(["a", "b"]), tf.constant([1, 2], tf.int64)
+        self.words = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(words, numbers), 0)
+        self.rows = tf.Variable(some((3, 256)), name="rows")
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 256], tf.float32, "x")])
+    def plain(self, x):
+        return {"y": x * self.rows[:1]}
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 256], tf.float32, "x"), tf.TensorSpec([], tf.float32, "heat")])
+    def heated(self, x, heat):
+        return {"y": x / heat}
+
+    @tf.function(input_signature=[tf.TensorSpec([None, None], tf.float32, "x")])
+    def squares(self, x):
+        return {"y": tf.reshape(x, [-1, 7])}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "word")])
+    def looks_up(self, word):
+        return {"y": tf.gather(self.rows, self.words.lookup(word))}
+
+
+@pytest.fixture(scope="module")
+def particular(tmp_path_factory):
+    """Name of a signature -> a model that has it beside `serving_default`, or, for `looks_up`, as that."""
+    root, module = tmp_path_factory.mktemp("particular"), _Particular()
+    for name in ("heated", "squares"):
+        signatures = {"serving_default": module.plain, name: getattr(module, name)}
+        tf.saved_model.save(module, str(root / name), signatures=signatures)
+    tf.saved_model.save(module, str(root / "looks_up"), signatures={"serving_default": module.looks_up})
+    return {name: root / name for name in ("heated", "squares", "looks_up")}
+
+
+def test_an_input_without_rows_is_refused_and_its_signature_may_be_left_out(particular, compress):
+    with pytest.raises(Invalid) as refused:
+        compress(particular["heated"])
+    assert (refused.value.reason, refused.value.field) == ("ScalarInput", "spec.source.signatures")
+    assert "heated takes heat (float32 [])" in refused.value.message
+    assert "spec.source.signatures: [serving_default]" in refused.value.message
+    done = compress(particular["heated"], source={"signatures": ("serving_default",)})
+    assert done.manifest.candidates
+
+
+def test_a_source_that_fails_is_refused_with_its_words_and_the_signature(particular, compress):
+    with pytest.raises(Invalid) as refused:
+        compress(particular["squares"])
+    assert (refused.value.reason, refused.value.field) == ("SourceDoesNotRun", "spec.source.signatures")
+    assert "fails in signature squares for x float32 [8, 32]" in refused.value.message
+
+
+def test_a_table_from_strings_to_int64_becomes_one_of_tflite(particular, compress, tmp_path):
+    np.savez(tmp_path / "d.npz", word=np.array(["a", "b", "c"]))
+    done = compress(particular["looks_up"], data=Data(evaluation=DataSet(uri=str(tmp_path / "d.npz"))))
+    calls = callers(done)
+    asked = {"word": np.array([b"b", b"z"], dtype=object)}
+    wanted = calls[("source", "")]("serving_default", asked)["y"]
+    np.testing.assert_allclose(calls["TFLite", "quantize Float16"]("serving_default", asked)["y"], wanted, atol=1e-2)
+
+
+def test_a_named_form_that_does_not_run_is_refused_as_one_that_cannot_be_built(particular, compress, monkeypatch):
+    def fails(*_):
+        raise RuntimeError("node 3 failed to prepare")
+
+    monkeypatch.setattr("modelpress.compress.tflite.Interpreter.call", fails)
+    with pytest.raises(Invalid) as refused:
+        compress(
+            particular["heated"],
+            source={"signatures": ("serving_default",)},
+            recipe={"steps": [{"quantize": {"scheme": "Float16"}}], "format": "TFLite"},
+        )
+    assert (refused.value.reason, refused.value.field) == ("StepCannotApply", "spec.recipe.steps[0].quantize.scheme")
+    assert "node 3 failed to prepare; use scheme: Float16 with format: SavedModel" in refused.value.message

@@ -65,6 +65,11 @@ def test_layers_that_are_excluded_cost_their_bytes_in_both_forms(quantized):
         assert spared > plain + 30_000
 
 
+def test_a_layer_too_small_to_halve_may_be_excluded(quantized):
+    recipe = {"scheme": "Float16", "format": "SavedModel"}
+    assert len(quantized(**recipe, excludeLayers=["^conv/"]).manifest.candidates) == 1
+
+
 def test_an_unknown_layer_is_refused_in_both_forms(quantized):
     for scheme, form in (("DynamicInt8", "TFLite"), ("BFloat16", "SavedModel")):
         with pytest.raises(Invalid, match=r"steps\[0\].quantize.excludeLayers: \^nowhere matches no layer; there are"):

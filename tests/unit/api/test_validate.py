@@ -76,6 +76,13 @@ def test_the_examples_are_valid(example):
     assert done.exit_code == 0, done.stderr
 
 
+def test_files_may_be_given_as_to_kubectl(tmp_path):
+    (tmp_path / "model.yaml").write_text(HEAD + "spec: {source: {uri: 'pvc://models/x'}}")
+    assert CliRunner().invoke(app, ["validate", "-f", str(tmp_path / "model.yaml")]).exit_code == 0
+    none = CliRunner().invoke(app, ["validate"])
+    assert (none.exit_code, "name at least one file" in none.stderr) == (2, True)
+
+
 def test_standard_input_is_a_file():
     text = HEAD + "spec: {source: {uri: 'pvc://models/x'}}"
     assert "standard input: resnet50 valid" in CliRunner().invoke(app, ["validate", "-"], input=text).stdout

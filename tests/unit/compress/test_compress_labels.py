@@ -33,7 +33,7 @@ def check(found, signature, *metrics):
 @pytest.mark.parametrize(
     ("signature", "target", "metrics"),
     [
-        (CLASSES, {"probs": [0, 1, 2]}, ("Accuracy", "TopK", "F1")),
+        (CLASSES, {"probs": [0, 1, 2]}, ("Accuracy", "F1")),
         (CLASSES, {"probs": [[0], [1], [2]]}, ("Accuracy", "F1")),
         (CLASSES, {"probs": np.eye(3)}, ("Accuracy", "F1", "MeanAbsoluteError")),
         (CELLS, {"notes": np.zeros((3, 5, 4))}, ("F1", "Accuracy", "AUC")),
@@ -65,6 +65,19 @@ def test_labels_that_do_not_fit_are_named(signature, target, metric, reason, wor
     with pytest.raises(Invalid) as refused:
         check(rows(**target), signature, metric)
     assert (refused.value.reason, words in refused.value.message) == (reason, True), refused.value
+
+
+@pytest.mark.parametrize(
+    ("signature", "k", "words"),
+    [(CLASSES, 3, "set k below 3"), (CLASSES, None, "with k 5 is always 1"), (SCORE, 1, "has 1 class; use Accuracy")],
+)
+def test_a_top_k_that_nothing_can_miss_is_refused(signature, k, words):
+    (output,) = signature.outputs
+    found = rows(**{output: [0, 1, 0]})
+    with pytest.raises(Invalid) as refused:
+        labels.require_for_metrics(found, signature, [Metric(type="Accuracy"), Metric(type="TopK", k=k)])
+    assert (refused.value.field, words in refused.value.message) == ("spec.gate.metrics[1].k", True), refused.value
+    labels.require_for_metrics(rows(probs=[0, 1, 2]), CLASSES, [Metric(type="TopK", k=2)])
 
 
 def test_rows_to_train_on_have_classes_of_their_output():

@@ -36,6 +36,11 @@ def test_a_recipe_names_the_forms_to_build_tflite_first(recipe, expected):
     assert forms(planned(**recipe)) == expected
 
 
+def test_two_of_four_is_described_without_an_amount():
+    found = planned(**step(prune={"structure": "TwoOfFour"}))
+    assert found.builds[0].recipe == "prune TwoOfFour Magnitude"
+
+
 def test_a_gpu_serves_no_tflite():
     assert forms(planned(device="GPU", **step(quantize={"scheme": "Float16"}))) == [("SavedModel", "Float16")]
     with pytest.raises(Invalid) as refused:

@@ -184,6 +184,15 @@ def test_numbered_columns_are_mapped_by_their_common_name(tmp_path):
     ]
 
 
+@pytest.mark.parametrize("columns", [None, Columns(inputs={"image": "image"})])
+def test_an_empty_cell_of_a_numbered_column_is_named_with_its_column(tmp_path, columns):
+    (tmp_path / "d.csv").write_text("image0,image1,image2,image3\n1,2,3,4\n5,6,,8\n")
+    error = refusal(tmp_path / "d.csv", IMAGES, columns=columns)
+    assert (error.reason, error.field) == ("MissingValue", "spec.data.evaluation.columns.inputs.image")
+    assert "(image2)" in error.message
+    assert "row 2" in error.message
+
+
 def a_log(signature="", **inputs):
     log = wire.PredictionLog()
     log.predict_log.request.model_spec.signature_name = signature

@@ -7,7 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
-from modelpress.api.measurement import Measurements
+from modelpress.api.measurement import Compared, Measurements
 from modelpress.api.trial import Trial
 from modelpress.compress.report import tables
 
@@ -35,6 +35,13 @@ def test_source_and_candidates_stand_beside_each_other(a_report):
     assert cells(text, "  agreement") == ["0.981", "0.981"]
     assert cells(text, "peak memory") == ["612 MiB", "240 MiB (0.39×)", "240 MiB (0.39×)"]
     assert cells(text, "verdict") == ["passed", "TooSlow"]
+
+
+def test_a_net_latency_lost_in_the_servers_own_is_no_number(a_report, make_candidate):
+    timed = make_candidate(1).measurements.latency_milliseconds
+    net = timed.model_copy(update={"net": Compared(source=0.2, value=0.0, ratio=0.0)})
+    text = shown(tables.comparison(a_report(candidates=(make_candidate(1, latency_milliseconds=net),))))
+    assert cells(text, "  net of the server")[1:] == ["not measurable"]
 
 
 def test_the_candidate_that_is_served_is_marked(a_report):

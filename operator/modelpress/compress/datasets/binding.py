@@ -60,9 +60,11 @@ def bound(rows: Rows, signature: Signature, *, role: str) -> Rows:
         at = f"{field}.inputs.{name}"
         if name in rows.unusable:
             raise _unusable(name, rows.unusable[name], at)
-        column = rows.inputs.get(name)
+        column: Array | Unusable | None = rows.inputs.get(name)
         if column is None:
-            column = _gathered(rows.inputs, name)
+            column = _gathered({**rows.inputs, **rows.unusable}, name)
+        if isinstance(column, Unusable):
+            raise _unusable(name, column, at)
         if column is None:
             raise Invalid(
                 "MissingInput",
@@ -100,18 +102,30 @@ def _column(columns: Mapping[str, Array | Unusable], name: str, field: str) -> A
     return found
 
 
-def _gathered(columns: Mapping[str, Array | Unusable], name: str) -> Array | None:
-    """Numbered columns as one; None where there are none, or they do not go together."""
+def _gathered(columns: Mapping[str, Array | Unusable], name: str) -> Array | Unusable | None:
+    """Numbered columns as one; None where there are none, or they do not go together.
+
+    Where one of them is unusable all are, for its reason.
+    """
     numbered: dict[int, Array] = {}
+    unusable: dict[int, Unusable] = {}
     for column, values in columns.items():
         number = _NUMBERED.fullmatch(column[len(name) :]) if column.startswith(name) else None
         if number is not None:
-            if isinstance(values, Unusable) or values.ndim != 1 or int(number.group(1)) in numbered:
+            place = int(number.group(1))
+            if place in numbered or place in unusable:
                 return None
-            numbered[int(number.group(1))] = values
-    first = min(numbered, default=-1)
-    if first not in (0, 1) or sorted(numbered) != list(range(first, first + len(numbered))):
+            if isinstance(values, Unusable):
+                unusable[place] = dataclasses.replace(values, message=f"({column}) {values.message}")
+            elif values.ndim == 1:
+                numbered[place] = values
+            else:
+                return None
+    places = sorted({*numbered, *unusable})
+    if not places or places[0] not in (0, 1) or places != list(range(places[0], places[0] + len(places))):
         return None
+    if unusable:
+        return unusable[min(unusable)]
     return np.stack([numbered[number] for number in sorted(numbered)], axis=1)
 
 

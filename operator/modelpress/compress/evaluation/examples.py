@@ -91,13 +91,14 @@ def recorded(path: Path, signature: Signature) -> Rows | None:
     for record in tf.data.TFRecordDataset([str(path)]).as_numpy_iterator():
         request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
         if (request.model_spec.signature_name or "serving_default") == signature.name and request.inputs:
-            found.append({name: codec.decoded(proto) for name, proto in request.inputs.items()})
+            inputs = {name: codec.decoded(proto) for name, proto in request.inputs.items()}
+            found += [inputs] if all(array.ndim for array in inputs.values()) else []
     if not found:
         return None
     shapes = _shapes(found[0])
     alike = [inputs for inputs in found if _shapes(inputs) == shapes]
-    inputs = {name: np.concatenate([one[name] for one in alike]) for name in found[0]}
-    return Rows(inputs=inputs, targets={}, digest="")
+    columns = {name: np.concatenate([one[name] for one in alike]) for name in found[0]}
+    return Rows(inputs=columns, targets={}, digest="")
 
 
 def synthetic(signature: Signature, *, seed: int = 0) -> Rows:

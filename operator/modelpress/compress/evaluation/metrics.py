@@ -168,7 +168,7 @@ class _RowMean:
         if self._metric.type == "Accuracy":
             self._rows.append(scores.accuracy(output, target))
         elif self._metric.type == "TopK":
-            self._rows.append(scores.top_k(output, target, self._metric.k or 5))
+            self._rows.append(scores.top_k(output, target, self._metric.k or scores.TOP))
         else:
             self._rows.append(scores.absolute_error(output, target))
 

@@ -16,6 +16,8 @@ from modelpress.api.errors import Invalid
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
 THRESHOLD = 0.5
+TOP = 5
+"""`k` of TopK where the metric names none."""
 TARGETS_FIELD = "spec.data.evaluation.columns.targets"
 
 

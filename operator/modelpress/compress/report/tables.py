@@ -16,6 +16,8 @@ from modelpress.status import wording
 
 ABSENT = "-"
 """What `wording` says where there is no number."""
+NOT_MEASURABLE = "not measurable"
+"""Said of a latency net of the server that is lost in the server's own."""
 RATIOS = "× is against the source, measured in turn with that candidate; the source's column is from the first one."
 FRONT = "* on the front of metric, size and latency; (n) offered as candidate n; latency is net of the server."
 """What the marks of the trials mean."""
@@ -115,7 +117,8 @@ def _gross(latency: LatencyMeasured | None) -> str:
 
 
 def _net(latency: LatencyMeasured | None) -> str:
-    return _compared(latency.net if latency else None, wording.milliseconds)
+    net = latency.net if latency else None
+    return NOT_MEASURABLE if net and net.value <= 0 else _compared(net, wording.milliseconds)
 
 
 def _interval(latency: LatencyMeasured | None) -> str:

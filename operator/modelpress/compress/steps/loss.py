@@ -16,32 +16,43 @@ Loss = Callable[[Any, Any], Any]
 """(labels, outputs) -> mean loss."""
 _TINY = 1e-7
 _FIELD = "spec.recipe.training.loss"
+_TARGETS = "spec.data.training.columns.targets"
 
 
 def choose(training: Training, name: str, output: Array, labels: Array) -> Loss:
     """The loss for an output, given some of its rows and labels. Raises Invalid `LossUnclear`, `LabelsOutOfRange`."""
-    kind = training.loss if training.loss != "Auto" else _guessed(name, output, labels)
+    kind = _kind(training, name, output, labels)
+    _require_values(kind, name, output, labels)
     logits = training.from_logits if training.from_logits is not None else not _are_shares(output, kind)
     if kind == "MeanSquaredError":
         return lambda truth, given: tf.reduce_mean(tf.square(_like(truth, given) - given))
     if kind == "BinaryCrossentropy":
         return _binary(logits)
-    if labels.shape == output.shape and output.shape[-1] > 1:
-        return _one_hot(logits)
-    _require_range(name, output.shape[-1], labels)
-    return _sparse(logits)
+    return _one_hot(logits) if _is_one_hot(output, labels) else _sparse(logits)
 
 
-def require_range(name: str, output: Array, labels: Array, training: Training) -> None:
-    """Raises Invalid `LabelsOutOfRange` where any label is no class of the output."""
-    sparse = labels.shape != output.shape or output.shape[-1] == 1
-    if (
-        training.loss in ("Auto", "CategoricalCrossentropy")
-        and labels.dtype.kind in "iu"
-        and sparse
-        and output.shape[-1] > 1
-    ):
-        _require_range(name, output.shape[-1], labels)
+def require_range(name: str, output: Array, probed: Array, labels: Array, training: Training) -> None:
+    """Whether the loss can learn every one of `labels`; `probed` are those of the output's rows.
+
+    Raises Invalid `LabelsOutOfRange`, `LossUnclear`.
+    """
+    _require_values(_kind(training, name, output, probed), name, output, labels)
+
+
+def _kind(training: Training, name: str, output: Array, labels: Array) -> str:
+    return training.loss if training.loss != "Auto" else _guessed(name, output, labels)
+
+
+def _require_values(kind: str, name: str, output: Array, labels: Array) -> None:
+    if kind == "BinaryCrossentropy" or (kind == "CategoricalCrossentropy" and _is_one_hot(output, labels)):
+        _require_shares(kind, name, labels)
+    elif kind == "CategoricalCrossentropy":
+        _require_classes(name, output.shape[-1] if output.ndim > 1 else 1, labels)
+
+
+def _is_one_hot(output: Array, labels: Array) -> bool:
+    """Whether each row of labels has a value for each class; there may be more labels than rows of output."""
+    return output.ndim > 1 and labels.shape[1:] == output.shape[1:] and output.shape[-1] > 1
 
 
 def _guessed(name: str, output: Array, labels: Array) -> str:
@@ -69,13 +80,39 @@ def _are_shares(output: Array, kind: str) -> bool:
     return inside and (kind != "CategoricalCrossentropy" or bool(np.allclose(output.sum(axis=-1), 1, atol=1e-3)))
 
 
-def _require_range(name: str, classes: int, labels: Array) -> None:
+def _require_shares(kind: str, name: str, labels: Array) -> None:
+    low, high = labels.min(), labels.max()
+    if low < 0 or high > 1:
+        raise Invalid(
+            "LabelsOutOfRange",
+            f"labels of {name} reach from {low} to {high}, {kind} takes 0 to 1; correct them, or set "
+            "spec.recipe.training.loss: MeanSquaredError",
+            field=_TARGETS,
+        )
+
+
+def _require_classes(name: str, classes: int, labels: Array) -> None:
+    if classes < 2:
+        raise Invalid(
+            "LossUnclear",
+            f"the output {name} gives one value a row, and CategoricalCrossentropy takes one for each class; set "
+            "spec.recipe.training.loss: BinaryCrossentropy, or MeanSquaredError",
+            field=_FIELD,
+        )
     low, high = labels.min(), labels.max()
     if low < 0 or high >= classes:
         raise Invalid(
             "LabelsOutOfRange",
             f"labels of {name} reach from {low} to {high}, the output has classes 0 to {classes - 1}; correct them",
-            field="spec.data.training.columns.targets",
+            field=_TARGETS,
+        )
+    broken = labels[labels != np.floor(labels)]
+    if broken.size:
+        raise Invalid(
+            "LabelsOutOfRange",
+            f"a label of {name} is {broken.flat[0]}, which is no class number; correct it, or set "
+            "spec.recipe.training.loss: MeanSquaredError",
+            field=_TARGETS,
         )
 
 

@@ -72,7 +72,7 @@ def label_losses(opened: OpenedModel, found: Bound, training: Training) -> dict[
     some, answers = probe(opened, found)
     chosen = {}
     for name, labels in some.targets.items():
-        losses.require_range(name, answers[name], found.rows.targets[name], training)
+        losses.require_range(name, answers[name], labels, found.rows.targets[name], training)
         chosen[name] = losses.choose(training, name, answers[name], labels)
     return chosen
 

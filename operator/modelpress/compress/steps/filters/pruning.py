@@ -174,8 +174,9 @@ class Removal:
     def _note(self, gone: Array, smaller: FrozenGraph) -> str:
         total = sum(len(group.atoms) for group in self.groups)
         before, after = parameters(self._frozen), parameters(smaller)
+        places = f"{len(self.groups)} group{'' if len(self.groups) == 1 else 's'}"
         note = (
-            f"prune: {int(gone.sum()):,} of {total:,} filters in {len(self.groups)} groups went, "
+            f"prune: {int(gone.sum()):,} of {total:,} filters in {places} went, "
             f"{before:,} parameters became {after:,} ({1 - after / before:.1%} less)"
         )
         return f"{note}; left whole: {self._kept()}" if groups.kept(self._channels) else note

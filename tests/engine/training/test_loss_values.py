@@ -1,0 +1,53 @@
+"""Labels that a loss cannot learn are refused before the first step, with the loss that could."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from modelpress.api.errors import Invalid
+from modelpress.api.recipe import Training
+from modelpress.compress.steps import loss
+
+CLASSES = np.full((2, 3), 1 / 3, "f4")
+SCORE = np.full((2, 1), 0.5, "f4")
+TARGETS, LOSS = "spec.data.training.columns.targets", "spec.recipe.training.loss"
+
+
+def require(kind, output, labels):
+    array = np.asarray(labels)
+    loss.require_range("y", output, array[: len(output)], array, Training(loss=kind))
+
+
+@pytest.mark.parametrize(
+    ("kind", "output", "labels"),
+    [
+        ("BinaryCrossentropy", SCORE, [0, 1, 1]),
+        ("BinaryCrossentropy", SCORE, [0.1, 0.9, 1.0]),
+        ("CategoricalCrossentropy", CLASSES, [0.0, 2.0, 1.0]),
+        ("CategoricalCrossentropy", CLASSES, np.full((4, 3), 1 / 3)),
+        ("MeanSquaredError", SCORE, [-5.5, 7, 2]),
+        ("Auto", CLASSES, [0, 2, 1]),
+    ],
+)
+def test_labels_that_a_loss_can_learn_pass(kind, output, labels):
+    require(kind, output, labels)
+
+
+@pytest.mark.parametrize(
+    ("kind", "output", "labels", "reason", "field", "words"),
+    [
+        ("BinaryCrossentropy", SCORE, [0, 1, 2.5], "LabelsOutOfRange", TARGETS, "from 0.0 to 2.5"),
+        ("BinaryCrossentropy", SCORE, [-1, 1, 1], "LabelsOutOfRange", TARGETS, "takes 0 to 1"),
+        ("Auto", SCORE, [0, 1, 2], "LabelsOutOfRange", TARGETS, "BinaryCrossentropy takes 0 to 1"),
+        ("CategoricalCrossentropy", CLASSES, [0, 1, 1.7], "LabelsOutOfRange", TARGETS, "1.7, which is no class number"),
+        ("CategoricalCrossentropy", CLASSES, [0, 1, 3], "LabelsOutOfRange", TARGETS, "classes 0 to 2"),
+        ("CategoricalCrossentropy", CLASSES, np.full((4, 3), 2), "LabelsOutOfRange", TARGETS, "takes 0 to 1"),
+        ("CategoricalCrossentropy", SCORE, [0, 1, 1], "LossUnclear", LOSS, "loss: BinaryCrossentropy"),
+    ],
+)
+def test_labels_that_it_cannot_learn_are_refused(kind, output, labels, reason, field, words):
+    with pytest.raises(Invalid) as refused:
+        require(kind, output, labels)
+    assert (refused.value.reason, refused.value.field) == (reason, field)
+    assert words in refused.value.message
