@@ -73,7 +73,7 @@ def test_filters_may_go_while_the_model_trains_on_and_end_at_the_same_number(pru
     done = prune(loud, sparsity=0.5, epochs=2, learning_rate=0.01, examples=rows)
     found = {one.name: one.numpy() for one in done.rebuilt.variables()}
     assert {name: value.shape for name, value in found.items()} == {"first:0": (4, 4), "second:0": (4, 3)}
-    assert done.changed.note.count("filters in 1 groups went") == 2
+    assert done.changed.note.count("filters in 1 group went") == 2
     assert done.changed.note.count("loss") >= 2
     assert call(done.rebuilt, rows).any(), "what was left has learned"
 
