@@ -5,7 +5,6 @@ A half-precision constant with a Cast would be cast at every request: TensorFlow
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,8 @@ import tensorflow as tf
 from tensorflow.core.framework import graph_pb2, variable_pb2
 from tensorflow.core.protobuf import saver_pb2
 
-from modelpress.api.errors import Invalid
+from modelpress.compress import exclusion
 
-_SHOWN = 12
 FROM_VALUES = 256
 """Smaller constants stay float32: they save nothing, and an epsilon would become zero."""
 PREFIX = "variables/variables"
@@ -135,17 +133,9 @@ class Halved:
 def matching(graph: Any, patterns: Iterable[str], *, field: str) -> frozenset[str]:
     """Constants of a frozen graph whose layer any of the expressions matches. Raises Invalid `UnknownLayer`."""
     known = [node.name for node in graph.node if _is_array(node)]
-    spared: set[str] = set()
-    for pattern in patterns:
-        matched = {name for name in known if any(re.search(pattern, one) for one in _layer_names(name))}
-        if not matched:
-            raise Invalid(
-                "UnknownLayer",
-                f"{pattern} matches no layer; there are {', '.join(known[:_SHOWN])}",
-                field=f"{field}.excludeLayers",
-            )
-        spared |= matched
-    return frozenset(spared)
+    names = {name: _layer_names(name) for name in known}
+    shown = ", ".join(known[: exclusion.SHOWN])
+    return frozenset(exclusion.matching(names, patterns, field=field, known=shown))
 
 
 def _layer_names(name: str) -> tuple[str, ...]:

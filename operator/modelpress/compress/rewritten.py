@@ -6,7 +6,6 @@ the operations that restore them cast them once, when a server loads the model, 
 
 from __future__ import annotations
 
-import re
 import shutil
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -18,9 +17,8 @@ from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow.python.checkpoint import graph_view
 from tensorflow.python.trackable import trackable_utils
 
-from modelpress.api.errors import Invalid
 from modelpress.api.recipe import Quantize
-from modelpress.compress import half, model
+from modelpress.compress import exclusion, half, model
 from modelpress.compress.graph import NotFreezable
 from modelpress.compress.model import OpenedModel
 from modelpress.compress.rows import Array
@@ -29,7 +27,6 @@ _ASSETS = "assets"
 _RESTORE = "RestoreV2"
 _FLOAT = tf.float32.as_datatype_enum
 _TYPES = {"Float16": tf.float16, "BFloat16": tf.bfloat16}
-_SHOWN = 12
 
 
 def write(
@@ -102,16 +99,9 @@ def _keys(opened: OpenedModel) -> dict[str, str]:
 
 
 def _matching(names: dict[str, str], quantize: Quantize, field: str) -> set[str]:
-    spared: set[str] = set()
-    for pattern in quantize.exclude_layers:
-        matched = {key for key, name in names.items() if re.search(pattern, name)}
-        if not matched:
-            known = ", ".join(sorted(name.split(":")[0] for name in names.values())[:_SHOWN])
-            raise Invalid(
-                "UnknownLayer", f"{pattern} matches no layer; there are {known}", field=f"{field}.excludeLayers"
-            )
-        spared |= matched
-    return spared
+    known = ", ".join(sorted(name.split(":")[0] for name in names.values())[: exclusion.SHOWN])
+    alone = {key: (name,) for key, name in names.items()}
+    return set(exclusion.matching(alone, quantize.exclude_layers, field=field, known=known))
 
 
 def _halved(

@@ -14,7 +14,7 @@ from typing import Any
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_quantizer.utils import tfl_flatbuffer_utils
 
-from modelpress.api.errors import Invalid
+from modelpress.compress import exclusion
 
 FLOAT_BYTES = 4
 _KINDS = {number: name for name, number in vars(schema.BuiltinOperator).items() if isinstance(number, int)}
@@ -32,7 +32,6 @@ _MULTIPLYING = frozenset(
 )
 _JOINED_TO_A_LAYER = frozenset({"BiasAdd", "AddV2", "Relu", "Relu6"})
 _CALLED = re.compile(r"^(?:(?:Stateful)?PartitionedCall(?:_\d+)?/)+")
-_SHOWN = 12
 
 
 @dataclass(frozen=True)
@@ -108,19 +107,12 @@ def is_weighted(operation: Operation) -> bool:
 
 def matching(found: Sequence[Operation], patterns: Iterable[str], *, field: str) -> tuple[str, ...]:
     """Scopes of the operations that any of the expressions matches. Raises Invalid `UnknownLayer`."""
-    excluded: dict[str, None] = {}
-    for pattern in patterns:
-        matched = [one.scope for one in found if any(re.search(pattern, name) for name in one.names)]
-        if not matched:
-            known = list(dict.fromkeys(one.name for one in found if is_weighted(one)))
-            more = f" and {len(known) - _SHOWN} more" if len(known) > _SHOWN else ""
-            raise Invalid(
-                "UnknownLayer",
-                f"{pattern} matches no layer; there are {', '.join(known[:_SHOWN])}{more}",
-                field=f"{field}.excludeLayers",
-            )
-        excluded |= dict.fromkeys(matched)
-    return tuple(excluded)
+    known = list(dict.fromkeys(one.name for one in found if is_weighted(one)))
+    more = f" and {len(known) - exclusion.SHOWN} more" if len(known) > exclusion.SHOWN else ""
+    names = {place: one.names for place, one in enumerate(found)}
+    shown = ", ".join(known[: exclusion.SHOWN]) + more
+    places = exclusion.matching(names, patterns, field=field, known=shown)
+    return tuple(dict.fromkeys(found[place].scope for place in places))
 
 
 def variable_layers(graph: Any, variables: Iterable[str]) -> dict[str, str]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from modelpress.api.errors import Invalid
+from modelpress.compress import exclusion
 from modelpress.compress.dataset import Array
 
 
@@ -42,7 +42,9 @@ def chosen(variables: Sequence[Any], patterns: tuple[str, ...], *, field: str) -
             "or leave the step out",
             field=field,
         )
-    excluded = _excluded([variable.name for variable in weights.values()], patterns, field)
+    names = {variable.name: layer_names(variable.name) for variable in weights.values()}
+    known = ", ".join(variable.name.split(":")[0] for variable in list(weights.values())[: exclusion.SHOWN])
+    excluded = exclusion.matching(names, patterns, field=field, known=known)
     return {position: variable for position, variable in weights.items() if variable.name not in excluded}
 
 
@@ -50,20 +52,6 @@ def layer_names(variable_name: str) -> tuple[str, ...]:
     """Names that an expression may match: the variable's path, with and without the model's own name in front."""
     path = variable_name.split(":")[0]
     return path, path.partition("/")[2]
-
-
-def _excluded(known: list[str], patterns: Iterable[str], field: str) -> set[str]:
-    excluded: set[str] = set()
-    for pattern in patterns:
-        matched = {name for name in known if any(re.search(pattern, one) for one in layer_names(name))}
-        if not matched:
-            raise Invalid(
-                "UnknownLayer",
-                f"{pattern} matches no layer; there are {', '.join(name.split(':')[0] for name in known[:12])}",
-                field=f"{field}.excludeLayers",
-            )
-        excluded |= matched
-    return excluded
 
 
 def joined_masks(first: Mapping[int, Array], second: Mapping[int, Array]) -> dict[int, Array]:

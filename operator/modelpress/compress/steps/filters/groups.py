@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from modelpress.api.errors import Invalid
+from modelpress.compress import exclusion
 from modelpress.compress.dataset import Array
 from modelpress.compress.graph import FrozenGraph
 from modelpress.compress.steps.filters import contractions, layout, pointwise
@@ -52,17 +51,12 @@ def analysed(frozen: FrozenGraph) -> Channels:
 
 def exclude(channels: Channels, known: Collection[str], patterns: Iterable[str], field: str) -> None:
     """Keeps the layers whose weights' names match. `known`: names of all weights. Raises Invalid `UnknownLayer`."""
-    for pattern in patterns:
-        matched = {name for name in known if any(re.search(pattern, one) for one in layer_names(name))}
-        if not matched:
-            raise Invalid(
-                "UnknownLayer",
-                f"{pattern} matches no layer; there are {', '.join(sorted(known)[:12])}",
-                field=f"{field}.excludeLayers",
-            )
-        for weights in channels.found.weights:
-            if weights.name in matched:
-                channels.atoms.fix(weights.labels, _EXCLUDED)
+    names = {name: layer_names(name) for name in known}
+    shown = ", ".join(sorted(known)[: exclusion.SHOWN])
+    matched = set(exclusion.matching(names, patterns, field=field, known=shown))
+    for weights in channels.found.weights:
+        if weights.name in matched:
+            channels.atoms.fix(weights.labels, _EXCLUDED)
 
 
 def groups(channels: Channels) -> list[Group]:

@@ -1,0 +1,29 @@
+"""`excludeLayers`: which of the things that have names its expressions mean; one rule for all steps and forms."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
+
+from modelpress.api.errors import Invalid
+
+SHOWN = 12
+"""Names that an error tells at most."""
+Key = TypeVar("Key")
+
+
+def matching(names: Mapping[Key, Iterable[str]], patterns: Iterable[str], *, field: str, known: str) -> list[Key]:
+    """The keys, each once, of which any of the names matches any of the expressions.
+
+    `field` is the step's, `known` says what there is. Raises Invalid `UnknownLayer` for an expression without a match.
+    """
+    found: dict[Key, None] = {}
+    for pattern in patterns:
+        matched = [key for key, own in names.items() if any(re.search(pattern, name) for name in own)]
+        if not matched:
+            raise Invalid(
+                "UnknownLayer", f"{pattern} matches no layer; there are {known}", field=f"{field}.excludeLayers"
+            )
+        found |= dict.fromkeys(matched)
+    return list(found)
