@@ -73,12 +73,13 @@ def refusal(directory: Path, form: Form, expected: Reference, names: tuple[str, 
         found = _difference(name, outputs, first[name])
         if found is not None:
             return found, repeatable
-    return _stumble(directory, expected, names) if form == "TFLite" else None, repeatable
+    if form != "TFLite":
+        return None, repeatable
+    return stumble((directory / tflite.FILE_NAME).read_bytes(), expected, names), repeatable
 
 
-def _stumble(directory: Path, expected: Reference, names: tuple[str, ...]) -> Finding | None:
+def stumble(content: bytes, expected: Reference, names: tuple[str, ...]) -> Finding | None:
     """Whether several inputs survive a change of the batch and of other sizes as the server makes it."""
-    content = (directory / tflite.FILE_NAME).read_bytes()
     declared = flatbuffer.read_signatures(content)
     for name in names:
         fed = expected.inputs.get(name, {})

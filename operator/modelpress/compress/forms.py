@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from modelpress.api.recipe import Quantize
-from modelpress.compress import graph, rewritten, savedmodel, tflite
+from modelpress.compress import alignment, check, graph, rewritten, savedmodel, tflite
+from modelpress.compress.alignment import Tie
 from modelpress.compress.bench import Bench
 from modelpress.compress.model import OpenedModel
 from modelpress.compress.plan import Build
@@ -14,6 +15,7 @@ from modelpress.compress.quantization import comparison, layers, scheme
 from modelpress.compress.quantization.scheme import Calibration, Float
 from modelpress.compress.tflite import NotConvertible
 from modelpress.compress.versions import Version
+from modelpress.compress.work import Piece
 
 _FIELD = "spec.recipe.search"
 
@@ -32,7 +34,7 @@ def write(bench: Bench, version: Version, wanted: Build, new: Path) -> tuple[str
         return savedmodel.write(frozen, new, wanted.quantize, field=field)
     content, notes = _flatbuffer(bench, version, wanted.quantize, field)
     tflite.write(content, new)
-    return notes
+    return (*notes, *alignment.notes(_ties(bench, version)))
 
 
 def _rewritten(version: Version, wanted: Build, new: Path, why: graph.NotFreezable, field: str) -> tuple[str, ...]:
@@ -46,13 +48,35 @@ def _rewritten(version: Version, wanted: Build, new: Path, why: graph.NotFreezab
 def floating(bench: Bench, version: Version) -> Float:
     """The version as a float32 flatbuffer, kept as a piece. Raises NotConvertible."""
 
-    def convert(new: Path) -> dict[str, Any]:
-        tflite.write(tflite.convert(version.opened, "Float32"), new)
-        return {"layers": _layers(version.opened)}
-
-    name = f"float32-{version.key}" if version.key else "float32"
-    piece = bench.area.piece(name, convert)
+    piece = _floating(bench, version)
     return Float((piece.directory / tflite.FILE_NAME).read_bytes(), piece.facts["layers"])
+
+
+def _floating(bench: Bench, version: Version) -> Piece:
+    def convert(new: Path) -> dict[str, Any]:
+        content, ties = _resizable(bench, version.opened)
+        tflite.write(content, new)
+        return {"layers": _layers(version.opened), "ties": ties}
+
+    return bench.area.piece(f"float32-{version.key}" if version.key else "float32", convert)
+
+
+def _resizable(bench: Bench, opened: OpenedModel) -> tuple[bytes, tuple[Tie, ...]]:
+    """The float32 flatbuffer and which of its inputs are aligned."""
+    name = next(iter(bench.reference.inputs))
+    ties = alignment.ties(opened, name, bench.reference.inputs[name])
+    firm = tuple(tie for tie in ties if not tie.repeats)
+    content = tflite.convert(opened, "Float32", ties=firm)
+    if firm == ties or check.stumble(content, bench.reference, bench.names) is None:
+        return content, firm
+    return tflite.convert(opened, "Float32", ties=ties), ties
+
+
+def _ties(bench: Bench, version: Version) -> tuple[Tie, ...]:
+    """Axes to align wherever this version is converted."""
+    if len(next(iter(version.opened.signatures.values())).inputs) < 2:
+        return ()
+    return tuple(Tie(*one) for one in _floating(bench, version).facts.get("ties", ()))
 
 
 def calibration(bench: Bench) -> Calibration | None:
@@ -69,11 +93,17 @@ def _flatbuffer(bench: Bench, version: Version, quantize: Quantize | None, field
     if quantize.scheme == "Float16":
         if quantize.exclude_layers:
             raise NotConvertible("UnsupportedSetting", "TFLite's float16 is slow where layers are excluded from it")
-        return scheme.Quantized(tflite.convert(version.opened, "Float16"), ())
+        return scheme.Quantized(tflite.convert(version.opened, "Float16", ties=_ties(bench, version)), ())
 
     def converted() -> bytes:
         per_channel = quantize.granularity != "PerTensor"
-        return tflite.convert(version.opened, "StaticInt8", per_channel=per_channel, calibration=bench.calibration())
+        return tflite.convert(
+            version.opened,
+            "StaticInt8",
+            per_channel=per_channel,
+            calibration=bench.calibration(),
+            ties=_ties(bench, version),
+        )
 
     return scheme.quantized(floating(bench, version), quantize, calibration(bench), field=field, converted=converted)
 

@@ -13,7 +13,8 @@ from typing import Any, Literal
 
 import tensorflow as tf
 
-from modelpress.compress import flatbuffer, model
+from modelpress.compress import alignment, flatbuffer, model
+from modelpress.compress.alignment import Tie
 from modelpress.compress.dataset import Array
 from modelpress.compress.graph import inputs_alike
 from modelpress.compress.model import OpenedModel
@@ -43,13 +44,14 @@ def convert(
     *,
     per_channel: bool = True,
     calibration: Iterable[Mapping[str, Array]] = (),
+    ties: Sequence[Tie] = (),
 ) -> bytes:
     """The flatbuffer of the model; float32 in and out. Raises NotConvertible.
 
-    `calibration` is needed for StaticInt8: small batches of the inputs.
+    `calibration` is needed for StaticInt8: small batches of the inputs. `ties` are axes to align, see `alignment`.
     """
     _require_servable(opened)
-    joined = _Joined(opened)
+    joined = _Joined(opened, ties)
     with model.quiet():
         converter = tf.lite.TFLiteConverter.from_concrete_functions([joined.function()], joined.owner)
         _configure(converter, weights, per_channel, joined.fed(calibration))
@@ -155,8 +157,8 @@ def _explained(error: Exception) -> NotConvertible:
 class _Joined:
     """All signatures over one set of inputs, converted under plain names that `finished` replaces."""
 
-    def __init__(self, opened: OpenedModel) -> None:
-        self._opened = opened
+    def __init__(self, opened: OpenedModel, ties: Sequence[Tie]) -> None:
+        self._opened, self._ties = opened, ties
         first = next(iter(opened.signatures))
         self._inputs = opened.function(first).structured_input_signature[1]
         self._arguments = {name: f"input_{index}" for index, name in enumerate(sorted(self._inputs))}
@@ -174,6 +176,7 @@ class _Joined:
 
         def answer(**arguments: Any) -> dict[str, Any]:
             fed = {name: arguments[argument] for name, argument in self._arguments.items()}
+            fed = alignment.aligned(fed, self._ties)
             answers = {name: self._opened.function(name)(**fed) for name in self._opened.signatures}
             return {output: tf.identity(answers[name][key]) for (name, key), output in self._outputs.items()}
 

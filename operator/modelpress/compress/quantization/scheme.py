@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -77,13 +77,14 @@ def quantized(
     )
     if quantize.scheme not in CALIBRATED:
         base: Precision = "DynamicInt4" if quantize.scheme == "Int4Weights" else "DynamicInt8"
+        tables = ranges.of_tables(original.content)
         assignment = Assignment(
             base,
-            settings.exceptions,
+            {**settings.exceptions, **dict.fromkeys(_gathered(found, tables), "Float32")},
             settings.per_channel,
             rounding="Octav" if base == "DynamicInt4" else "MinMax",
         )
-        return Quantized(rewriting.quantize(original.content, assignment, ranges.of_tables(original.content)), ())
+        return Quantized(rewriting.quantize(original.content, assignment, tables), ())
     if calibration is None:
         raise NotConvertible("DataRequired", f"{quantize.scheme} measures activations on examples, and there are none")
     used, judged = _split(calibration.batches)
@@ -93,6 +94,11 @@ def quantized(
         ordering = Comparison(original.content, calibration.signature, used[:_ORDERING])
         return _mixed(original, found, measured, ordering, judging, calibration.tolerance, settings)
     return _static(original, settings, measured, judging, converted)
+
+
+def _gathered(found: Sequence[Operation], tables: Collection[str]) -> list[str]:
+    """Scopes of what picks from activations instead of tables: without examples nobody knows their ranges."""
+    return [one.scope for one in found if one.kind == "GATHER" and one.scope.removesuffix(";") not in tables]
 
 
 def _static(
