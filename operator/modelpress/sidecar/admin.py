@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -12,13 +13,17 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 
 from modelpress.sidecar.answer import Answer
 from modelpress.sidecar.availability import Availability
-from modelpress.sidecar.body import Receive, Scope, Send
 from modelpress.sidecar.exposition import Exposition
+from modelpress.sidecar.http1 import Malformed
 from modelpress.sidecar.key import Identity
+from modelpress.sidecar.measures import Protocol
+from modelpress.sidecar.reason import Refusal, Refused
+from modelpress.sidecar.request import Request
 
 LONGEST_DRAIN = 3600.0
 
 POSTS = frozenset({("POST", "/drain"), ("POST", "/purge")})
+_STATUS_OF_REFUSAL = {Refusal.TOO_LARGE: 413, Refusal.DEADLINE: 408}
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 Purge = Callable[[str | None], Awaitable[dict[str, int | None]]]
@@ -26,7 +31,7 @@ Drain = Callable[[float | None, float | None], Awaitable[bool]]
 
 
 class Admin:
-    """An ASGI application."""
+    """Answers on the administration port; what is asked there is in no metric."""
 
     def __init__(
         self,
@@ -46,31 +51,39 @@ class Admin:
         self._drain = drain
         self._purge = purge
         self._identity = identity
+        self.counts = Protocol()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request; bodies are not read."""
-        answer = await self._answer(scope)
-        headers = [*answer.headers, (b"content-length", str(len(answer.body)).encode())]
-        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else answer.body})
-
-    async def _answer(self, scope: Scope) -> Answer:
-        method, path = scope["method"], scope["path"]
+    def begin(self, request: Request) -> Answer | Awaitable[Answer]:
+        """The answer, as Service has it; bodies do not matter."""
+        head = request.head
+        method, path = head.method, head.path
         if method not in ("GET", "HEAD") and (method, path) not in POSTS:
             return _text(405, "Method not allowed")
         if path == "/healthz":
             return _text(200, "ok")
         if path == "/readyz":
-            return await self._ready()
+            return self._ready()
         if path == "/metrics":
             return Answer(200, ((b"content-type", CONTENT_TYPE_LATEST.encode()),), generate_latest(self._registry))
         if path == "/state":
             return _json(200, self._state())
         if path == "/drain" and method != "HEAD":
-            return await self._start_drain(scope["query_string"])
+            return _to_its_end(self._start_drain(head.query))
         if path == "/purge":
-            return await self._purged(scope["query_string"]) if method == "POST" else _text(405, "POST it")
+            return _to_its_end(self._purged(head.query)) if method == "POST" else _text(405, "POST it")
         return _text(404, "Not found: /healthz /readyz /metrics /state /drain /purge")
+
+    def refusal(self, refused: Refused) -> Answer:
+        """How a refusal is told."""
+        status = refused.status if isinstance(refused, Malformed) else _STATUS_OF_REFUSAL.get(refused.reason, 503)
+        return _text(status, refused.message)
+
+    def failure(self) -> Answer:
+        """The answer where we are at fault."""
+        return _text(500, "Internal error of the sidecar")
+
+    def count(self, answer: Answer) -> None:
+        """Nobody asks for it."""
 
     async def _ready(self) -> Answer:
         if self._draining():
@@ -101,6 +114,11 @@ class Admin:
             return _text(400, str(error))
         idle = await self._drain(bound, quiet)
         return _json(200 if idle else 504, {"idle": idle})
+
+
+async def _to_its_end(asked: Coroutine[Any, Any, Answer]) -> Answer:
+    """What has begun is finished even if the client goes away."""
+    return await asyncio.shield(asyncio.get_running_loop().create_task(asked))
 
 
 def _seconds(parameters: dict[str, list[str]], name: str) -> float | None:

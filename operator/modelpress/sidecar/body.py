@@ -1,19 +1,10 @@
-"""Reading request bodies: as chunks that are not joined, no larger than allowed, one by one and all together."""
+"""Request bodies: as chunks that are not joined, no larger than allowed, one by one and all together."""
 
 from __future__ import annotations
 
-import asyncio
-import types
-from collections.abc import Awaitable, Callable, Generator, MutableMapping
-from typing import Any
-
-from modelpress.sidecar.measures import Measures, Protocol
+from modelpress.sidecar.measures import Measures
 from modelpress.sidecar.reason import Refusal, Refused
 
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
 Chunks = list[bytes]
 
 SHORT_SHARE = 32
@@ -22,9 +13,11 @@ RESERVE_SHARE = 5
 """One part in so many of what all bodies may hold is for short ones."""
 CRUMB, HEAP = 4096, 65_536
 """Bytes below which a piece is a crumb, and up to which crumbs are put together."""
+IDLE = 10.0
+"""Seconds between two pieces."""
 
 
-class _Body:
+class Body:
     """What has come of one body. Crumbs are put together: as objects of their own they would take far more room."""
 
     __slots__ = ("_heap", "_pieces", "length")
@@ -37,7 +30,8 @@ class _Body:
     @property
     def chunks(self) -> Chunks:
         """The pieces in their order."""
-        self._settle()
+        if self._heap is not None:
+            self._settle()
         return self._pieces
 
     def add(self, chunk: bytes) -> None:
@@ -54,10 +48,14 @@ class _Body:
             self._settle()
         self._pieces.append(chunk)
 
+    def clear(self) -> None:
+        """Holds nothing any longer; who has taken the pieces keeps them."""
+        self._pieces, self._heap, self.length = [], None, 0
+
     def _settle(self) -> None:
         if self._heap:
             self._pieces.append(bytes(self._heap))
-            self._heap = None
+        self._heap = None
 
 
 class Bodies:
@@ -73,69 +71,38 @@ class Bodies:
         self.total = total
         self.patience = patience
 
-    async def read(self, receive: Receive, counts: Protocol) -> tuple[Chunks, int]:
-        """The chunks of a body and their length, which must be given back with `release`.
-
-        Raises Refused and CancelledError, and counts what it raises.
-        """
-        body = _Body()
-        try:
-            if self._take(await receive(), body):
-                steps = receive().__await__()
-                try:
-                    waits_for = steps.send(None)
-                except StopIteration as done:  # it was there already, as most are: no timeout need be set
-                    if self._take(done.value, body):
-                        await self._rest(receive, body)
-                else:
-                    async with asyncio.timeout(self.patience):
-                        more = self._take(await _resumed(waits_for, steps), body)
-                        while more:
-                            more = self._take(await receive(), body)
-        except BaseException as error:
-            self.release(body.length)
-            told = self._too_slow() if isinstance(error, TimeoutError) else error
-            counts.refused[told.reason if isinstance(told, Refused) else Refusal.CLIENT_GONE] += 1
-            raise told from None
-        return body.chunks, body.length
-
-    async def _rest(self, receive: Receive, body: _Body) -> None:
-        async with asyncio.timeout(self.patience):
-            while self._take(await receive(), body):
-                pass
-
-    def _take(self, message: Message, body: _Body) -> bool:
-        """Adds what the server has received; whether more is to come."""
-        if message["type"] != "http.request":
-            raise Refused(Refusal.CLIENT_GONE, "The client has gone")
-        chunk: bytes = message.get("body") or b""
+    def add(self, body: Body, chunk: bytes) -> None:
+        """Adds a piece; raises Refused where a body, or all together, become too large."""
         if chunk:
             body.add(chunk)
             self._measures.body_bytes += len(chunk)
             if body.length > self.largest or self._measures.body_bytes > self._room(body.length):
                 raise self._too_much(body.length)
-        return bool(message.get("more_body"))
+
+    def expect(self, length: int) -> None:
+        """Raises Refused where a body is going to be too large."""
+        if length > self.largest:
+            raise self._too_much(length)
+
+    def release(self, body: Body) -> None:
+        """The body is no longer held."""
+        self._measures.body_bytes -= body.length
+        body.clear()
+
+    def too_slow(self, since_begun: float, since_heard: float) -> bool:
+        """Whether a body that is not whole is waited for no longer; both in seconds."""
+        return since_begun > self.patience or since_heard > min(IDLE, self.patience)
+
+    def refusal(self) -> Refused:
+        """How one is told that it came too slowly."""
+        return Refused(Refusal.DEADLINE, f"The request did not come within {self.patience:g} s")
 
     def _room(self, length: int) -> int:
         """Bytes that all bodies may hold when one of this length grows."""
         return self.total if length <= self.largest // SHORT_SHARE else self.total - self.total // RESERVE_SHARE
-
-    def release(self, length: int) -> None:
-        """The body is no longer held."""
-        self._measures.body_bytes -= length
 
     def _too_much(self, length: int) -> Refused:
         if length > self.largest:
             return Refused(Refusal.TOO_LARGE, f"The request is larger than {self.largest} bytes")
         message = f"The requests in progress hold more than {self._room(length)} bytes"
         return Refused(Refusal.MEMORY, message, retry_after=1.0)
-
-    def _too_slow(self) -> Refused:
-        return Refused(Refusal.DEADLINE, f"The request did not come within {self.patience:g} s")
-
-
-@types.coroutine
-def _resumed(waits_for: Any, steps: Generator[Any, Any, Message]) -> Generator[Any, Any, Message]:
-    """Awaits what has made its first step already."""
-    yield waits_for
-    return (yield from steps)

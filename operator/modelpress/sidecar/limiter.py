@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from modelpress.sidecar.elastic import Elastic
@@ -17,11 +16,6 @@ from modelpress.sidecar.service_time import ServiceTime
 
 LONGEST_RETRY_AFTER = 30.0
 SOONEST_RETRY_AFTER = 0.05
-
-
-def never_gone() -> bool:
-    """For clients whose going is told by cancellation."""
-    return False
 
 
 class Rules(NamedTuple):
@@ -38,13 +32,12 @@ class Rules(NamedTuple):
 
 
 class _Waiter:
-    __slots__ = ("deadline", "future", "gone", "since", "timer")
+    __slots__ = ("deadline", "future", "since", "timer")
 
-    def __init__(self, future: asyncio.Future[None], since: float, deadline: float, gone: Callable[[], bool]) -> None:
+    def __init__(self, future: asyncio.Future[None], since: float, deadline: float) -> None:
         self.future = future
         self.since = since
         self.deadline = deadline
-        self.gone = gone
         self.timer: asyncio.TimerHandle | None = None
 
 
@@ -98,17 +91,17 @@ class Limiter:
         self.in_flight += 1
         return True
 
-    async def acquire(self, deadline: float, gone: Callable[[], bool] = never_gone) -> None:
+    async def acquire(self, deadline: float) -> None:
         """A slot, to be given back by `release`; raises Refused.
 
-        `deadline` is the request's own. `gone` is asked just before the slot is given. Cancelling leaves the line.
+        `deadline` is the request's own. Cancelling leaves the line.
         """
         if self.take():
             return
         loop = asyncio.get_running_loop()
         now = loop.time()
         self._check_line(deadline - now)
-        waiter = _Waiter(loop.create_future(), now, deadline, gone)
+        waiter = _Waiter(loop.create_future(), now, deadline)
         self._set_timer(waiter)
         self._waiting.append(waiter)
         try:
@@ -188,8 +181,6 @@ class Limiter:
                 continue
             if now + self._service.shortest >= waiter.deadline:
                 waiter.future.set_exception(_too_late())
-            elif waiter.gone():
-                waiter.future.set_exception(Refused(Refusal.CLIENT_GONE, "The client has gone"))
             else:
                 self.in_flight += 1
                 waiter.future.set_result(None)

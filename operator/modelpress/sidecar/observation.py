@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterable, MutableMapping
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from modelpress.sidecar.body import Scope
+from modelpress.sidecar.head import Head
 from modelpress.sidecar.measures import Protocol
 
 if TYPE_CHECKING:
@@ -60,12 +60,11 @@ class Recorder:
         self.__dict__["outcome"] = _NAMES.get(name, name)
         setattr(self.counts, name, value)
 
-    def observed(self, protocol: str, scope: Scope, code: str, sent: int) -> Observed:
+    def observed(self, protocol: str, head: Head, peer: tuple[str, int], code: str, sent: int) -> Observed:
         """All that there is to tell."""
-        context = {name.decode(): value.decode("latin-1") for name, value in scope["headers"] if name in CONTEXT}
-        client = scope.get("client") or ("", 0)
+        context = {name.decode(): value.decode("latin-1") for name, value in head.headers if name in CONTEXT}
         seconds = time.perf_counter() - self.since
-        return Observed(protocol, scope["path"], code, self.outcome, seconds, sent, f"{client[0]}:{client[1]}", context)
+        return Observed(protocol, head.path, code, self.outcome, seconds, sent, f"{peer[0]}:{peer[1]}", context)
 
 
 _NAMES = {"hits": "hit", "misses": "miss"}

@@ -230,7 +230,7 @@ class Pipeline:
             return
         started = time.perf_counter()
         try:
-            await self.limiter.acquire(question.deadline, question.gone)
+            await self.limiter.acquire(question.deadline)
         except asyncio.CancelledError:
             counts.refused[Refusal.CLIENT_GONE] += 1
             raise

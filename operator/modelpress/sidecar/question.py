@@ -9,7 +9,6 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, NamedTuple
 
 from modelpress.sidecar.answer import Answer
-from modelpress.sidecar.limiter import never_gone
 from modelpress.sidecar.popular import Asked
 from modelpress.sidecar.reason import Bypass
 from modelpress.sidecar.rollout.backend import Backend
@@ -96,7 +95,3 @@ class Question(ABC):
     def outputs(self, answer: Answer) -> Outputs:
         """The named outputs in a successful answer; raises Unreadable. Only for what is comparable."""
         raise NotImplementedError
-
-    def gone(self) -> bool:
-        """Whether the client no longer waits, where its going is not told by cancellation."""
-        return never_gone()

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import math
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING, NamedTuple
 
 from modelpress.sidecar import json_key, observation
 from modelpress.sidecar.answer import Answer
-from modelpress.sidecar.body import Bodies, Receive, Scope, Send
+from modelpress.sidecar.body import Chunks
+from modelpress.sidecar.head import Head
+from modelpress.sidecar.http1 import Malformed
 from modelpress.sidecar.measures import Protocol
 from modelpress.sidecar.observation import Observer
-from modelpress.sidecar.peer import closed
 from modelpress.sidecar.pipeline import Pipeline
 from modelpress.sidecar.popular import Asked
 from modelpress.sidecar.question import Question, Reply
 from modelpress.sidecar.reason import Bypass, Refusal, Refused, Uncacheable
+from modelpress.sidecar.request import Request
 from modelpress.sidecar.rest_upstream import RestUpstream
 from modelpress.sidecar.rollout.backend import TRIAL, Backend
 
@@ -37,43 +41,51 @@ _STATUS_OF_REFUSAL = {
 }
 
 
+class Route(NamedTuple):
+    """What follows from the head of a request alone."""
+
+    target: tuple[str | None, ...]
+    """Model, version and label that a prediction is asked of; empty for everything else."""
+    origin: bytes
+    context: bytes
+    bypass: Bypass | None
+    runs_model: bool
+
+
+@functools.lru_cache(maxsize=512)
+def _route(head: Head) -> Route:
+    runs_model = head.method == "POST"
+    matched = _PREDICT.fullmatch(head.path) if runs_model else None
+    target = matched.groups() if matched is not None else ()
+    origin = head.value(b"origin") or b""
+    bypass = None
+    if matched is None:
+        bypass = Bypass.NOT_CACHEABLE
+    elif head.query:
+        bypass = Bypass.QUERY
+    elif head.value(b"content-encoding") is not None:
+        bypass = Bypass.COMPRESSED
+    return Route(target, origin, repr((target, origin)).encode(), bypass, runs_model)
+
+
 class RestQuestion(Question):
     """A REST request that was read whole."""
 
-    def __init__(self, service: RestService, scope: Scope, chunks: list[bytes], arrived: float) -> None:
+    method = "rest/predict"
+
+    def __init__(self, service: RestService, head: Head, chunks: Chunks, arrived: float) -> None:
         self.chunks = chunks
         self._service = service
-        self._scope = scope
+        self._head = head
         self._arrived = arrived
-        self.runs_model = scope["method"] == "POST"
-        self._match = _PREDICT.fullmatch(scope["raw_path"].decode("latin-1")) if self.runs_model else None
-        self._origin = next((value for name, value in scope["headers"] if name == b"origin"), b"")
-        self.bypass = self._unsuitable()
-        self.method = "rest/predict"
-        self.context = repr((self._named(), self._origin)).encode()
-
-    def _named(self) -> tuple[str | None, ...]:
-        return self._match.groups() if self._match else ()
-
-    def _unsuitable(self) -> Bypass | None:
-        if self._match is None:
-            return Bypass.NOT_CACHEABLE
-        if self._scope["query_string"]:
-            return Bypass.QUERY
-        if any(name == b"content-encoding" for name, _ in self._scope["headers"]):
-            return Bypass.COMPRESSED
-        return None
+        self._target, self._origin, self.context, self.bypass, self.runs_model = _route(head)
 
     @property
     def deadline(self) -> float:
         return self._arrived + self._service.pipeline.tunables.request_timeout_seconds
 
-    def gone(self) -> bool:
-        """HTTP/1.1 clients go without a word from the ASGI server, so the kernel is asked."""
-        return self._scope["http_version"] == "1.1" and closed(self._scope.get("client"), self._scope.get("server"))
-
     def canonical(self, version: int) -> bytes:
-        name, number, label = self._named()
+        name, number, label = self._target
         identity = self._service.pipeline.identity
         if name != identity.model:
             raise Uncacheable(Bypass.OTHER_MODEL)
@@ -84,13 +96,13 @@ class RestQuestion(Question):
         return json_key.predict(identity, version, b"".join(self.chunks), self._origin)
 
     def asked(self) -> Asked | None:
-        return None if self._origin else Asked("rest", self._scope["raw_path"].decode("latin-1"), b"".join(self.chunks))
+        return None if self._origin else Asked("rest", self._head.path, b"".join(self.chunks))
 
     @property
     def stays(self) -> bool:
-        matched = _ASKED.match(self._scope["raw_path"].decode("latin-1"))
+        matched = _ASKED.match(self._head.path)
         ours = matched is not None and matched[1] == self._service.pipeline.identity.model
-        return not ours or any(name == TRIAL[0] for name, _ in self._scope["headers"])
+        return not ours or any(name == TRIAL[0] for name, _ in self._head.headers)
 
     @property
     def comparable(self) -> bool:
@@ -105,7 +117,7 @@ class RestQuestion(Question):
         return await self._exchange(backend.rest, deadline, TRIAL)
 
     async def ask(self, version: int | None) -> Reply:
-        pinned = None if self._match is None or self._match[2] is not None else version
+        pinned = version if self._target and self._target[1] is None else None
         answer = await self._exchange(self._service.upstream, self.deadline, version=pinned)
         if pinned is not None and answer.status == 404:  # that version has gone: ask again as the client did
             self._service.pipeline.availability.suspect()
@@ -118,17 +130,16 @@ class RestQuestion(Question):
         self, upstream: RestUpstream, deadline: float, *more: tuple[bytes, bytes], version: int | None = None
     ) -> Answer:
         """With a `version` it is that one's answer or 404: answers over REST do not say which version gave them."""
-        scope = self._scope
-        target = scope["raw_path"].decode("latin-1")
+        head, target = self._head, self._head.path
         if version is not None:
             model, _, verb = target.rpartition(":")
             target = f"{model}/versions/{version}:{verb}"
-        if scope["query_string"]:
-            target += "?" + scope["query_string"].decode("latin-1")
+        if head.query:
+            target += "?" + head.query.decode("latin-1")
         left = max(deadline - asyncio.get_running_loop().time(), 0.001)
-        headers = (*scope["headers"], *more)
+        headers = (*head.headers, *more)
         try:
-            return await upstream.request(scope["method"], target, headers, b"".join(self.chunks), timeout=left)
+            return await upstream.request(head.method, target, headers, b"".join(self.chunks), timeout=left)
         except TimeoutError:
             return failure(504, "Deadline Exceeded")
         except OSError as error:
@@ -136,72 +147,61 @@ class RestQuestion(Question):
 
 
 class RestService:
-    """An ASGI endpoint for everything that is not gRPC."""
+    """Answers requests over REST."""
 
-    def __init__(self, pipeline: Pipeline, upstream: RestUpstream, bodies: Bodies) -> None:
+    def __init__(self, pipeline: Pipeline, upstream: RestUpstream) -> None:
         self.pipeline = pipeline
         self.upstream = upstream
-        self.draining = False
-        """While draining, HTTP/1.1 clients are told to come back on another connection."""
-        self._bodies = bodies
-        self._counts = pipeline.measures.rest
+        self.counts = pipeline.measures.rest
         self.observer: Observer | None = None
 
     def question(self, path: str, body: bytes) -> Question:
         """A POST that no client waits for."""
-        scope: Scope = {
-            "method": "POST",
-            "path": path,
-            "raw_path": path.encode(),
-            "query_string": b"",
-            "headers": [(b"content-type", b"application/json")],
-            "http_version": "2",
-        }
-        return RestQuestion(self, scope, [body], asyncio.get_running_loop().time())
+        head = Head("POST", path, b"", ((b"content-type", b"application/json"),))
+        return RestQuestion(self, head, [body], asyncio.get_running_loop().time())
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request."""
-        recorder, counts = (None, self._counts) if self.observer is None else observation.recorder(self._counts)
+    def begin(self, request: Request) -> Answer | Awaitable[Answer]:
+        """The answer, as Service has it."""
+        if self.observer is not None:
+            return self._observed(request, self.observer)
+        return self._begin(request, self.counts)
+
+    def refusal(self, refused: Refused) -> Answer:
+        """How a refusal is told."""
+        return refusal(refused)
+
+    def failure(self) -> Answer:
+        """The answer where we are at fault."""
+        return failure(500, "Internal error of the sidecar")
+
+    def count(self, answer: Answer) -> None:
+        """An answer has been given."""
+        self.counts.responses[str(answer.status)] += 1
+
+    def _begin(self, request: Request, counts: Protocol) -> Answer | Awaitable[Answer]:
+        return self.pipeline.begin(RestQuestion(self, request.head, request.body.chunks, request.arrived), counts)
+
+    async def _observed(self, request: Request, observer: Observer) -> Answer:
+        recorder, counts = observation.recorder(self.counts)
         try:
-            answer = await self._answer(scope, receive, counts)
+            begun = self._begin(request, counts)
+            answer = begun if isinstance(begun, Answer) else await begun
         except Refused as refused:
             answer = refusal(refused)
-        self._counts.responses[str(answer.status)] += 1
-        headers = list(answer.headers)
-        if self.draining and scope["http_version"] == "1.1":
-            headers.append((b"connection", b"close"))
-        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-        await send({"type": "http.response.body", "body": answer.body})
-        if recorder is not None and self.observer is not None:
-            self.observer(recorder.observed("http", scope, str(answer.status), len(answer.body)))
-
-    async def fail(self, send: Send) -> None:
-        """The answer where we are at fault."""
-        self._counts.responses["500"] += 1
-        answer = failure(500, "Internal error of the sidecar")
-        await send({"type": "http.response.start", "status": answer.status, "headers": list(answer.headers)})
-        await send({"type": "http.response.body", "body": answer.body})
-
-    async def _answer(self, scope: Scope, receive: Receive, counts: Protocol) -> Answer:
-        arrived = asyncio.get_running_loop().time()
-        chunks, length = await self._bodies.read(receive, counts)
-        try:
-            return await self.pipeline.answer(RestQuestion(self, scope, chunks, arrived), counts)
-        finally:
-            self._bodies.release(length)
+        observer(recorder.observed("http", request.head, request.connection.peer, str(answer.status), len(answer.body)))
+        return answer
 
 
 def failure(status: int, message: str, *headers: tuple[bytes, bytes]) -> Answer:
     """An error of our own, in the server's form."""
     body = json.dumps({"error": message}).encode()
-    return Answer(
-        status, ((b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()), *headers), body
-    )
+    length = (b"content-length", str(len(body)).encode())
+    return Answer(status, ((b"content-type", b"application/json"), length, *headers), body)
 
 
 def refusal(refused: Refused) -> Answer:
     """How a refused request is told; Retry-After is in whole seconds."""
-    status = _STATUS_OF_REFUSAL.get(refused.reason, 429)
+    status = refused.status if isinstance(refused, Malformed) else _STATUS_OF_REFUSAL.get(refused.reason, 429)
     if refused.retry_after is None:
         return failure(status, refused.message)
     return failure(status, refused.message, (b"retry-after", str(math.ceil(refused.retry_after)).encode()))

@@ -88,16 +88,6 @@ async def test_a_request_whose_own_deadline_passes_in_line_is_told_so():
     assert await refusal(late) is Refusal.DEADLINE
 
 
-async def test_a_client_that_has_gone_gives_its_turn_to_the_next():
-    limiter = a_limiter(1, 2, 5)
-    await limiter.acquire(soon())
-    gone, next_one = await in_line(limiter, gone=lambda: True), await in_line(limiter)
-    limiter.release(0.1)
-    assert await refusal(gone) is Refusal.CLIENT_GONE
-    await next_one
-    assert limiter.in_flight == 1
-
-
 async def test_cancelling_leaves_the_line():
     limiter = a_limiter(1, 1, 5)
     await limiter.acquire(soon())

@@ -1,0 +1,326 @@
+"""One client's HTTP/1.1 connection to the REST port or the administration port.
+
+Requests that are sent ahead (pipelined) wait in the connection: at most one of it is at the service, so that answers
+go out in the order of the questions. It runs on the loop's own transport and needs no task.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import cast
+
+from modelpress.sidecar import http1
+from modelpress.sidecar.answer import Answer
+from modelpress.sidecar.connections import Connections
+from modelpress.sidecar.http1 import Chunked, Malformed
+from modelpress.sidecar.reason import Refused
+from modelpress.sidecar.request import Desk, Peer, Request
+
+HEAD_WITHIN = 10.0
+"""Seconds from the first byte of a head to its last."""
+IDLE = 120.0
+"""Seconds without a request; longer than clients keep connections that rest."""
+STALL = 60.0
+"""Seconds that a client may leave its answers unread."""
+LINGER, FIRST_LINGER = 0.2, 1.0
+"""Seconds that a connection at rest stays open after our farewell, and one on which nothing was asked yet."""
+PARTING, LONGEST_PARTING = 5.0, 30.0
+"""Seconds of silence that a client has to close after our last answer, and altogether."""
+TICK, SLOW_TICK = 1.0, 30.0
+AHEAD = 1 << 16
+"""Bytes sent ahead of an answer, from which on nothing more is read."""
+TURN = 32
+"""Requests sent ahead that are answered in one turn of the loop: others have questions, too."""
+_JOINED = 1 << 16
+_END = b"\r\n\r\n"
+
+
+class RestConnection(asyncio.Protocol):
+    """Every request that begins here is answered here, or its client has left."""
+
+    def __init__(self, desk: Desk, connections: Connections) -> None:
+        self.born = time.monotonic()
+        self.peer: Peer = ("", 0)
+        self._desk = desk
+        self._connections = connections
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport
+        self._ahead = b""
+        """What came and was not looked at: an unfinished head, or what was sent ahead."""
+        self._since = 0.0
+        """When the first byte of an unfinished head came."""
+        self._head = http1.UNREADABLE
+        self._request: Request | None = None
+        """The one under way, and its head."""
+        self._left = 0
+        """Bytes that are still to come of its body, where that is not chunked."""
+        self._chunked: Chunked | None = None
+        self._outgoing: list[bytes] = []
+        self._looking = False
+        """Within `_look`, whose end sends what it has gathered."""
+        self._more = False
+        """Whether more has come than the request that is being answered at once."""
+        self._paused = False
+        self._last: float | None = None
+        """When something was asked or answered last."""
+        self._blocked: float | None = None
+        """Since when the client has not taken what was sent."""
+        self._leaving: float | None = None
+        """Since when the client is asked to go."""
+        self._ended: float | None = None
+        """When the last answer was given, after which nothing more is read."""
+        self._timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        peer = transport.get_extra_info("peername")
+        if isinstance(peer, tuple):
+            self.peer = (peer[0], peer[1])
+        if self._connections.opened(self):
+            self._tick_within(SLOW_TICK)
+        else:
+            self._transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._connections.closed(self)
+        self._drop()
+
+    def eof_received(self) -> None:
+        """A client that hangs up looks just like one that only has no more to say: both are taken for gone."""
+        self._drop()
+
+    def data_received(self, data: bytes) -> None:
+        if self._ended is not None:
+            self._last = self._loop.time()
+        elif self._request is None or self._is_receiving:
+            self._look(self._ahead + data if self._ahead else data)
+        else:
+            self._keep(self._ahead + data)
+
+    def pause_writing(self) -> None:
+        self._blocked = self._loop.time()
+        self._pause()
+        self._tick_within(TICK)
+
+    def resume_writing(self) -> None:
+        self._blocked = None
+        self._last = self._loop.time()
+        self._loop.call_soon(self._go_on)
+
+    def farewell(self) -> bool:
+        if self._leaving is not None:
+            return False
+        self._leaving = self._loop.time()
+        self._tick_within(LINGER)
+        return True
+
+    def abort(self) -> None:
+        self._transport.abort()
+
+    def reply(self, request: Request, answer: Answer) -> None:
+        more = self._more if self._looking else self._ahead
+        closing = not (self._head.persistent and request.whole) or (self._leaving is not None and not more)
+        self._request, self._left, self._chunked = None, 0, None
+        block, body = http1.answered(self._head, answer, closing=closing)
+        if len(body) < _JOINED:
+            self._outgoing.append(block + body)
+        else:
+            self._outgoing += (block, body)
+        if closing:
+            self._ended, self._ahead = self._loop.time(), b""
+        if not self._looking:
+            self._last = self._loop.time()
+            self._send()
+            if self._ahead or self._paused:
+                self._loop.call_soon(self._go_on)
+
+    @property
+    def _is_receiving(self) -> bool:
+        """Whether the body of the request under way is still to come."""
+        return self._left > 0 or self._chunked is not None
+
+    def _go_on(self) -> None:
+        """After an answer, or when the client has read: with what it sent ahead."""
+        if self._blocked is not None or self._transport.is_closing():
+            return
+        if self._request is None or self._is_receiving:
+            self._resume()
+            if self._ahead:
+                self._look(self._ahead)
+
+    def _look(self, data: bytes) -> None:
+        """At what has come, request by request, as far as they can be answered at once."""
+        at, self._looking = 0, True
+        try:
+            for _ in range(TURN):
+                if self._is_receiving:
+                    at = self._receive(data, at)
+                elif self._request is None:
+                    end = data.find(_END, at) + len(_END)
+                    if end < len(_END):
+                        at = self._unfinished(data, at)
+                        break
+                    at = self._begin(data, at, end) if end > at + len(_END) else end - 2
+                else:
+                    break
+                if at >= len(data) or self._ended is not None or self._blocked is not None:
+                    break
+            else:
+                self._loop.call_soon(self._go_on)
+        except Malformed as malformed:
+            self._refuse(malformed)
+        self._looking = False
+        if at or self._ended is not None:
+            self._ahead = b""
+        self._keep(data[at:] if self._ended is None else b"")
+        if self._outgoing:
+            self._send()
+
+    def _keep(self, rest: bytes) -> None:
+        """What is looked at later."""
+        if rest:
+            if not self._ahead:
+                self._since = self._loop.time()
+            if self._request is None:
+                self._tick_within(TICK)
+            elif len(rest) > AHEAD:
+                self._pause()
+        self._ahead = rest
+
+    def _begin(self, data: bytes, at: int, end: int) -> int:
+        """A request, whose head is all there; where what follows it begins."""
+        self._head = head = http1.head(data[at:end])
+        request = self._request = Request(self._desk, head, self)
+        self._last = request.arrived
+        length, there = head.length, len(data) - end
+        if length <= there and not head.chunked:
+            self._more = length < there
+            if length:
+                request.add(data[end : end + length])
+            request.complete()
+            return end + length
+        try:
+            self._desk.bodies.expect(length)
+        except Refused as refused:
+            request.refuse(refused)
+            return end
+        self._left, self._chunked = length, Chunked() if head.chunked else None
+        if head.expects and not there:
+            self._outgoing.append(http1.CONTINUE)
+        self._tick_within(TICK)
+        return end
+
+    def _unfinished(self, data: bytes, at: int) -> int:
+        """Where a head begins that has not come whole, behind empty lines."""
+        while data.startswith(b"\r\n", at):
+            at += 2
+        if len(data) - at > http1.LARGEST_HEAD:
+            raise http1.too_long()
+        if not data[at : at + 1].isupper() and data[at:] not in (b"", b"\r"):
+            raise Malformed(400, "Not an HTTP/1.1 request")
+        return at
+
+    def _receive(self, data: bytes, at: int) -> int:
+        """More of a body; where what follows begins."""
+        request = cast(Request, self._request)
+        if self._chunked is not None:
+            piece, end = self._chunked.take(data, at)
+            ended = self._chunked.ended
+        else:
+            end = min(at + self._left, len(data))
+            piece = data[at:end]
+            self._left -= end - at
+            ended = not self._left
+        request.add(piece)
+        if ended and not request.over:
+            self._chunked, self._more = None, end < len(data)
+            request.complete()
+        return end
+
+    def _refuse(self, refused: Refused) -> None:
+        """What cannot be understood is counted as a request, too."""
+        request = self._request
+        if request is None:
+            self._head = http1.UNREADABLE
+            request = self._request = Request(self._desk, self._head, self)
+        request.refuse(refused)
+
+    def _send(self) -> None:
+        outgoing, self._outgoing = self._outgoing, []
+        if self._transport.is_closing():
+            return
+        if len(outgoing) == 1:
+            self._transport.write(outgoing[0])
+        else:
+            self._transport.writelines(outgoing)
+        if self._ended is not None:  # closing before the client has said all could cost it our answer
+            self._transport.write_eof()
+            self._resume()
+            self._tick_within(TICK)
+
+    def _drop(self) -> None:
+        """The client has gone."""
+        request, self._request, self._ahead = self._request, None, b""
+        self._left, self._chunked = 0, None
+        if request is not None:
+            request.leave()
+
+    def _pause(self) -> None:
+        if not self._paused:
+            self._paused = True
+            self._transport.pause_reading()
+
+    def _resume(self) -> None:
+        if self._paused:
+            self._paused = False
+            self._transport.resume_reading()
+
+    def _tick_within(self, seconds: float) -> None:
+        due = self._loop.time() + seconds
+        if self._timer is not None:
+            if self._timer.when() <= due:
+                return
+            self._timer.cancel()
+        self._timer = self._loop.call_at(due, self._tick)
+
+    def _tick(self) -> None:
+        """Sees to clients that do not do what is awaited of them."""
+        self._timer = None
+        now = self._loop.time()
+        if self._is_useless(now):
+            self._transport.abort()
+        elif self._is_at_rest(now):
+            self._transport.close()
+        else:
+            request = self._request
+            if request is not None and request.overdue(now):
+                request.refuse(self._desk.bodies.refusal())
+            elif request is None and self._ahead and self._blocked is None and now - self._since > HEAD_WITHIN:
+                self._refuse(Malformed(408, f"The head of the request did not come within {HEAD_WITHIN:g} s"))
+            waits = self._is_receiving or self._ahead or self._blocked or self._ended
+            self._tick_within(LINGER if self._leaving is not None else TICK if waits else SLOW_TICK)
+
+    def _is_useless(self, now: float) -> bool:
+        """Whether the client neither reads nor closes."""
+        if self._blocked is not None:
+            return now - self._blocked > STALL
+        if self._ended is None:
+            return False
+        if now - self._ended > LONGEST_PARTING:
+            return True
+        return not self._transport.get_write_buffer_size() and now - max(self._ended, self._last or 0.0) > PARTING
+
+    def _is_at_rest(self, now: float) -> bool:
+        """Whether nothing is under way, nor has been for as long as we wait."""
+        if self._request is not None or self._ahead or self._outgoing or self._ended is not None:
+            return False
+        if self._leaving is not None:
+            last, patience = self._last, LINGER
+            if last is None:
+                last, patience = 0.0, FIRST_LINGER
+            return now - max(last, self._leaving) >= patience
+        return time.monotonic() - self.born > IDLE if self._last is None else now - self._last > IDLE
