@@ -9,6 +9,7 @@ from typing import Any
 
 from modelpress.api.errors import Invalid
 from modelpress.api.request import Request
+from modelpress.api.source import Source
 from modelpress.compress import check, examples, graph, source, warmup
 from modelpress.compress.check import Reference
 from modelpress.compress.dataset import Array, Rows
@@ -16,7 +17,7 @@ from modelpress.compress.examples import Examples
 from modelpress.compress.model import OpenedModel
 from modelpress.compress.plan import Plan, needs_calibration
 from modelpress.compress.source import Found
-from modelpress.compress.sources import soundness
+from modelpress.compress.sources import resaving, soundness
 from modelpress.compress.versions import Versions
 from modelpress.compress.work import Piece, WorkArea
 from modelpress.telemetry.progress import Progress
@@ -83,7 +84,7 @@ def prepared(
     request: Request, plan: Plan, found: Found, data: dict[str, Rows], area: WorkArea, progress: Progress
 ) -> Bench:
     """Reads the source, and refuses what cannot work before anything long begins."""
-    piece = area.piece("source", lambda new: _float32(found, new, progress))
+    piece = area.piece("source", lambda new: _float32(found, new, request.source, progress))
     soundness.require_servable(piece.directory, request.source)
     with progress.step("Loading the model"):
         opened = OpenedModel(piece.directory, source.signatures(piece.directory, request.source.signatures))
@@ -125,6 +126,9 @@ def require_data(plan: Plan, sets: Examples) -> None:
             )
 
 
-def _float32(found: Found, new: Path, progress: Progress) -> dict[str, Any]:
+def _float32(found: Found, new: Path, wanted: Source, progress: Progress) -> dict[str, Any]:
     source.write_float32(found, new, progress=progress)
+    soundness.require_trusted(new, wanted)
+    if resaving.resaved(new):
+        progress.say("Saved the model anew: as it was, servers would not have restored the variables it reads")
     return {}

@@ -50,7 +50,8 @@ _SOURCE = (
         "NeverRestored",
         _COMPRESS,
         "Signatures read variables that the SavedModel does not restore when TensorFlow Serving loads it: Python's "
-        "loader runs such a model, servers do not. `tf.saved_model.save` writes models of Keras 3 so.",
+        "loader runs such a model, servers do not. `tf.saved_model.save` writes models of Keras 3 so; it is saved anew "
+        "unless, as with lookup tables, that cannot be proved to change nothing.",
         "Export it with `model.export`; or load it and save it again as the message says.",
     ),
     Reason(

@@ -43,9 +43,17 @@ _LEAST_WEIGHTS = 256
 
 
 def require_servable(directory: Path, source: Source) -> None:
-    """Raises Invalid `UnservableOperation`, `UnknownOperation`, `NeedsXla`, `CodeNotTrusted`, `NeverRestored`."""
+    """Raises Invalid `NeverRestored`, and as `require_trusted`."""
+    _refuse_never_restored(model.meta_graph(directory))
+    require_trusted(directory, source)
+
+
+def require_trusted(directory: Path, source: Source) -> None:
+    """What has to be known before the model is loaded.
+
+    Raises Invalid `UnservableOperation`, `UnknownOperation`, `NeedsXla`, `CodeNotTrusted`.
+    """
     meta = model.meta_graph(directory)
-    _refuse_never_restored(meta)
     functions = {function.signature.name for function in meta.graph_def.library.function}
     nodes = reach.nodes(meta)
     operations = {node.op for node in nodes} - functions
