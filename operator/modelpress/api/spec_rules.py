@@ -47,6 +47,15 @@ RULES = (
         " out'.format([self.jobs.workers])",
     ),
     Rule(
+        "self.jobs.workers == 1 || (has(self.recipe.steps) && self.recipe.iterations == 1"
+        f" && self.recipe.steps.exists(x, {_TRAINS}))",
+        "workers above 1 share named steps that train, once: a search, its trials and iterations are one worker's",
+        field=".jobs.workers",
+        says="'jobs.workers is %d, but workers share only steps that train, named and done once; a search, whose trials"
+        " one journal joins, and iterations are one worker\\'s: name recipe.steps with epochs, or leave jobs.workers"
+        " out'.format([self.jobs.workers])",
+    ),
+    Rule(
         "!has(self.recipe.search) || duration(self.recipe.search.timeout) <= duration(self.jobs.timeout)",
         "recipe.search.timeout must not exceed jobs.timeout",
         field=".recipe.search.timeout",
