@@ -17,6 +17,7 @@ from modelpress.sidecar.exposition import Exposition
 from modelpress.sidecar.http1 import Malformed
 from modelpress.sidecar.key import Identity
 from modelpress.sidecar.measures import Protocol
+from modelpress.sidecar.observation import Observer
 from modelpress.sidecar.reason import Refusal, Refused
 from modelpress.sidecar.request import Request
 
@@ -32,6 +33,8 @@ Drain = Callable[[float | None, float | None], Awaitable[bool]]
 
 class Admin:
     """Answers on the administration port; what is asked there is in no metric."""
+
+    protocol = "http"
 
     def __init__(
         self,
@@ -52,6 +55,7 @@ class Admin:
         self._purge = purge
         self._identity = identity
         self.counts = Protocol()
+        self.observer: Observer | None = None
 
     def begin(self, request: Request) -> Answer | Awaitable[Answer]:
         """The answer, as Service has it; bodies do not matter."""
@@ -82,8 +86,9 @@ class Admin:
         """The answer where we are at fault."""
         return _text(500, "Internal error of the sidecar")
 
-    def count(self, answer: Answer) -> None:
-        """Nobody asks for it."""
+    def code(self, answer: Answer) -> str:
+        """The HTTP status."""
+        return str(answer.status)
 
     async def _ready(self) -> Answer:
         if self._draining():

@@ -84,10 +84,9 @@ class _Noted:
         self._real[reason] = value
 
 
-def recorder(counts: Protocol) -> tuple[Recorder, Protocol]:
-    """A recorder, and the same as counts."""
-    made = Recorder(counts)
-    return made, cast(Protocol, made)
+def recorder(counts: Protocol) -> Protocol:
+    """A recorder, to be used as the counts that it stands before."""
+    return cast(Protocol, Recorder(counts))
 
 
 def together(observers: Iterable[Observer | None]) -> Observer | None:

@@ -10,12 +10,11 @@ import re
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, NamedTuple
 
-from modelpress.sidecar import json_key, observation
+from modelpress.sidecar import json_key
 from modelpress.sidecar.answer import Answer
 from modelpress.sidecar.body import Chunks
 from modelpress.sidecar.head import Head
 from modelpress.sidecar.http1 import Malformed
-from modelpress.sidecar.measures import Protocol
 from modelpress.sidecar.observation import Observer
 from modelpress.sidecar.pipeline import Pipeline
 from modelpress.sidecar.popular import Asked
@@ -149,6 +148,8 @@ class RestQuestion(Question):
 class RestService:
     """Answers requests over REST."""
 
+    protocol = "http"
+
     def __init__(self, pipeline: Pipeline, upstream: RestUpstream) -> None:
         self.pipeline = pipeline
         self.upstream = upstream
@@ -162,9 +163,8 @@ class RestService:
 
     def begin(self, request: Request) -> Answer | Awaitable[Answer]:
         """The answer, as Service has it."""
-        if self.observer is not None:
-            return self._observed(request, self.observer)
-        return self._begin(request, self.counts)
+        question = RestQuestion(self, request.head, request.body.chunks, request.arrived)
+        return self.pipeline.begin(question, request.counts)
 
     def refusal(self, refused: Refused) -> Answer:
         """How a refusal is told."""
@@ -174,22 +174,9 @@ class RestService:
         """The answer where we are at fault."""
         return failure(500, "Internal error of the sidecar")
 
-    def count(self, answer: Answer) -> None:
-        """An answer has been given."""
-        self.counts.responses[str(answer.status)] += 1
-
-    def _begin(self, request: Request, counts: Protocol) -> Answer | Awaitable[Answer]:
-        return self.pipeline.begin(RestQuestion(self, request.head, request.body.chunks, request.arrived), counts)
-
-    async def _observed(self, request: Request, observer: Observer) -> Answer:
-        recorder, counts = observation.recorder(self.counts)
-        try:
-            begun = self._begin(request, counts)
-            answer = begun if isinstance(begun, Answer) else await begun
-        except Refused as refused:
-            answer = refusal(refused)
-        observer(recorder.observed("http", request.head, request.connection.peer, str(answer.status), len(answer.body)))
-        return answer
+    def code(self, answer: Answer) -> str:
+        """The HTTP status."""
+        return str(answer.status)
 
 
 def failure(status: int, message: str, *headers: tuple[bytes, bytes]) -> Answer:
