@@ -29,6 +29,8 @@ _BLOCK = encode(
         (b"te", b"trailers"),
     )
 )
+_NO_TABLE = b"\x20"
+"""What every client says once that keeps no dynamic table (RFC 7541, 4.2), as servers may ask of it."""
 _SEEDS = itertools.count(time.time_ns())
 
 
@@ -62,6 +64,7 @@ class _Client:
         self._expected = expected
         self._body = body
         self._number = 1
+        self._block = _NO_TABLE + _BLOCK
         self._sent_at: dict[int, float] = {}
         self._good: set[int] = set()
         self._rest = b""
@@ -76,7 +79,8 @@ class _Client:
             number = self._number
             self._number += 2
             body = self._body[:-8] + struct.pack("<Q", next(_SEEDS) & 0x7F7FFFFF7F7FFFFF)
-            pieces += (frames.head(frames.HEADERS, frames.END_HEADERS, number, len(_BLOCK)), _BLOCK)
+            pieces += (frames.head(frames.HEADERS, frames.END_HEADERS, number, len(self._block)), self._block)
+            self._block = _BLOCK
             pieces += (frames.head(frames.DATA, frames.END_STREAM, number, len(body)), body)
             self._sent_at[number] = now
         self.socket.sendall(b"".join(pieces))

@@ -33,6 +33,8 @@ class Flight:
 
     async def share(self, deadline: float, counts: Protocol) -> Answer | None:
         """The answer to somebody else's equal question, None where there is none to share; raises Refused."""
+        if self.landed:
+            return self.kept
         if self._landing is None:
             self._landing = asyncio.get_running_loop().create_future()
         try:

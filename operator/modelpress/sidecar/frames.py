@@ -29,6 +29,7 @@ class Setting(IntEnum):
     MAX_CONCURRENT_STREAMS = 3
     INITIAL_WINDOW_SIZE = 4
     MAX_FRAME_SIZE = 5
+    MAX_HEADER_LIST_SIZE = 6
 
 
 class Code(IntEnum):
@@ -38,6 +39,7 @@ class Code(IntEnum):
     PROTOCOL_ERROR = 1
     INTERNAL_ERROR = 2
     FLOW_CONTROL_ERROR = 3
+    STREAM_CLOSED = 5
     FRAME_SIZE_ERROR = 6
     REFUSED_STREAM = 7
     CANCEL = 8
@@ -64,6 +66,7 @@ class ProtocolError(Exception):
 
 
 _HEAD = struct.Struct(">IBI")
+_TWO = struct.Struct(">II")
 
 
 def head(kind: int, flags: int, stream: int, length: int) -> bytes:
@@ -89,8 +92,17 @@ def hello(largest: int) -> bytes:
         Setting.INITIAL_WINDOW_SIZE: LARGEST_WINDOW,
         Setting.MAX_FRAME_SIZE: largest,
     }
-    wider = (LARGEST_WINDOW - DEFAULT_WINDOW).to_bytes(4, "big")
-    return PREFACE + settings(wanted) + frame(WINDOW_UPDATE, 0, 0, wider)
+    return PREFACE + settings(wanted) + credit(0, LARGEST_WINDOW - DEFAULT_WINDOW)
+
+
+def credit(stream: int, size: int) -> bytes:
+    """Lets the peer send `size` bytes more, on the connection where `stream` is 0."""
+    return frame(WINDOW_UPDATE, 0, stream, size.to_bytes(4, "big"))
+
+
+def goaway(last: int, code: Code, told: str = "") -> bytes:
+    """Streams after `last` are not looked at; `told` is for people who look into the peer's log."""
+    return frame(GOAWAY, 0, 0, _TWO.pack(last, code) + told.encode())
 
 
 def parse_settings(payload: bytes) -> dict[int, int]:

@@ -11,12 +11,11 @@ from google.protobuf.message import DecodeError
 
 from modelpress.api.grpc_code import GrpcCode
 from modelpress.sidecar import grpc_codes, key
-from modelpress.sidecar.answer import HOP_BY_HOP, Answer
-from modelpress.sidecar.body import Scope
+from modelpress.sidecar.answer import Answer
 from modelpress.sidecar.channel import Channel, Unavailable
 from modelpress.sidecar.grpc_codes import HEADERS, OK_TRAILERS
-from modelpress.sidecar.headers import Headers, encode, literal
-from modelpress.sidecar.observation import CONTEXT
+from modelpress.sidecar.grpc_head import GrpcHead
+from modelpress.sidecar.headers import literal
 from modelpress.sidecar.pipeline import Pipeline
 from modelpress.sidecar.popular import Asked
 from modelpress.sidecar.question import Question, Reply
@@ -29,7 +28,6 @@ from modelpress.sidecar.wire_pb2 import ModelSpec, Named, NamedTasks, PredictRes
 if TYPE_CHECKING:
     from modelpress.sidecar.rollout.outputs import Outputs
 
-_NOT_FORWARDED = HOP_BY_HOP | {b"host", b"content-type", b"content-length", b"grpc-timeout", b"grpc-accept-encoding"}
 _ROUND = 1000
 """Timeouts are sent on in units of 1/1000 s where that is precise enough, so that few differ."""
 
@@ -54,12 +52,11 @@ class GrpcQuestion(Question):
 
     method = "grpc/Predict"
     _done: Ended | None = None
-    _head: bytes
 
     def __init__(
         self,
         server: Server,
-        scope: Scope,
+        head: GrpcHead,
         chunks: list[bytes],
         arrived: float,
         *,
@@ -70,7 +67,7 @@ class GrpcQuestion(Question):
         self.runs_model = runs_model
         self.bypass = bypass
         self._server = server
-        self._scope = scope
+        self._head = head
         self._arrived = arrived
         self._deadline: float | None = None
         self._version: int | None = None
@@ -80,7 +77,7 @@ class GrpcQuestion(Question):
         """The client's, or the server's request timeout, whichever is earlier."""
         if self._deadline is None:
             limit = self._server.pipeline.tunables.request_timeout_seconds
-            self._head, asked = _prepared(self._scope["path"], tuple(self._scope["headers"]))
+            asked = self._head.timeout
             self._deadline = self._arrived + (limit if asked is None else min(asked, limit))
         return self._deadline
 
@@ -97,13 +94,13 @@ class GrpcQuestion(Question):
         return key.digest(parts)
 
     def asked(self) -> Asked | None:
-        return Asked("grpc", self._scope["path"], b"".join(self.chunks))
+        return Asked("grpc", self._head.path, b"".join(self.chunks))
 
     @property
     def stays(self) -> bool:
-        if any(name == TRIAL[0] for name, _ in self._scope["headers"]):
+        if any(name == TRIAL[0] for name, _ in self._head.headers):
             return True
-        named = named_model(self._scope["path"], b"".join(self.chunks)[5:])
+        named = named_model(self._head.path, b"".join(self.chunks)[5:])
         return named is None or named.name != self._server.pipeline.identity.model or is_versioned(named)
 
     @property
@@ -120,7 +117,8 @@ class GrpcQuestion(Question):
 
     async def _exchange(self, channel: Channel, deadline: float, *more: tuple[bytes, bytes]) -> Answer:
         try:
-            response = await channel.call(self._block(deadline, more), self.chunks, deadline)
+            block = self._head.forwarded(*more) + _timeout(deadline - self._server.now())
+            response = await channel.call(block, self.chunks, deadline)
         except (TimeoutError, Unavailable, Reset) as error:
             return _failed(error)
         return grpc_codes.answer(response)
@@ -129,7 +127,7 @@ class GrpcQuestion(Question):
         """Without a task of its own while there is a connection."""
         self._version, self._done = version, done
         deadline = self.deadline
-        block = self._head + _timeout(deadline - self._server.now())
+        block = self._head.block + _timeout(deadline - self._server.now())
         if not self._server.channel.begin(block, self.chunks, deadline, self._ended):
             self._done = None
             super().begin(version, done)
@@ -172,10 +170,6 @@ class GrpcQuestion(Question):
         self._server.pipeline.availability.suspect()
         return False
 
-    def _block(self, deadline: float, more: Headers) -> bytes:
-        head, _ = _prepared(self._scope["path"], (*self._scope["headers"], *more))
-        return head + _timeout(deadline - self._server.now())
-
 
 def _timeout(seconds: float) -> bytes:
     """The header `grpc-timeout`, never less than asked for."""
@@ -187,36 +181,6 @@ def _timeout(seconds: float) -> bytes:
 @functools.lru_cache(maxsize=1024)
 def _rounded_timeout(units: int) -> bytes:
     return literal(b"grpc-timeout", grpc_codes.format_timeout(units / _ROUND))
-
-
-@functools.lru_cache(maxsize=128)
-def _prepared(path: str, headers: Headers) -> tuple[bytes, float | None]:
-    """The header block of a call but for its timeout, and the client's timeout in seconds."""
-    custom, own, timeout = [], b"", None
-    for name, value in headers:
-        if name in CONTEXT:
-            own += literal(name, value)  # another one in each request: not for the memo of blocks
-        elif name == b"grpc-timeout":
-            timeout = grpc_codes.parse_timeout(value) if timeout is None else timeout
-        elif name not in _NOT_FORWARDED and name[:1] != b":":
-            custom.append((name, value))
-    content_type = next(value for name, value in headers if name == b"content-type")
-    return _common(path.encode(), content_type, tuple(custom)) + own, timeout
-
-
-@functools.lru_cache(maxsize=512)
-def _common(path: bytes, content_type: bytes, custom: Headers) -> bytes:
-    return encode(
-        (
-            (b":method", b"POST"),
-            (b":scheme", b"http"),
-            (b":path", path),
-            (b":authority", b"localhost"),
-            (b"content-type", content_type),
-            (b"te", b"trailers"),
-            *custom,
-        )
-    )
 
 
 def _failed(error: Exception) -> Answer:

@@ -1,15 +1,16 @@
-"""Header blocks of the upstream connection: literals that touch no dynamic table, and a memo for what comes back."""
+"""Header blocks of HTTP/2 connections: literals that touch no dynamic table, and a memo for what comes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any, Generic, TypeVar
 
 from hpack import Decoder, Encoder, HeaderTuple, NeverIndexedHeaderTuple
 
 Headers = tuple[tuple[bytes, bytes], ...]
 
 LARGEST_LIST = 1 << 18
-"""Bytes of decoded response headers."""
+"""Bytes of decoded headers."""
 _MEMO_ENTRIES = 256
 _MEMO_BLOCK = 512
 
@@ -30,24 +31,28 @@ def literal(name: bytes, value: bytes) -> bytes:
     return b"\x10" + bytes((len(name),)) + name + bytes((len(value),)) + value
 
 
-class BlockDecoder:
-    """Decodes the header blocks of one connection, in their order.
+Meaning = TypeVar("Meaning")
+
+
+class BlockDecoder(Generic[Meaning]):
+    """Decodes the header blocks of one connection, in their order; `meaning` makes of them what is to be known.
 
     We ask the peer for a dynamic table of size 0. Once it has agreed, a block means the same whenever it comes,
-    and the few blocks that a gRPC server repeats are remembered by their bytes.
+    and the few blocks that gRPC clients and servers repeat are remembered by their bytes.
     """
 
-    def __init__(self) -> None:
-        self._decoder = Decoder(max_header_list_size=LARGEST_LIST)
-        self._memo: dict[bytes, Headers] = {}
+    def __init__(self, meaning: Callable[[Headers], Meaning], largest: int = LARGEST_LIST) -> None:
+        self._decoder: Any = Decoder(max_header_list_size=largest)
+        self._meaning = meaning
+        self._memo: dict[bytes, Meaning] = {}
 
-    def decode(self, block: bytes) -> Headers:
+    def decode(self, block: bytes) -> Meaning:
         """Raises hpack.HPACKError where the block is malformed or too large."""
         known = self._memo.get(block)
         if known is not None:
             return known
         decoded: Iterable[HeaderTuple] = self._decoder.decode(block, raw=True)
-        headers = tuple((bytes(name), bytes(value)) for name, value in decoded)
+        headers = self._meaning(tuple((bytes(name), bytes(value)) for name, value in decoded))
         if self._decoder.header_table.maxsize:
             self._memo.clear()
         elif not _resizes(block) and len(block) <= _MEMO_BLOCK:

@@ -9,29 +9,27 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
-from collections.abc import Callable, Sequence
-from typing import cast
-
-from hpack import HPACKError
+from collections.abc import Callable, Iterable, Sequence
 
 from modelpress.sidecar import frames
-from modelpress.sidecar.frames import Code, Frame, ProtocolError, Setting
-from modelpress.sidecar.headers import BlockDecoder
-from modelpress.sidecar.outbox import Outbox
+from modelpress.sidecar.frames import Code, Setting
+from modelpress.sidecar.headers import Headers
+from modelpress.sidecar.session import OUR_FRAME, Session
 from modelpress.sidecar.stream import Done, Reset, Stream, Unprocessed, UpstreamResponse
 from modelpress.sidecar.timeouts import Timeouts
 
-OUR_FRAME = 1 << 20
 _CREDIT_STEP = 1 << 26
-_LARGEST_BLOCK = 1 << 18
-_UNUSUAL = frames.PADDED | frames.HAS_PRIORITY
 
 
-class Connection(asyncio.Protocol):
+def _as_they_are(headers: Headers) -> Headers:
+    return headers
+
+
+class Connection(Session[Headers]):
     """Made by `loop.create_connection`; `ready` resolves with the peer's first SETTINGS."""
 
     def __init__(self, on_close: Callable[[Connection], None]) -> None:
-        self._loop = asyncio.get_running_loop()
+        super().__init__(_as_they_are)
         self._on_close = on_close
         self.ready: asyncio.Future[None] = self._loop.create_future()
         self.usable = True
@@ -39,16 +37,12 @@ class Connection(asyncio.Protocol):
         self._next_stream = 1
         self._waiting: deque[Stream] = deque()
         self._max_streams = frames.LARGEST_WINDOW
-        self._splitter = frames.Splitter(OUR_FRAME)
-        self._decoder = BlockDecoder()
-        self._block: tuple[int, int, bytearray] | None = None
         self._received = 0
-        self._out = Outbox(self._loop, OUR_FRAME)
         self._timeouts = Timeouts(self._loop, lambda: (*self._streams.values(), *self._waiting), self._time_out)
         self._reason = "Connection closed"
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._out.transport = self._transport = cast(asyncio.Transport, transport)
+        super().connection_made(transport)
         self._out.send(frames.hello(OUR_FRAME))
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -66,28 +60,6 @@ class Connection(asyncio.Protocol):
             self.ready.set_exception(ConnectionError(self._reason))
             self.ready.exception()  # retrieved: the connector may have given up already
         self._on_close(self)
-
-    def pause_writing(self) -> None:
-        self._out.pause()
-
-    def resume_writing(self) -> None:
-        self._out.resume()
-
-    def data_received(self, data: bytes) -> None:
-        try:
-            for kind, flags, number, payload in self._splitter.cut(data):
-                if self._block is not None or flags & _UNUSUAL:
-                    self._handle(Frame(kind, flags, number, payload))
-                elif kind == frames.DATA:
-                    self._on_data(number, flags, payload)
-                elif kind == frames.HEADERS:
-                    self._on_block(number, flags, flags, payload)
-                else:
-                    self._handle(Frame(kind, flags, number, payload))
-        except ProtocolError as error:
-            self._abort(error.code, str(error))
-        except HPACKError as error:
-            self._abort(Code.COMPRESSION_ERROR, f"Header block: {error}")
 
     def call(
         self, block: bytes, chunks: Sequence[bytes], deadline: float | None = None
@@ -152,35 +124,10 @@ class Connection(asyncio.Protocol):
         if self._next_stream > frames.LARGEST_WINDOW - 2:
             self.close("Stream numbers used up")
 
-    def _handle(self, received: Frame) -> None:
-        kind = received.kind
-        if self._block is not None and kind != frames.CONTINUATION:
-            raise ProtocolError(Code.PROTOCOL_ERROR, "A header block was interrupted")
-        if kind == frames.DATA:
-            payload = frames.unpadded(received)
-            self._on_data(received.stream, received.flags, payload, len(received.payload) - len(payload))
-        elif kind == frames.HEADERS:
-            self._on_block(received.stream, received.flags, received.flags, frames.unpadded(received))
-        elif kind == frames.CONTINUATION:
-            self._on_continuation(received)
-        elif kind == frames.WINDOW_UPDATE:
-            self._on_window(received)
-        elif kind == frames.SETTINGS:
-            self._on_settings(received)
-        elif kind == frames.RST_STREAM:
-            self._on_reset(received.stream, frames.number(received.payload))
-        elif kind == frames.PING:
-            if not received.flags & frames.ACK:
-                self._out.send(frames.frame(frames.PING, frames.ACK, 0, received.payload))
-        elif kind == frames.GOAWAY:
-            self._on_goaway(received.payload)
-        elif kind == frames.PUSH_PROMISE:
-            raise ProtocolError(Code.PROTOCOL_ERROR, "PUSH_PROMISE was not allowed")
-
     def _on_data(self, number: int, flags: int, payload: bytes, padding: int = 0) -> None:
         self._received += len(payload) + padding  # padding counts against the window too
         if self._received >= _CREDIT_STEP:
-            self._out.send(frames.frame(frames.WINDOW_UPDATE, 0, 0, self._received.to_bytes(4, "big")))
+            self._out.send(frames.credit(0, self._received))
             self._received = 0
         stream = self._streams.get(number)
         if stream is None:
@@ -189,52 +136,28 @@ class Connection(asyncio.Protocol):
         if flags & frames.END_STREAM:
             self._complete(stream)
 
-    def _on_block(self, number: int, first_flags: int, flags: int, fragment: bytes) -> None:
-        if not flags & frames.END_HEADERS:
-            self._block = (number, first_flags, bytearray(fragment))
-            return
-        headers = self._decoder.decode(fragment)  # always, also for streams that are gone: it keeps the table in step
+    def _on_headers(self, number: int, headers: Headers, *, ends: bool) -> None:
         stream = self._streams.get(number)
         if stream is None:
             return
         stream.add_headers(headers)
-        if first_flags & frames.END_STREAM:
+        if ends:
             self._complete(stream)
 
-    def _on_continuation(self, received: Frame) -> None:
-        if self._block is None or self._block[0] != received.stream:
-            raise ProtocolError(Code.PROTOCOL_ERROR, "CONTINUATION without a header block")
-        number, first_flags, block = self._block
-        block += received.payload
-        if len(block) > _LARGEST_BLOCK:
-            raise ProtocolError(Code.ENHANCE_YOUR_CALM, "Header block too large")
-        if received.flags & frames.END_HEADERS:
-            self._block = None
-            self._on_block(number, first_flags, received.flags, bytes(block))
+    def _on_stream_window(self, number: int, increment: int) -> None:
+        if number in self._streams:
+            self._out.widen_stream(self._streams[number], increment)
 
-    def _on_window(self, received: Frame) -> None:
-        increment = frames.number(received.payload) & frames.LARGEST_WINDOW
-        if received.stream == 0:
-            self._out.widen(increment)
-        elif received.stream in self._streams:
-            self._out.widen_stream(self._streams[received.stream], increment)
+    def _windows(self) -> Iterable[Stream]:
+        return list(self._streams.values())
 
-    def _on_settings(self, received: Frame) -> None:
-        if received.flags & frames.ACK:
-            return
-        values = frames.parse_settings(received.payload)
+    def _on_settings(self, values: dict[int, int]) -> None:
         self._max_streams = values.get(Setting.MAX_CONCURRENT_STREAMS, self._max_streams)
-        self._out.configure(values, list(self._streams.values()))
-        self._out.send(frames.frame(frames.SETTINGS, frames.ACK, 0))
         if not self.ready.done():
             self.ready.set_result(None)
         self._open_waiting()
 
-    def _on_goaway(self, payload: bytes) -> None:
-        if len(payload) < 8:
-            raise ProtocolError(Code.FRAME_SIZE_ERROR, "GOAWAY too short")
-        last = int.from_bytes(payload[:4], "big") & frames.LARGEST_WINDOW
-        code = int.from_bytes(payload[4:8], "big")
+    def _on_goaway(self, last: int, code: int) -> None:
         reason = f"The model server closes the connection (GOAWAY, code {code})"
         for stream in [stream for number, stream in self._streams.items() if number > last]:
             self._end(stream, Unprocessed(reason))
@@ -292,9 +215,9 @@ class Connection(asyncio.Protocol):
         while self.usable and self._waiting and len(self._streams) < self._max_streams:
             self._open(self._waiting.popleft())
 
-    def _abort(self, code: Code, reason: str) -> None:
+    def _broken(self, code: Code, reason: str) -> None:
         self._reason = f"The model server broke the HTTP/2 protocol: {reason}"
-        self._out.send(frames.frame(frames.GOAWAY, 0, 0, bytes(4) + code.to_bytes(4, "big")))
+        self._out.send(frames.goaway(0, code))
         self._out.flush()
         self._transport.abort()
         self.usable = False

@@ -1,4 +1,4 @@
-"""Listening sockets, and ASGI servers on them that can be replaced without closing the sockets."""
+"""Listening sockets, and the connections accepted on them."""
 
 from __future__ import annotations
 
@@ -7,27 +7,12 @@ import ctypes
 import errno
 import socket
 import struct
-from collections.abc import Awaitable, Callable
-
-import h2corn
+from collections.abc import Callable
 
 from modelpress.api.errors import Invalid
-from modelpress.sidecar.body import Receive, Scope, Send
-
-Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+from modelpress.sidecar.connections import Connections
 
 BACKLOG = 1024
-STREAMS = 1024
-"""Calls at once on one client connection; more wait at the client."""
-CONNECTIONS = 4096
-STREAM_WINDOW = 1 << 20
-CONNECTION_WINDOW = 1 << 22
-"""Bytes that one client connection may send ahead of us: together with the body limits this bounds memory."""
-FRAME = 1 << 20
-HEADERS_SIZE = 1 << 16
-"""Bytes of a request's headers, encoded and decoded; gRPC servers allow 8 to 16 kB."""
-BODY_IDLE = 10.0
-RESPONSE_STALL = 60.0
 
 # A socket filter (packet(7), BPF) of one instruction: return 0, keep nothing of any packet.
 _SO_ATTACH_FILTER = 26
@@ -60,62 +45,34 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 class Listener:
-    """One port."""
+    """One port; `factory` makes what speaks with one client."""
 
-    def __init__(self, application: Application, sock: socket.socket, *, graceful: float) -> None:
-        self._application = application
+    def __init__(self, factory: Callable[[Connections], asyncio.Protocol], sock: socket.socket) -> None:
+        self._factory = factory
         self._socket = sock
+        self._server: asyncio.Server | None = None
         self.port: int = sock.getsockname()[1]
         """Also where any was asked for."""
-        self._graceful = graceful
-        self._running: dict[h2corn.Server, asyncio.Task[None]] = {}
+        self.connections = Connections()
 
     async def start(self) -> None:
         """Begins to accept connections."""
-        server = h2corn.Server(self._application, self._config())
-        task = asyncio.get_running_loop().create_task(server.serve())
-        self._running[server] = task
-        task.add_done_callback(lambda _: self._running.pop(server, None))
-        await server.wait_started()
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(
+            lambda: self._factory(self.connections), sock=self._socket, backlog=BACKLOG
+        )
 
     def shut(self) -> None:
-        """Accepts no more connections, while those that there are stay: the kernel drops what asks for one.
+        """Lets no more clients in, while those that there are stay: the kernel drops what asks for a connection.
 
-        The ASGI server cannot do that: when it stops to accept, it says farewell as well.
+        Those whom the kernel has let in already are still accepted; closing the socket would cut them off.
         """
         program = ctypes.create_string_buffer(_DROP_ALL)
         self._socket.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, _PROGRAM.pack(1, ctypes.addressof(program)))
 
-    async def stop(self) -> None:
-        """Accepts nothing more, finishes what there is within the graceful time, and closes the port."""
-        running = dict(self._running)
-        for server in running:
-            server.shutdown()
-        await asyncio.gather(*running.values(), return_exceptions=True)
+    async def stop(self, graceful: float) -> None:
+        """Answers what has been asked, within `graceful` seconds, and closes the port."""
+        await self.connections.close(graceful)
+        if self._server is not None:
+            self._server.close()
         self._socket.close()
-
-    def _config(self) -> h2corn.Config:
-        policy = h2corn.RequestPolicy(
-            path="/*",
-            max_request_body_size=0,  # ours is hot, and answers in the protocol's own words
-            timeout_request_body_idle=BODY_IDLE,
-            h2_timeout_response_stall=RESPONSE_STALL,
-        )
-        return h2corn.Config(
-            bind=(f"fd://{self._socket.fileno()}",),
-            backlog=BACKLOG,
-            grpc=True,
-            lifespan="off",
-            access_log=False,
-            runtime_threads=1,
-            max_concurrent_streams=STREAMS,
-            limit_connections=CONNECTIONS,
-            h2_initial_stream_window_size=STREAM_WINDOW,
-            h2_initial_connection_window_size=CONNECTION_WINDOW,
-            h2_max_inbound_frame_size=FRAME,
-            limit_request_head_size=HEADERS_SIZE,
-            h2_max_header_block_size=HEADERS_SIZE,
-            h2_max_header_list_size=HEADERS_SIZE,
-            request_policies=(policy,),
-            timeout_graceful_shutdown=self._graceful,
-        )

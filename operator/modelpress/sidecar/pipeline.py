@@ -127,31 +127,37 @@ class Pipeline:
         version = self.availability.version
         reason = question.bypass or self._standing
         if reason is not None or version is None:
-            return self._forward(question, counts, reason or Bypass.VERSION_UNKNOWN)
+            return self._bypass(question, counts, reason or Bypass.VERSION_UNKNOWN)
         key = self.keys.of(question, version)
         if isinstance(key, Bypass):
-            return self._forward(question, counts, key)
+            return self._bypass(question, counts, key)
         found = self.memory.get(key)
         if found is not None:
             counts.hits += 1
             if not counts.hits & (EVERY - 1) and self.popular is not None:
                 self._note(self.popular, key, question)
             return found
-        if key in self._flights:
-            return self._shared(question, counts, key, version)
+        if (other := self._flights.get(key)) is not None:
+            return self._shared(question, counts, key, version, other)
         if self._tiered or question.deadline <= self._now() or not self.limiter.take():
-            return self._miss(question, counts, key, version)
+            return self._miss(question, counts, key, version, self._take_off(key))
         self.measures.queue_seconds.counts[0] += 1  # no time at all
-        flight = self._flights[key] = Flight()
         counts.misses += 1
-        return self._call(question, key, version, flight)
+        return self._call(question, key, version, self._take_off(key))
 
-    async def _shared(self, question: Question, counts: Protocol, key: bytes, version: int) -> Answer:
-        shared = await self._flights[key].share(question.deadline, counts)
+    def _take_off(self, key: bytes) -> Flight | None:
+        """Whoever asks the same from now on shares the answer; None where one is under way already."""
+        if key in self._flights:
+            return None
+        flight = self._flights[key] = Flight()
+        return flight
+
+    async def _shared(self, question: Question, counts: Protocol, key: bytes, version: int, other: Flight) -> Answer:
+        shared = await other.share(question.deadline, counts)
         if shared is not None:
             counts.coalesced += 1
             return shared
-        return await self._miss(question, counts, key, version)
+        return await self._miss(question, counts, key, version, self._take_off(key))
 
     def _configure_rollout(self, tunables: Tunables) -> None:
         self.rollout.configure(tunables.rollout, timeout=tunables.request_timeout_seconds)
@@ -176,16 +182,22 @@ class Pipeline:
         await self._call(question, key, version, flight)
         return Fetched.ANSWERED if flight.kept is not None else Fetched.FAILED
 
-    async def _forward(self, question: Question, counts: Protocol, reason: Bypass) -> Answer:
+    def _bypass(self, question: Question, counts: Protocol, reason: Bypass) -> _Begun:
+        if question.runs_model and (question.deadline <= self._now() or not self.limiter.take()):
+            return self._forward(question, counts, reason)
         if question.runs_model:
-            await self._enter(question, counts)
+            self.measures.queue_seconds.counts[0] += 1  # no time at all
+        counts.bypassed[reason] += 1
+        return self._call(question, None, None, None)
+
+    async def _forward(self, question: Question, counts: Protocol, reason: Bypass) -> Answer:
+        await self._enter(question, counts)
         counts.bypassed[reason] += 1
         return await self._call(question, None, None, None)
 
-    async def _miss(self, question: Question, counts: Protocol, key: bytes, version: int) -> Answer:
-        flight: Flight | None = None
-        if key not in self._flights:
-            flight = self._flights[key] = Flight()
+    async def _miss(
+        self, question: Question, counts: Protocol, key: bytes, version: int, flight: Flight | None
+    ) -> Answer:
         try:
             if flight is not None and self._tiered:
                 found = await self._looked_below(key, counts)

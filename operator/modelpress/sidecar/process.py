@@ -17,18 +17,20 @@ from modelpress.sidecar import observation, state
 from modelpress.sidecar.address import Address
 from modelpress.sidecar.admin import Admin
 from modelpress.sidecar.availability import Availability
-from modelpress.sidecar.body import Bodies, Receive, Scope, Send
+from modelpress.sidecar.body import Bodies
 from modelpress.sidecar.channel import Channel
 from modelpress.sidecar.exposition import Exposition
-from modelpress.sidecar.farewell import Connections
+from modelpress.sidecar.grpc_connection import GrpcConnection
 from modelpress.sidecar.grpc_service import GrpcService
 from modelpress.sidecar.key import Identity
 from modelpress.sidecar.listener import Listener, listen
+from modelpress.sidecar.measures import Measures
 from modelpress.sidecar.pipeline import Pipeline
 from modelpress.sidecar.popular import Asked
 from modelpress.sidecar.question import Question
-from modelpress.sidecar.reason import Refusal
 from modelpress.sidecar.reload import TunablesFile
+from modelpress.sidecar.request import Desk, Service
+from modelpress.sidecar.rest_connection import RestConnection
 from modelpress.sidecar.rest_service import RestService
 from modelpress.sidecar.rest_upstream import RestUpstream
 from modelpress.sidecar.tiers.disk import Disk
@@ -44,6 +46,8 @@ QUIET_ON_TERM = 0.5
 DRAIN_MARGIN = 5.0
 POLL = 0.02
 DISMISS_PERIOD = 0.25
+ADMIN_GRACE = 1.0
+ADMIN_BODY, ADMIN_BODIES = 1 << 16, 1 << 20
 PARTING, LULL = 3.0, 0.1
 """Seconds for what is still on the wire at the end, and without a request until nothing is."""
 COLLECT = (20_000, 20, 200)
@@ -80,6 +84,7 @@ class Sidecar:
         self.file = TunablesFile(settings.config_directory)
         self.file.load()
         tunables = self.file.current
+        self._now = asyncio.get_running_loop().time
         self._rest_upstream = RestUpstream(settings.upstream_rest)
         self.availability = Availability(lambda: self._rest_upstream.status(settings.identity.model))
         self.pipeline = Pipeline(
@@ -91,13 +96,11 @@ class Sidecar:
         )
         self._bodies = Bodies(self.pipeline.measures, largest=0, total=0)
         self._channel = Channel(settings.upstream_grpc)
-        self.connections = Connections()
-        self._grpc = GrpcService(self.pipeline, self._channel, self._bodies, lambda: self.serving, self.connections)
-        self._rest = RestService(self.pipeline, self._rest_upstream, self._bodies)
+        self._grpc = GrpcService(self.pipeline, self._channel, lambda: self.serving)
+        self._rest = RestService(self.pipeline, self._rest_upstream)
         self._spans = observation.spans()
         self._configure(tunables)
         self.upkeep = Upkeep(self.pipeline, self._question, now=time.monotonic(), prefetch_file=settings.prefetch_file)
-        self._now = asyncio.get_running_loop().time
         self.draining = False
         self._drained = False
         self._background: list[asyncio.Task[None]] = []
@@ -113,7 +116,6 @@ class Sidecar:
         if settings.disk_directory is not None and not self.file.error and not self.file.current.cache.disk_bytes:
             message = f"{settings.disk_directory} is to hold 0 bytes; set cache.diskBytes, or leave it out"
             raise Invalid("InvalidFlag", message, field="--disk-dir")
-        graceful = self.pipeline.tunables.request_timeout_seconds + DRAIN_MARGIN
         admin = Admin(
             self.availability,
             Exposition(self.pipeline, self.file, self.upkeep),
@@ -130,16 +132,17 @@ class Sidecar:
             ]
             admin_socket = opened.enter_context(listen(host, settings.admin_port, field="--admin-port"))
             opened.pop_all()
-        self.grpc, self.rest = (Listener(self._data, sock, graceful=graceful) for sock in data)
-        self.admin = Listener(admin, admin_socket, graceful=1.0)
+        grpc_desk, rest_desk, admin_desk = self._desk(self._grpc), self._desk(self._rest), _desk_of(admin)
+        self.grpc = Listener(lambda connections: GrpcConnection(grpc_desk, connections), data[0])
+        self.rest = Listener(lambda connections: RestConnection(rest_desk, connections), data[1])
+        self.admin = Listener(lambda connections: RestConnection(admin_desk, connections), admin_socket)
         loop = asyncio.get_running_loop()
+        oldest = lambda: self.file.current.max_connection_age_seconds  # noqa: E731
         self._background = [
             loop.create_task(self.availability.watch()),
             loop.create_task(self.file.watch(self._configure)),
             loop.create_task(self.upkeep.run()),
-            loop.create_task(
-                self.connections.watch(lambda: self.file.current.max_connection_age_seconds, *self._ports)
-            ),
+            *(loop.create_task(listener.connections.watch(oldest)) for listener in self._data),
         ]
         for listener in (self.grpc, self.rest, self.admin):
             await listener.start()
@@ -149,13 +152,12 @@ class Sidecar:
     async def drain(self, bound: float | None = None, quiet: float | None = None) -> bool:
         """Stops being ready, and waits until nothing has come for `quiet` seconds.
 
-        Clients are asked to go elsewhere, those that come back again and again. Nobody is cut off: the server's own
-        GOAWAY can meet a request that is on its way, which would be lost. Requests that still come are answered as
-        ever. False where there was no such quiet within `bound` seconds.
+        Clients are asked to go elsewhere, those that come back again and again. Nobody is cut off: requests that
+        still come are answered as ever. False where there was no such quiet within `bound` seconds.
         """
         loop = asyncio.get_running_loop()
         first = not self.draining
-        self.draining = self._rest.draining = True
+        self.draining = True
         if first:
             log.info("Draining")
             self._background.append(loop.create_task(self._dismiss()))
@@ -176,32 +178,36 @@ class Sidecar:
     async def _dismiss(self) -> None:
         """Asks clients to go elsewhere until cancelled: as long as their endpoints name us, they come back."""
         while True:
-            await self.connections.age(0, *self._ports)
+            for listener in self._data:
+                listener.connections.age(0)
             await asyncio.sleep(DISMISS_PERIOD)
 
     async def _part(self) -> None:
         """Where it never became quiet: lets nobody in, takes leave of all, and answers what is on the wire."""
         loop, measures = asyncio.get_running_loop(), self.pipeline.measures
-        for listener in (self.grpc, self.rest):
+        for listener in self._data:
             listener.shut()
         end = loop.time() + PARTING
         while loop.time() < end:
-            await self.connections.age(0, *self._ports)
+            for listener in self._data:
+                listener.connections.age(0)
             if not measures.active and loop.time() - measures.last_request >= LULL:
                 return
             await asyncio.sleep(POLL)
 
     @property
-    def _ports(self) -> tuple[int, int]:
-        return self.grpc.port, self.rest.port
+    def _data(self) -> tuple[Listener, Listener]:
+        """What clients of the model connect to."""
+        return self.grpc, self.rest
 
     async def stop(self) -> None:
         """Closes everything; requests that were accepted are answered first, also those on the wire while it drains."""
         if self.draining and not self._drained:
             await self._part()
             self._drained = True
-        await asyncio.gather(self.grpc.stop(), self.rest.stop())
-        await self.admin.stop()
+        graceful = self.pipeline.tunables.request_timeout_seconds + DRAIN_MARGIN
+        await asyncio.gather(*(listener.stop(graceful) for listener in self._data))
+        await self.admin.stop(ADMIN_GRACE)
         for task in self._background:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
@@ -287,35 +293,12 @@ class Sidecar:
         observers = [observation.log_access if tunables.access_log else None, self._spans]
         self._grpc.observer = self._rest.observer = observation.together(observers)
 
-    async def _data(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """The ASGI application of both data ports."""
-        if scope["type"] != "http":
-            await send({"type": "websocket.close"})
-            return
-        measures = self.pipeline.measures
-        is_grpc = _is_grpc(scope)
-        counts = measures.grpc if is_grpc else measures.rest
-        counts.requests += 1
-        measures.active += 1
-        try:
-            if is_grpc:
-                await self._grpc(scope, receive, send)
-                return
-            if scope["http_version"] == "2" and scope["client"] not in self.connections.seen:
-                self.connections.heard(scope["client"])
-            await self._rest(scope, receive, send)
-        except Exception:  # a fault of ours: the client is told in its protocol's words, and others never notice
-            log.exception("A request could not be answered")
-            counts.refused[Refusal.INTERNAL] += 1
-            await (self._grpc if is_grpc else self._rest).fail(send)
-        finally:
-            measures.active -= 1
-            measures.last_request = self._now()
+    def _desk(self, service: Service) -> Desk:
+        return Desk(service, self._bodies, self.pipeline.measures, self._now)
 
 
-def _is_grpc(scope: Scope) -> bool:
-    for name, value in scope["headers"]:
-        if name == b"content-type":
-            plain: bool = value.startswith(b"application/grpc") and "http.response.trailers" in scope["extensions"]
-            return plain
-    return False
+def _desk_of(admin: Admin) -> Desk:
+    """Administration is counted and bounded by itself: it answers however busy the data ports are."""
+    own = Measures()
+    bodies = Bodies(own, largest=ADMIN_BODY, total=ADMIN_BODIES)
+    return Desk(admin, bodies, own, asyncio.get_running_loop().time)

@@ -1,4 +1,4 @@
-"""One call on an HTTP/2 connection: what is still to be sent, and what has come back."""
+"""One message on an HTTP/2 connection: what is still to be sent, and what has come back."""
 
 from __future__ import annotations
 
@@ -36,41 +36,23 @@ Done = Callable[[UpstreamResponse | None, Exception | None], None]
 """Told once how a call ended: by a response, or by Unprocessed, Reset or TimeoutError."""
 
 
-class Stream:
-    """A request body is a list of chunks that are never joined; `number` is 0 until the stream is open."""
+class Sending:
+    """A message on its way out. Its body is a list of chunks that are never joined."""
 
-    __slots__ = (
-        "_chunk",
-        "_headers",
-        "_offset",
-        "block",
-        "body",
-        "chunks",
-        "deadline",
-        "done",
-        "number",
-        "over",
-        "reset",
-        "sent",
-        "window",
-    )
+    __slots__ = ("_chunk", "_offset", "block", "chunks", "number", "sent", "trailers", "window")
 
-    def __init__(self, block: bytes, chunks: Sequence[bytes], done: Done, deadline: float = math.inf) -> None:
-        self.done = done
-        self.deadline = deadline
-        """When the call ends in any case, on the loop's clock."""
-        self.over = False
-        """Whether the call has ended, for us."""
-        self.number = 0
+    def __init__(
+        self, block: bytes, chunks: Sequence[bytes], *, number: int = 0, window: int = 0, trailers: bytes = b""
+    ) -> None:
+        self.number = number
+        """0 until the stream is open."""
         self.block = block
         self.chunks = chunks
-        self.window = 0
+        self.trailers = trailers
+        """A header block; without one the body ends the stream."""
+        self.window = window
         self.sent = False
         """Whether everything has been handed to the transport, END_STREAM included."""
-        self.reset = False
-        """Whether the peer knows that the stream is over."""
-        self.body: list[bytes] = []
-        self._headers: list[Headers] = []
         self._chunk = 0
         self._offset = 0
 
@@ -90,8 +72,29 @@ class Stream:
         self.sent = self._chunk >= len(self.chunks)
         return pieces, length
 
+    def finished(self) -> None:
+        """Told once after the last of what had to wait for the peer was handed to the transport."""
+
     def _cut(self, chunk: bytes, room: int) -> bytes:
         return chunk[self._offset : self._offset + room]
+
+
+class Stream(Sending):
+    """A request to the model server, and what has come back."""
+
+    __slots__ = ("_headers", "body", "deadline", "done", "over", "reset")
+
+    def __init__(self, block: bytes, chunks: Sequence[bytes], done: Done, deadline: float = math.inf) -> None:
+        Sending.__init__(self, block, chunks)
+        self.done = done
+        self.deadline = deadline
+        """When the call ends in any case, on the loop's clock."""
+        self.over = False
+        """Whether the call has ended, for us."""
+        self.reset = False
+        """Whether the peer knows that the stream is over."""
+        self.body: list[bytes] = []
+        self._headers: list[Headers] = []
 
     def add_headers(self, headers: Headers) -> None:
         """A header block; interim responses (1xx) are left out."""
