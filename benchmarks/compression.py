@@ -1,6 +1,9 @@
 """What a search without a recipe finds for real models, beside the naive ways, measured through a model server.
 
-    python benchmarks/compression.py [--models vgg,resnet20] [--store FOLDER]
+    python benchmarks/compression.py [--models vgg,resnet20] [--store FOLDER] [--timeout 10m]
+
+A model with the suffix `_labels` is searched with labelled training data, so that the search may train; that takes up
+to 90 minutes. With --store, a run that was ended goes on where it was.
 
 The naive ways are the plain dynamic-range conversion of tf.lite, and TFMOT's magnitude pruning alone. Latency is that
 of single rows at one server thread: net (less what the server itself takes) and gross. The last line is one JSON
@@ -52,7 +55,10 @@ def main() -> None:
     found = {}
     with _folder(arguments.store) as store:
         for name in arguments.models.split(","):
-            found[name] = _compared(name, store, Console(width=WIDTH), progress.on(console))
+            case = cases.prepared(name)
+            if arguments.timeout:
+                case = case._replace(timeout=arguments.timeout)
+            found[name] = _compared(name, case, store, Console(width=WIDTH), progress.on(console))
     print(json.dumps(found))
 
 
@@ -60,6 +66,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", default=",".join(cases.names()), help="names, separated by commas")
     parser.add_argument("--store", type=Path, help="folder for the results; absent: a new one that is deleted")
+    parser.add_argument("--timeout", help="of each search, e.g. 10m; absent: 15m to 90m, by model")
     return parser.parse_args()
 
 
@@ -72,8 +79,8 @@ def _folder(store: Path | None) -> Iterator[Path]:
         yield Path(folder)
 
 
-def _compared(name: str, store: Path, console: Console, told: progress.Progress) -> dict[str, Any]:
-    request = _request(name, cases.prepared(name), store)
+def _compared(name: str, case: cases.Case, store: Path, console: Console, told: progress.Progress) -> dict[str, Any]:
+    request = _request(name, case, store)
     began = time.monotonic()
     done = engine.compress(request, progress=told, now=int(time.time()))
     seconds = time.monotonic() - began

@@ -79,7 +79,8 @@ def trained(known: ratings.Ratings, rest: ratings.Ratings) -> keras.Model:
     import keras
 
     keras.utils.set_random_seed(0)
-    model = network(known.users.max() + 1, known.films.max() + 1, float(rest.stars.mean()))
+    users, films = (int(column.max()) + 1 for column in (known.users, known.films))
+    model = network(users, films, float(rest.stars.mean()))
     model.compile(keras.optimizers.AdamW(0.002, weight_decay=0.02), "mean_squared_error")
     with fetching.BARS.step("Train", total=EPOCHS * -(-len(rest.users) // BATCH)) as step:
         advance = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: step.advance())

@@ -9,6 +9,9 @@ import onnx_graph
 import tf_keras
 
 layers = tf_keras.layers
+COLOURS = 3
+STEM = "stem"
+"""Name of the first convolution."""
 
 
 def features(content: bytes, image: Any) -> Any:
@@ -26,7 +29,8 @@ def features(content: bytes, image: Any) -> Any:
 def _conv(node: Any, values: dict[str, Any], weights: dict[str, np.ndarray]) -> Any:
     options = onnx_graph.attributes(node)
     kernel = weights[node.input[1]].transpose(2, 3, 1, 0)
-    layer = layers.Conv2D(kernel.shape[-1], kernel.shape[:2], options["strides"])
+    name = STEM if kernel.shape[2] == COLOURS else None
+    layer = layers.Conv2D(kernel.shape[-1], kernel.shape[:2], options["strides"], name=name)
     found = layer(_padded(values[node.input[0]], options))
     layer.set_weights([kernel, weights[node.input[2]]])
     return found
