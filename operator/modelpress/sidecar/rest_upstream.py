@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 
 import aiohttp
 from yarl import URL
@@ -12,6 +13,8 @@ from modelpress.sidecar.answer import HOP_BY_HOP, Answer
 from modelpress.sidecar.headers import Headers
 
 STATUS_TIMEOUT = 2.0
+_LARGE = 1 << 20
+"""Bytes of a body that is written in pieces."""
 
 _NOT_FORWARDED = HOP_BY_HOP | {b"content-length", b"expect", b"accept-encoding"}
 
@@ -56,7 +59,7 @@ class RestUpstream:
                 method,
                 URL(f"http://{host}{target}", encoded=True),
                 headers=sent,
-                data=body or None,
+                data=(io.BytesIO(body) if len(body) > _LARGE else body) or None,
                 allow_redirects=False,
                 timeout=aiohttp.ClientTimeout(total=timeout),
             ) as response:
