@@ -98,6 +98,7 @@ class Sidecar:
         self._channel = Channel(settings.upstream_grpc)
         self._grpc = GrpcService(self.pipeline, self._channel, lambda: self.serving)
         self._rest = RestService(self.pipeline, self._rest_upstream)
+        self._grpc_desk, self._rest_desk = self._desk(self._grpc), self._desk(self._rest)
         self._spans = observation.spans()
         self._configure(tunables)
         self.upkeep = Upkeep(self.pipeline, self._question, now=time.monotonic(), prefetch_file=settings.prefetch_file)
@@ -132,9 +133,9 @@ class Sidecar:
             ]
             admin_socket = opened.enter_context(listen(host, settings.admin_port, field="--admin-port"))
             opened.pop_all()
-        grpc_desk, rest_desk, admin_desk = self._desk(self._grpc), self._desk(self._rest), _desk_of(admin)
-        self.grpc = Listener(lambda connections: GrpcConnection(grpc_desk, connections), data[0])
-        self.rest = Listener(lambda connections: RestConnection(rest_desk, connections), data[1])
+        admin_desk = _desk_of(admin)
+        self.grpc = Listener(lambda connections: GrpcConnection(self._grpc_desk, connections), data[0])
+        self.rest = Listener(lambda connections: RestConnection(self._rest_desk, connections), data[1])
         self.admin = Listener(lambda connections: RestConnection(admin_desk, connections), admin_socket)
         loop = asyncio.get_running_loop()
         oldest = lambda: self.file.current.max_connection_age_seconds  # noqa: E731

@@ -22,7 +22,9 @@ from modelpress.sidecar import json_key, key, tensor
 from modelpress.sidecar.address import Address
 from modelpress.sidecar.answer import Answer
 from modelpress.sidecar.channel import Channel
-from modelpress.sidecar.grpc_service import PREDICT, GrpcService
+from modelpress.sidecar.grpc_head import PREDICT
+from modelpress.sidecar.grpc_service import GrpcService
+from modelpress.sidecar.head import Head
 from modelpress.sidecar.key import Identity, Part
 from modelpress.sidecar.pipeline import Pipeline
 from modelpress.sidecar.process import Settings, Sidecar
@@ -147,7 +149,8 @@ class World:
         pipeline.availability.version = case.version
         self.rest_model.case = case
         question = service.question(f"/v1/models/{case.model}:predict", case.body)
-        question = type(question)(service, {**question._scope, "headers": case.headers}, [case.body], 1e12)
+        head = Head("POST", question._head.path, b"", case.headers)
+        question = type(question)(service, head, [case.body], 1e12)
         answer = await pipeline.answer(question, pipeline.measures.rest)
         return answer.body == self.rest_model.answer(case.body, case.headers)
 

@@ -23,13 +23,14 @@ from modelpress.sidecar import availability, frames, grpc_codes, json_key, key, 
 from modelpress.sidecar.address import Address
 from modelpress.sidecar.answer import Answer
 from modelpress.sidecar.channel import Channel
+from modelpress.sidecar.grpc_head import METHODS, PREDICT, GrpcHead
 from modelpress.sidecar.grpc_question import named_model
-from modelpress.sidecar.grpc_service import METHODS, PREDICT, GrpcService
+from modelpress.sidecar.head import Head
 from modelpress.sidecar.http2 import Connection
 from modelpress.sidecar.key import Identity
 from modelpress.sidecar.process import Settings, Sidecar
 from modelpress.sidecar.reason import Uncacheable
-from modelpress.sidecar.rest_service import RestService
+from modelpress.sidecar.request import Desk, Request
 from modelpress.sidecar.rest_upstream import RestUpstream
 from modelpress.sidecar.rollout import outputs
 from modelpress.sidecar.stream import UpstreamResponse
@@ -232,56 +233,57 @@ class _RestModel(RestUpstream):
         return Answer(200, (), hashlib.sha256(body).hexdigest().encode())
 
 
+class _Client:
+    """Who asks."""
+
+    peer = ("127.0.0.1", 2)
+
+    def __init__(self) -> None:
+        self.answers: list[Answer] = []
+
+    def reply(self, request: Request, answer: Answer) -> None:
+        self.answers.append(answer)
+
+
 class Service:
     """A whole request over either protocol: always one answer, always one outcome, nothing held afterwards."""
 
     def __init__(self, *, rest: bool) -> None:
         self._rest = rest
-        self._service = _LOOP.run_until_complete(self._made())
+        self._desk = _LOOP.run_until_complete(self._made())
 
-    async def _made(self) -> GrpcService | RestService:
+    async def _made(self) -> Desk:
         sidecar = Sidecar(Settings(IDENTITY, NOWHERE, NOWHERE))  # never started: no sockets
         sidecar.availability.version = 7
         self._pipeline = sidecar.pipeline
         sidecar._grpc.channel, sidecar._rest.upstream = _Model(), _RestModel()
-        return sidecar._rest if self._rest else sidecar._grpc
+        return sidecar._rest_desk if self._rest else sidecar._grpc_desk
 
     def __call__(self, data: bytes) -> str:
         return _LOOP.run_until_complete(self._asked(data))
 
     async def _asked(self, data: bytes) -> str:
         head, _, body = data.partition(b"\n")
-        measures = self._pipeline.measures
+        measures, client = self._pipeline.measures, _Client()
         before = measures.grpc.outcomes + measures.rest.outcomes
-        methods = sorted(METHODS)
-        path = head if self._rest else methods[head[0] % len(methods)].encode() if head else PREDICT.encode()
-        scope = {
-            "type": "http",
-            "method": "POST",
-            "http_version": "2",
-            "query_string": b"",
-            "path": path.decode("latin-1"),
-            "raw_path": path,
-            "client": ("127.0.0.1", 2),
-            "server": NOWHERE[:2],
-            "headers": [(b"content-type", b"application/grpc"), (b"grpc-timeout", head)],
-        }
-        chunks = [body[start : start + 100] for start in range(0, len(body), 100)] or [b""]
-        messages = [{"type": "http.request", "body": chunk, "more_body": True} for chunk in chunks]
-        messages[-1]["more_body"] = False
-        queue, sent = iter(messages), []
-
-        async def receive() -> Any:
-            return next(queue)
-
-        async def send(message: Any) -> None:
-            sent.append(message)
-
-        await self._service(scope, receive, send)
-        assert [message["type"] for message in sent][:2] == ["http.response.start", "http.response.body"]
+        request = Request(self._desk, self._head(head), client)
+        for start in range(0, len(body), 100):
+            request.add(body[start : start + 100])
+        request.complete()
+        while not client.answers:
+            await asyncio.sleep(0)
         assert measures.grpc.outcomes + measures.rest.outcomes == before + 1
-        assert measures.body_bytes == 0 == self._pipeline.limiter.in_flight
-        return str(sent[0]["status"]) if self._rest else sent[-1]["headers"][0][1].decode()
+        assert measures.body_bytes == 0 == self._pipeline.limiter.in_flight == measures.active
+        (answer,) = client.answers
+        return str(answer.status) if self._rest else answer.trailers[0][1].decode()
+
+    def _head(self, told: bytes) -> Head:
+        headers = ((b"content-type", b"application/grpc"), (b"grpc-timeout", told))
+        if self._rest:
+            return Head("POST", told.decode("latin-1"), b"", headers)
+        methods = sorted(METHODS)
+        path = methods[told[0] % len(methods)] if told else PREDICT
+        return GrpcHead(((b":method", b"POST"), (b":scheme", b"http"), (b":path", path.encode()), *headers))
 
 
 def of_answers(data: bytes) -> str:
