@@ -14,6 +14,7 @@ from modelpress.compress import check, examples, graph, source, warmup
 from modelpress.compress.check import Reference
 from modelpress.compress.dataset import Array, Rows
 from modelpress.compress.examples import Examples
+from modelpress.compress.limited import Limited
 from modelpress.compress.model import OpenedModel
 from modelpress.compress.plan import Plan, needs_calibration
 from modelpress.compress.source import Found
@@ -31,7 +32,7 @@ class Bench:
     plan: Plan
     found: Found
     area: WorkArea
-    progress: Progress
+    progress: Limited
     source_piece: Piece
     """The float32 SavedModel of the source."""
     opened: OpenedModel
@@ -84,6 +85,7 @@ def prepared(
     request: Request, plan: Plan, found: Found, data: dict[str, Rows], area: WorkArea, progress: Progress
 ) -> Bench:
     """Reads the source, and refuses what cannot work before anything long begins."""
+    limited = Limited(progress)
     piece = area.piece("source", lambda new: _float32(found, new, request.source, progress))
     soundness.require_servable(piece.directory, request.source)
     with progress.step("Loading the model"):
@@ -101,11 +103,11 @@ def prepared(
         area,
         examples=sets,
         training=request.recipe.training,
-        progress=progress,
+        progress=limited,
         profile=request.profile,
         user_source=request.source,
     )
-    return Bench(request, plan, found, area, progress, piece, opened, sets, reference, random, versions)
+    return Bench(request, plan, found, area, limited, piece, opened, sets, reference, random, versions)
 
 
 def require_data(plan: Plan, sets: Examples) -> None:

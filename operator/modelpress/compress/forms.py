@@ -84,7 +84,8 @@ def calibration(bench: Bench) -> Calibration | None:
     found = bench.examples.calibration()
     if found is None:
         return None
-    return Calibration(found.signature, bench.calibration(), comparison.tolerance(bench.request.gate))
+    tolerance = comparison.tolerance(bench.request.gate)
+    return Calibration(found.signature, bench.calibration(), tolerance, bench.progress.beat)
 
 
 def _flatbuffer(bench: Bench, version: Version, quantize: Quantize | None, field: str) -> scheme.Quantized:

@@ -73,6 +73,7 @@ class Versions:
             return Version(self._opened)
         done, version, held = self._nearest(wanted)
         for count in range(len(done), len(wanted)):
+            self._last = None  # a step that fails leaves the variables half changed
             version, held = self._next(version, held, wanted[: count + 1])
             self._last = (wanted[: count + 1], version, held)
         return version

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from modelpress.api.errors import Invalid
 from modelpress.api.recipe import Recipe
 from modelpress.compress import bench as benches
-from modelpress.compress import candidates, dataset, inspection, plan, source
+from modelpress.compress import candidates, dataset, inspection, plan, source, versions
 from modelpress.compress.search import crew, move
 from modelpress.compress.work import WorkArea
 from modelpress.storage import layout
@@ -27,9 +32,27 @@ def test_two_processes_build_what_one_finds(ask, tmp_path):
     moves = [move.of_steps(one, "TFLite", Recipe(), "CPU") for one in steps]
     with crew.crew(bench, 2) as builders:
         assert builders.count == 2
-        builders.build(moves)
+        builders.build(moves, seconds=600)
     before = bench.area.reused
     for one in moves:
         built = candidates.build(bench, bench.versions.after(one.changes), one.build)
         assert built.finding is None
     assert bench.area.reused - before == 3, "one version and two forms were found finished"
+
+
+def test_a_step_that_fails_half_way_leaves_nothing_to_the_next_move(ask, tmp_path, monkeypatch):
+    def fails(version, step, setting):
+        for variable in version.variables():
+            variable.assign_add(tf.ones_like(variable))
+        raise Invalid("TrainingDiverged", "the loss became nan", field=setting.field)
+
+    bench = opened(ask(), tmp_path / "store" / "default" / "work" / "key")
+    pruned, clustered = (
+        move.of_steps(steps, "TFLite", Recipe(), "CPU") for steps in ([PRUNED], [PRUNED, {"cluster": {"clusters": 4}}])
+    )
+    before = [variable.numpy() for variable in bench.versions.after(pruned.changes).opened.variables()]
+    monkeypatch.setitem(versions.APPLY, "cluster", fails)
+    with pytest.raises(Invalid, match="became nan"):
+        bench.versions.after(clustered.changes)
+    after = bench.versions.after(pruned.changes).opened.variables()
+    assert all(np.array_equal(one, variable.numpy()) for one, variable in zip(before, after, strict=True))

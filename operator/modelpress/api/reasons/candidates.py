@@ -77,6 +77,12 @@ SECTION = Section(
             "The search went on without it. Report it with the traceback.",
         ),
         Reason(
+            "OutOfTime",
+            _TRIAL,
+            "The time of the search was over while this trial was built or measured; it was cut off.",
+            "Raise `spec.recipe.search.timeout`, or name the steps. What had passed before is offered.",
+        ),
+        Reason(
             "Dominated",
             _TRIAL,
             "A trial of a search gave the same file as an earlier one; or it was much slower than the best so far when "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -53,11 +53,18 @@ def tolerance(gate: Gate) -> Loss:
     return Loss(min(variance, _VARIANCE_BESIDE_ANSWERS), answers)
 
 
+def unlimited() -> None:
+    """The beat of work that nothing ends."""
+
+
 class Comparison:
     """The answers of the float32 flatbuffer to some batches of a signature."""
 
-    def __init__(self, content: bytes, signature: str, batches: Sequence[Batch]) -> None:
-        self._signature, self._batches = signature, batches
+    def __init__(
+        self, content: bytes, signature: str, batches: Sequence[Batch], *, beat: Callable[[], None] = unlimited
+    ) -> None:
+        """`beat` is called before anything is compared, and may end the work by what it raises."""
+        self._signature, self._batches, self._beat = signature, batches, beat
         self._expected = _answers(content, signature, batches)
 
     def __len__(self) -> int:
@@ -65,6 +72,7 @@ class Comparison:
 
     def of(self, content: bytes) -> Loss:
         """What `content` loses."""
+        self._beat()
         try:
             found = _answers(content, self._signature, self._batches)
         except (RuntimeError, ValueError):

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from modelpress.api.recipe import Quantize
 from modelpress.compress.quantization import layers, mixed, ranges, rewriting
-from modelpress.compress.quantization.comparison import BROKEN, Batch, Comparison, Loss
+from modelpress.compress.quantization.comparison import BROKEN, Batch, Comparison, Loss, unlimited
 from modelpress.compress.quantization.layers import Operation
 from modelpress.compress.quantization.precision import Assignment, Precision
 from modelpress.compress.quantization.ranges import Ranges, Update
@@ -32,6 +32,8 @@ class Calibration:
     batches: Sequence[Batch]
     """Small batches of the signature's inputs."""
     tolerance: Loss
+    beat: Callable[[], None] = unlimited
+    """Called now and then; may end the work by what it raises."""
 
 
 class Quantized(NamedTuple):
@@ -89,9 +91,9 @@ def quantized(
         raise NotConvertible("DataRequired", f"{quantize.scheme} measures activations on examples, and there are none")
     used, judged = _split(calibration.batches)
     measured = ranges.measured(original.content, calibration.signature, used)
-    judging = Comparison(original.content, calibration.signature, judged)
+    judging = Comparison(original.content, calibration.signature, judged, beat=calibration.beat)
     if quantize.scheme == "Mixed":
-        ordering = Comparison(original.content, calibration.signature, used[:_ORDERING])
+        ordering = Comparison(original.content, calibration.signature, used[:_ORDERING], beat=calibration.beat)
         return _mixed(original, found, measured, ordering, judging, calibration.tolerance, settings)
     return _static(original, settings, measured, judging, converted)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -42,10 +43,13 @@ class Crew:
         self.count = count
         """Moves that are worth giving at a time."""
 
-    def build(self, moves: Sequence[Move]) -> None:
-        """Returns when the pieces of all moves are there; what is wrong with a move its trial will tell."""
+    def build(self, moves: Sequence[Move], *, seconds: float) -> None:
+        """Returns when the pieces of all moves are there, or after `seconds`.
+
+        What is wrong with a move its trial will tell.
+        """
         if self._pool is not None and len(moves) > 1:
-            list(self._pool.map(_build, moves))
+            list(self._pool.map(_build, moves, [seconds] * len(moves)))
 
 
 @contextlib.contextmanager
@@ -79,11 +83,17 @@ def _begin(request: str, found: Found, work: Path, threads: int) -> None:
     _open.append(bench.prepared(asked, wanted, found, rows, area, Silent()))
 
 
-def _build(move: Move) -> None:
+def _build(move: Move, seconds: float) -> None:
     from modelpress.compress import candidates, plan
+    from modelpress.compress.limited import OutOfTime
     from modelpress.storage import durable
 
     bench = _open[0]
     name = plan.key_of(move.changes) or move.name
-    with durable.locked(bench.area.directory / f"{name}.lock"), contextlib.suppress(Invalid):
+    end = time.monotonic() + seconds
+    with (
+        contextlib.suppress(Invalid, OutOfTime),
+        durable.locked(bench.area.directory / f"{name}.lock"),
+        bench.progress.until(lambda: time.monotonic() >= end),
+    ):
         candidates.build(bench, bench.versions.after(move.changes), move.build, iteration=move.iteration)

@@ -13,6 +13,7 @@ from typing import Self
 
 from modelpress.api.errors import Invalid, Transient
 from modelpress.api.measurement import Compared, Measurements
+from modelpress.api.recipe import Search
 from modelpress.api.trial import PASSED, Trial
 from modelpress.compress import candidates, check
 from modelpress.compress import examples as data
@@ -25,6 +26,7 @@ from modelpress.compress.evaluation import examples as evaluation_examples
 from modelpress.compress.evaluation.client import Client
 from modelpress.compress.evaluation.comparison import Answers, CandidateFailed
 from modelpress.compress.evaluation.endpoint import DoesNotLoad
+from modelpress.compress.limited import OutOfTime
 from modelpress.compress.local import measuring
 from modelpress.compress.local.processes import ModelServer
 from modelpress.compress.local.servers import Servers
@@ -94,15 +96,6 @@ class Examination:
     def tried(self, move: Move, number: int, earlier: Sequence[Trial]) -> Trial:
         """Build and judge a move; what is wrong with it is its verdict. What equals an earlier one is that again."""
         began = time.monotonic()
-        trial = self._tried(move, number, earlier)
-        return trial.model_copy(update={"seconds": round(time.monotonic() - began, 2)})
-
-    def built(self, move: Move) -> Built:
-        """The servable of a move, made unless it is there. Raises Invalid where a step refuses the model."""
-        version = self._bench.versions.after(move.changes)
-        return candidates.build(self._bench, version, move.build, iteration=move.iteration)
-
-    def _tried(self, move: Move, number: int, earlier: Sequence[Trial]) -> Trial:
         empty = Trial(
             number=number,
             name=move.name,
@@ -112,6 +105,26 @@ class Examination:
             message="",
             parameters=move.parameters,
         )
+        try:
+            trial = self._tried(move, empty, earlier)
+        except OutOfTime:
+            cut = self._cut()
+            trial = empty.model_copy(update={"verdict": cut.reason, "message": cut.message})
+        return trial.model_copy(update={"seconds": round(time.monotonic() - began, 2)})
+
+    def built(self, move: Move) -> Built:
+        """The servable of a move, made unless it is there. Raises Invalid where a step refuses the model."""
+        version = self._bench.versions.after(move.changes)
+        return candidates.build(self._bench, version, move.build, iteration=move.iteration)
+
+    def _cut(self) -> Finding:
+        search = self._bench.plan.search or Search()
+        return Finding(
+            "OutOfTime",
+            f"cut off when the {search.timeout} of spec.recipe.search.timeout were over; raise it to see its end",
+        )
+
+    def _tried(self, move: Move, empty: Trial, earlier: Sequence[Trial]) -> Trial:
         try:
             built = self.built(move)
         except Transient:

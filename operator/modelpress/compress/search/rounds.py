@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Sequence
 
@@ -11,6 +12,7 @@ from modelpress.api.recipe import Search
 from modelpress.compress import candidates
 from modelpress.compress.bench import Bench
 from modelpress.compress.candidates import Outcome
+from modelpress.compress.limited import OutOfTime
 from modelpress.compress.plan import Build
 from modelpress.compress.search import crew, front, guidance, ladder
 from modelpress.compress.search.crew import Crew
@@ -32,7 +34,21 @@ class Budget:
 
     def is_spent(self) -> bool:
         """Whether no further trial may begin."""
-        return len(self._journal.trials) >= self._trials or self._clock() >= self._until
+        return not self.has_trials or self.is_over()
+
+    @property
+    def has_trials(self) -> bool:
+        """Whether their number allows for another."""
+        return len(self._journal.trials) < self._trials
+
+    def is_over(self) -> bool:
+        """Whether time is up, for the trial under way as well."""
+        return self.seconds <= 0
+
+    @property
+    def seconds(self) -> float:
+        """That are left."""
+        return self._until - self._clock()
 
 
 def search(bench: Bench, wanted: Search, *, clock: Clock) -> Outcome:
@@ -45,15 +61,19 @@ def search(bench: Bench, wanted: Search, *, clock: Clock) -> Outcome:
     with Examination(bench) as examination, crew.crew(bench, hands) as builders:
         rungs = ladder.moves(recipe, device, has_calibration=has_calibration)
         moves = {move.name: move for move in rungs}
-        _all(bench, examination, journal, rungs, budget, builders)
-        climbed = [trial for trial in journal.trials if trial.name in moves]
-        rescue = ladder.rescue(recipe, device, has_calibration=has_calibration, trials=climbed)
-        _all(bench, examination, journal, rescue, budget, builders)
-        moves |= {move.name: move for move in rescue}
-        guide = guidance.Guide(bench, wanted, journal)
-        while not budget.is_spent() and (proposed := guide.next(builders.count)):
-            _all(bench, examination, journal, proposed, budget, builders)
-        moves |= guide.moves
+        with contextlib.suppress(OutOfTime), bench.progress.until(budget.is_over):
+            _all(bench, examination, journal, rungs, budget, builders)
+            climbed = [trial for trial in journal.trials if trial.name in moves]
+            rescue = ladder.rescue(recipe, device, has_calibration=has_calibration, trials=climbed)
+            moves |= {move.name: move for move in rescue}
+            _all(bench, examination, journal, rescue, budget, builders)
+        if not budget.is_spent() or any(trial.parameters for trial in journal.trials):
+            # Also when time is up: it knows what the guided moves of a killed run were.
+            guide = guidance.Guide(bench, wanted, journal)
+            with contextlib.suppress(OutOfTime), bench.progress.until(budget.is_over):
+                while not budget.is_spent() and (proposed := guide.next(builders.count)):
+                    _all(bench, examination, journal, proposed, budget, builders)
+            moves |= guide.moves
         return _outcome(bench, examination, journal, moves, wanted.objective)
 
 
@@ -95,9 +115,9 @@ def _all(
     for start in range(0, len(new), builders.count):
         if budget.is_spent():
             return
-        builders.build(new[start : start + builders.count])
+        builders.build(new[start : start + builders.count], seconds=budget.seconds)
         for move in new[start : start + builders.count]:
-            if not budget.is_spent():
+            if budget.has_trials:
                 _try(bench, examination, journal, move)
 
 
