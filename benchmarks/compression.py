@@ -7,7 +7,7 @@ to 90 minutes. With --store, a run that was ended goes on where it was.
 
 The naive ways are the plain dynamic-range conversion of tf.lite, and TFMOT's magnitude pruning alone. Latency is that
 of single rows at one server thread: net (less what the server itself takes) and gross. The last line is one JSON
-object, a member for each model.
+object, a member for each model; null is what could not be measured, e.g. where tf.lite cannot convert a model.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from nets import cases, naive
 from rich.console import Console
 from rich.table import Table
 
+from modelpress.api.artifact import Candidate, Refused
 from modelpress.api.data import Data
 from modelpress.api.gate import Gate
 from modelpress.api.measurement import Measurements
@@ -91,8 +92,11 @@ def _compared(name: str, case: cases.Case, store: Path, console: Console, told: 
             request, done.manifest, examples.evaluation_rows(request), name=name, logs=Path(logs), progress=told
         ) as measuring,
     ):
-        best, plain = _best(done, measuring), [measuring.candidate(one) for one in others]
+        best = _best(done, measuring)
+        plain = [measuring.candidate(one) for one in others if isinstance(one, Candidate)]
     _show(name, best, plain, console)
+    for refused in (one for one in others if isinstance(one, Refused)):
+        console.print(f"  naive: {refused.recipe}: {refused.reason}: {refused.message}", soft_wrap=True)
     for trial in done.manifest.trials:
         console.print(
             f"  {trial.number:2} {trial.recipe}, {trial.form}: {trial.verdict}: {trial.message}", soft_wrap=True
@@ -160,11 +164,11 @@ def _cells(measured: Measurements) -> list[str]:
 
 def _figures(best: CandidateReport | None, plain: list[CandidateReport], trials: int, seconds: float) -> dict[str, Any]:
     found = _ratios(best.measurements) if best else {"drop": 0.0, "size": 1.0, "latency": 1.0, "gross_latency": 1.0}
-    dynamic = _ratios(plain[0].measurements)
+    dynamic = next((_ratios(one.measurements) for one in plain if one.recipe == naive.DYNAMIC), {})
     return {
         **found,
-        "naive_size": dynamic["size"],
-        "naive_latency": dynamic["latency"],
+        "naive_size": dynamic.get("size"),
+        "naive_latency": dynamic.get("latency"),
         "trials": trials,
         "seconds": round(seconds, 1),
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from modelpress.api.artifact import Candidate, Form, Servable
+from modelpress.api.artifact import Candidate, Form, Refused, Servable
 from modelpress.compress import tflite
 from modelpress.compress.engine import Compressed
 from modelpress.compress.model import OpenedModel
@@ -14,21 +14,29 @@ from modelpress.storage import listing
 SPARSITY = 0.5
 FIRST = 101
 """Number of the first; those of the search are below."""
+DYNAMIC = "tf.lite dynamic range"
 
 
-def candidates(done: Compressed) -> list[Candidate]:
+def candidates(done: Compressed) -> list[Candidate | Refused]:
     """In the artifact's directory, as if they were its own; TFMOT only where the source is a Keras model."""
     source = done.directory / done.manifest.source.servable.path
-    content = tflite.convert(OpenedModel(source, done.manifest.source.signatures), "DynamicInt8")
-    converted = _version(done, FIRST)
-    converted.mkdir(parents=True, exist_ok=True)
-    tflite.write(content, converted)
-    found = [_candidate(done, FIRST, "tf.lite dynamic range", "TFLite")]
+    found = [_converted(done, source)]
     pruned = _pruned(source)
     if pruned is not None:
         pruned.save(_version(done, FIRST + 1), save_format="tf")
         found.append(_candidate(done, FIRST + 1, f"TFMOT prune {SPARSITY:.0%}", "SavedModel"))
     return found
+
+
+def _converted(done: Compressed, source: Path) -> Candidate | Refused:
+    try:
+        content = tflite.convert(OpenedModel(source, done.manifest.source.signatures), "DynamicInt8")
+    except tflite.NotConvertible as error:
+        return Refused(recipe=DYNAMIC, form="TFLite", reason=error.reason, message=str(error))
+    converted = _version(done, FIRST)
+    converted.mkdir(parents=True, exist_ok=True)
+    tflite.write(content, converted)
+    return _candidate(done, FIRST, DYNAMIC, "TFLite")
 
 
 def _version(done: Compressed, index: int) -> Path:
