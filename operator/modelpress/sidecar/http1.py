@@ -102,6 +102,8 @@ class _Lines:
 def _read(block: bytes) -> Http1Head:
     if len(block) > LARGEST_HEAD:
         raise too_long()
+    if not may_be_head(block):
+        raise Malformed(400, "Not an HTTP/1.1 request")
     lines = _Lines()
     parser = httptools.HttpRequestParser(lines)
     try:
@@ -123,7 +125,12 @@ _known = functools.lru_cache(maxsize=_KEPT_HEADS)(_read)
 
 def _is_http(block: bytes) -> bool:
     """llhttp also reads the request lines of RTSP and ICE."""
-    return block.lstrip(b"\r\n").partition(b"\r\n")[0].endswith((b" HTTP/1.1", b" HTTP/1.0"))
+    return block.partition(b"\r\n")[0].endswith((b" HTTP/1.1", b" HTTP/1.0"))
+
+
+def may_be_head(start: bytes) -> bool:
+    """Whether a head may start so: llhttp would pass over bare line feeds."""
+    return start[:1].isupper()
 
 
 def _understood(method: str, target: bytes, headers: list[tuple[bytes, bytes]], *, recent: bool) -> Http1Head:

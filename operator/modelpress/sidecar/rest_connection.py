@@ -160,11 +160,13 @@ class RestConnection(asyncio.Protocol):
                 if self._is_receiving:
                     at = self._receive(data, at)
                 elif self._request is None:
+                    while data.startswith(b"\r\n", at):  # empty lines may come before a request
+                        at += 2
                     end = data.find(_END, at) + len(_END)
                     if end < len(_END):
-                        at = self._unfinished(data, at)
+                        self._check_unfinished(data, at)
                         break
-                    at = self._begin(data, at, end) if end > at + len(_END) else end - 2
+                    at = self._begin(data, at, end)
                 else:
                     break
                 if at >= len(data) or self._ended is not None or self._blocked is not None:
@@ -214,15 +216,12 @@ class RestConnection(asyncio.Protocol):
         self._tick_within(TICK)
         return end
 
-    def _unfinished(self, data: bytes, at: int) -> int:
-        """Where a head begins that has not come whole, behind empty lines."""
-        while data.startswith(b"\r\n", at):
-            at += 2
+    def _check_unfinished(self, data: bytes, at: int) -> None:
+        """Raises Malformed where what there is of a head tells already that it is none."""
         if len(data) - at > http1.LARGEST_HEAD:
             raise http1.too_long()
-        if not data[at : at + 1].isupper() and data[at:] not in (b"", b"\r"):
+        if at < len(data) and not http1.may_be_head(data[at : at + 1]) and data[at:] != b"\r":
             raise Malformed(400, "Not an HTTP/1.1 request")
-        return at
 
     def _receive(self, data: bytes, at: int) -> int:
         """More of a body; where what follows begins."""

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import blake3
 import numpy as np
 import seeds
+import talks
 from google.protobuf.message import DecodeError
 from pydantic import ValidationError
 
@@ -270,7 +271,7 @@ class Service:
         for start in range(0, len(body), 100):
             request.add(body[start : start + 100])
         request.complete()
-        while not client.answers:
+        while not client.answers:  # noqa: ASYNC110 - whatever answers it
             await asyncio.sleep(0)
         assert measures.grpc.outcomes + measures.rest.outcomes == before + 1
         assert measures.body_bytes == 0 == self._pipeline.limiter.in_flight == measures.active
@@ -351,6 +352,7 @@ def targets() -> tuple[Target, ...]:
         Target("frames", of_frames, seeds.conversations(), (b"\0\0\1", b"\0\0\0\4\1\0\0\0\0", b"\x3f\xe1\xff\x03")),
         Target("grpc", Service(rest=False), framed, proto_pieces),
         Target("rest", Service(rest=True), posted, (*json_pieces, *paths)),
+        Target("http1", talks.Talk(_LOOP), talks.seeds(), talks.PIECES, talks.a_talk),
         Target("answers", of_answers, seeds.answers(), (*proto_pieces, *json_pieces)),
         Target("record", of_record, seeds.records(), (b"[" * 2000, b"null", b"mpc\x01")),
         Target("texts", of_texts, (*texts, status, status.replace(b"{}", b"1")), json_pieces),
