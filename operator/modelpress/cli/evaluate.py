@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import typer
 
 if TYPE_CHECKING:
-    from modelpress.api.artifact import ArtifactManifest, Candidate
+    from modelpress.api.artifact import ArtifactManifest, Candidate, Form
     from modelpress.api.message import Message
     from modelpress.api.request import Request
     from modelpress.compress.evaluation.endpoint import Endpoint
@@ -28,6 +29,16 @@ def evaluate(
     candidate_rest: Annotated[str, typer.Option(help="host:port of its REST API.")],
     request: Annotated[
         Path | None, typer.Option(help="The request as JSON; absent: the variable MODELPRESS_REQUEST.")
+    ] = None,
+    source_models: Annotated[
+        Path | None,
+        typer.Option(help="Folder that the source's server has its models in; absent: latency is not told net."),
+    ] = None,
+    candidate_models: Annotated[
+        Path | None, typer.Option(help="The same of the candidate's server, which is another folder.")
+    ] = None,
+    server_models: Annotated[
+        str | None, typer.Option(help="What both servers call that folder; absent: as it is called here.")
     ] = None,
     model: Annotated[str | None, typer.Option(help="Name of the served model; absent: the resource's.")] = None,
     output: Annotated[Literal["text", "json"], typer.Option(help="json: the message on standard output.")] = "text",
@@ -49,8 +60,8 @@ def evaluate(
             asked,
             artifact,
             candidate,
-            _endpoint(source_grpc, source_rest, name),
-            _endpoint(candidate_grpc, candidate_rest, name),
+            _Server(source_grpc, source_rest, name, source_models, server_models),
+            _Server(candidate_grpc, candidate_rest, name, candidate_models, server_models),
         )
     except Invalid as error:
         message = engine.failed(error)
@@ -67,7 +78,19 @@ def evaluate(
         raise typer.Exit(EXIT_INVALID if message.outcome == "Invalid" else EXIT_FAILED)
 
 
-def _measured(request: Request, artifact: str, number: int, source: Endpoint, candidate_endpoint: Endpoint) -> Message:
+class _Server(NamedTuple):
+    """A model server as the flags describe it."""
+
+    grpc: str
+    rest: str
+    model: str
+    models: Path | None
+    """Its folder of models here."""
+    called: str | None
+    """What it calls that folder."""
+
+
+def _measured(request: Request, artifact: str, number: int, source: _Server, candidate_server: _Server) -> Message:
     from rich.console import Console
 
     from modelpress.api.message import Message
@@ -83,8 +106,8 @@ def _measured(request: Request, artifact: str, number: int, source: Endpoint, ca
         request,
         manifest,
         candidate,
-        source=source,
-        candidate_endpoint=candidate_endpoint,
+        source=_endpoint(source, "SavedModel"),
+        candidate_endpoint=_endpoint(candidate_server, candidate.servable.form),
         rows=rows,
         progress=progress.on(Console(stderr=True)),
         image=image,
@@ -117,12 +140,18 @@ def _candidate(request: Request, artifact: str, number: int) -> tuple[ArtifactMa
     return manifest, found
 
 
-def _endpoint(grpc: str, rest: str, model: str) -> Endpoint:
-    from modelpress.compress.evaluation import memory
+def _endpoint(server: _Server, form: Form) -> Endpoint:
+    from modelpress.compress.evaluation import beside, memory
     from modelpress.compress.evaluation.endpoint import Endpoint
 
     def peak() -> int | None:
-        pid = memory.listener(int(grpc.rpartition(":")[2]))
+        pid = memory.listener(int(server.grpc.rpartition(":")[2]))
         return None if pid is None else memory.peak_bytes(pid)
 
-    return Endpoint(grpc=grpc, rest=rest, model=model, peak_memory_bytes=peak)
+    found = Endpoint(grpc=server.grpc, rest=server.rest, model=server.model, peak_memory_bytes=peak)
+    if server.models is None:
+        return found
+    models = beside.Models(server.models, server.called or str(server.models))
+    return dataclasses.replace(
+        found, serve_constant=lambda signature: beside.serve(server.grpc, server.model, models, form, signature)
+    )

@@ -22,6 +22,8 @@ COMPRESS, EVALUATE = "compress", "evaluate"
 FETCHES = ("fetch-source", "fetch-candidate")
 SOURCE_GRPC, SOURCE_REST, CANDIDATE_GRPC, CANDIDATE_REST = 8500, 8501, 8510, 8511
 LOCALHOST = "127.0.0.1"
+SERVERS = "/run/modelpress/servers"
+"""Where `evaluate` finds the models of both servers, to put the constant-output model beside each."""
 SHORTEST_LIFE_SECONDS = 60
 """A finished Job is kept at least so long: one that goes before its message was read would be made again and again."""
 
@@ -79,7 +81,10 @@ def evaluate(
         command=[PROGRAM, EVALUATE, *_evaluate_flags(model, candidate, index)],
         resources=_client_resources(jobs.resources),
         env=_environment(request),
-        mounts=mounts,
+        mounts=[
+            *mounts,
+            *({"name": f"models-{role}", "mountPath": f"{SERVERS}/{role}"} for role in ("source", "candidate")),
+        ],
     )
     models = [{"name": f"models-{role}", "emptyDir": {}} for role in ("source", "candidate")]
     template = pods.template(
@@ -164,6 +169,9 @@ def _evaluate_flags(model: CompressedModel, candidate: Served, index: int) -> tu
         f"--source-rest={LOCALHOST}:{SOURCE_REST}",
         f"--candidate-grpc={LOCALHOST}:{CANDIDATE_GRPC}",
         f"--candidate-rest={LOCALHOST}:{CANDIDATE_REST}",
+        f"--source-models={SERVERS}/source",
+        f"--candidate-models={SERVERS}/candidate",
+        f"--server-models={serving.MODELS}",
     )
 
 

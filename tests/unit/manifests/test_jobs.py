@@ -167,6 +167,17 @@ def test_evaluation_fetches_both_and_serves_both_with_the_serving_limits(evaluat
     assert "--prefer_tflite_model=true" not in source["command"]
 
 
+def test_the_client_of_an_evaluation_can_put_a_constant_model_beside_each_servers_model(evaluate: Any) -> None:
+    spec = pod(evaluate())
+    container = spec["containers"][0]
+    mounted = {one["name"]: one["mountPath"] for one in container["volumeMounts"]}
+    for role, server in (("source", spec["initContainers"][2]), ("candidate", spec["initContainers"][3])):
+        assert f"--{role}-models={mounted[f'models-{role}']}" in container["command"]
+        (seen,) = [one for one in server["volumeMounts"] if one["name"] == f"models-{role}"]
+        assert f"--server-models={seen['mountPath']}" in container["command"]
+        assert f"--model_base_path={seen['mountPath']}/bert" in server["command"]
+
+
 def test_the_client_of_an_evaluation_has_a_cpu_of_its_own(evaluate: Any) -> None:
     container = pod(evaluate())["containers"][0]
     assert container["resources"] == {"requests": {"cpu": "1", "memory": "4Gi"}, "limits": {"memory": "8Gi"}}

@@ -8,7 +8,11 @@ import json
 import time
 from collections.abc import Callable
 
+from modelpress.compress.signature import Signature
+
 POLL_SECONDS = 0.05
+CONSTANT = "-constant"
+"""What follows a model's name in that of the constant-output model beside it."""
 
 
 class DoesNotLoad(Exception):
@@ -29,7 +33,9 @@ class Endpoint:
     """VmHWM of the server's process so far; None where it cannot be read."""
     description: str = "tensorflow_model_server"
     constant: str | None = None
-    """Name of the constant-output model on the same server; None where it has none."""
+    """Name of the constant-output model on the same server; None where it has none yet."""
+    serve_constant: Callable[[Signature], str | None] | None = None
+    """Has the server serve one and returns its name, None where that fails; None where the server takes no more."""
 
 
 def wait_available(

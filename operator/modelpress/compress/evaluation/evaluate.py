@@ -205,7 +205,7 @@ def _latency(
             raise comparison.candidate_failed(error) from error
 
     with contextlib.ExitStack() as stack:
-        constants = [_constant(stack, endpoint, signature.name) for endpoint, _ in (source, candidate)]
+        constants = [_constant(stack, endpoint, signature) for endpoint, _ in (source, candidate)]
         loads = [
             (one.send, [one.request(part).SerializeToString() for part in parts])
             for one in (source[1], candidate[1], *constants)
@@ -220,16 +220,19 @@ def _latency(
         )
 
 
-def _constant(stack: contextlib.ExitStack, endpoint: Endpoint, signature_name: str) -> Client | None:
+def _constant(stack: contextlib.ExitStack, endpoint: Endpoint, signature: Signature) -> Client | None:
     """A client of the constant-output model beside a model; None where the server has none."""
-    if endpoint.constant is None:
+    name = endpoint.constant
+    if name is None and endpoint.serve_constant is not None:
+        name = endpoint.serve_constant(signature)
+    if name is None:
         return None
-    beside = dataclasses.replace(endpoint, model=endpoint.constant)
+    beside = dataclasses.replace(endpoint, model=name)
     try:
         wait_available(beside, timeout_seconds=CONSTANT_SECONDS)
     except DoesNotLoad:
         return None
-    return stack.enter_context(Client(beside, signature_name))
+    return stack.enter_context(Client(beside, signature.name))
 
 
 def _memory(source: Endpoint, candidate: Endpoint) -> Compared | None:

@@ -23,8 +23,6 @@ from modelpress.compress.evaluation.endpoint import Endpoint
 from modelpress.server import launch, ports
 from modelpress.server.ports import HOST
 
-CONSTANT = "-constant"
-"""What follows a model's name in that of the constant-output model beside it."""
 DEFAULT_PORTS = (8500, 8501)
 LOAD_SECONDS = 300.0
 READY_SECONDS = 30.0
@@ -67,7 +65,7 @@ class ModelServer:
     ) -> None:
         """`constant` is the folder with the version of a constant-output model to be served beside the model."""
         self._log = log
-        beside = f"{name}{CONSTANT}"
+        beside = f"{name}{endpoint.CONSTANT}"
         served = {name: base_path} | ({beside: constant} if constant else {})
         self._process = launch.start_server(
             name,
