@@ -230,16 +230,17 @@ async def frames_until(reader: asyncio.StreamReader, kind: int) -> None:
             kinds += [received.kind for received in splitter.feed(await reader.read(1 << 16))]
 
 
-async def test_clients_of_both_ports_are_asked_to_go_elsewhere_as_soon_as_it_drains(start, until):
-    sidecar = await start()
+async def test_clients_of_both_ports_are_asked_to_go_elsewhere_as_soon_as_it_drains(sidecar, until):
     method, grpc_type = (b":method", b"POST"), (b"content-type", b"application/grpc")
-    opened = [
-        await over_http2(sidecar.grpc.port, method, (b":path", b"/a.B/c"), grpc_type),
-        await over_http2(sidecar.rest.port, (b":method", b"GET"), (b":path", b"/v1/models/m")),
-    ]
-    await until(lambda: len(sidecar.connections.seen) == 2)
+    reader, writer = await over_http2(sidecar.grpc.port, method, (b":path", b"/a.B/c"), grpc_type)
+    rest_reader, rest_writer = await asyncio.open_connection("127.0.0.1", sidecar.rest.port)
+    rest_writer.write(b"GET /v1/models/m HTTP/1.1\r\nHost: x\r\n\r\n")
+    await rest_reader.readuntil(b"}]}")
+    await until(lambda: sidecar.pipeline.measures.grpc.requests == 1)
     drained = asyncio.ensure_future(sidecar.drain(quiet=0.1))
-    for reader, writer in opened:
-        await frames_until(reader, frames.GOAWAY)
-        writer.close()
+    await frames_until(reader, frames.GOAWAY)
+    async with asyncio.timeout(5):
+        assert await rest_reader.read() == b""
+    for client in (writer, rest_writer):
+        client.close()
     assert await drained
