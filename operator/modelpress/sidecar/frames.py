@@ -152,11 +152,18 @@ class Splitter:
             self._parts.append(data)
             self._missing -= len(data)
             return
+        position, number = 0, int.from_bytes
         if self._parts:
-            data = b"".join((*self._parts, data))
+            position = self._missing  # 0: not even the head of the frame had come
+            first = b"".join((*self._parts, data[:position] if position else data))
             self._parts.clear()
-        position, end, number = 0, len(data), int.from_bytes
+            if position:  # what comes behind that frame need not be copied
+                stream = number(first[5:9], "big") & LARGEST_WINDOW
+                yield first[3], first[4], stream, first[9:]
+            else:
+                data = first
         self._missing = 0
+        end = len(data)
         while end - position >= 9:
             length = number(data[position : position + 3], "big")
             if length > self._largest:

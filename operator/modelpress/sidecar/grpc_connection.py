@@ -33,6 +33,8 @@ HEADERS_SIZE = 1 << 16
 """Bytes of a request's headers, encoded and decoded; gRPC servers allow 8 to 16 kB."""
 GREETING = 10.0
 """Seconds for the preface of HTTP/2, and for the answer to our farewell."""
+DRIBBLE = 64
+"""Bytes of window below which a client that is owed an answer draws it out."""
 STALL = 60.0
 """Seconds that a client may leave its answers unread."""
 LINGER = 1.0
@@ -113,7 +115,6 @@ class GrpcConnection(Session[GrpcHead]):
         name = transport.get_extra_info("peername")
         self.peer = (name[0], name[1]) if name else ("", 0)
         transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        self._out.send(_HELLO)
         self._watch()
         if not self._connections.opened(self):
             self.abort()
@@ -124,11 +125,7 @@ class GrpcConnection(Session[GrpcHead]):
         if self._timer is not None:
             self._timer.cancel()
         self._out.clear()
-        left = [*self._reading.values(), *self._requests.values()]
-        for gone in (self._reading, self._requests, self._responses):
-            gone.clear()
-        for request in left:
-            request.leave()
+        self._drop()
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -173,6 +170,7 @@ class GrpcConnection(Session[GrpcHead]):
             return False
         if self._greeting:
             if time.monotonic() - self.born > LINGER:
+                self._out.send(_HELLO + frames.goaway(0, Code.NO_ERROR))
                 self._close()
             return False
         self._leaving = self._loop.time()
@@ -206,6 +204,8 @@ class GrpcConnection(Session[GrpcHead]):
         )
         response.connection, response.early = self, early
         if not self._out.begin(response):
+            if not self._responses:
+                self._progress = self._loop.time()
             self._responses[request.stream] = response
             self._watch()
         elif early:
@@ -216,11 +216,12 @@ class GrpcConnection(Session[GrpcHead]):
         expected = self._greeting
         if data[: len(expected)] != expected[: len(data)]:
             head = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-type: text/plain\r\ncontent-length: "
-            self._out.clear()
             self._out.send(head + str(len(_NO_HTTP2)).encode() + b"\r\n\r\n" + _NO_HTTP2)
             self._close()
             return b""
         self._greeting = expected[len(data) :]
+        if not self._greeting:
+            self._out.send(_HELLO)
         return data[len(expected) :]
 
     def _on_data(self, number: int, flags: int, payload: bytes, padding: int = 0) -> None:
@@ -230,8 +231,10 @@ class GrpcConnection(Session[GrpcHead]):
             self._received = 0
         request = self._reading.get(number)
         if request is None:
-            if number > self._last or not number:
+            if number > self._last or not number & 1:
                 raise ProtocolError(Code.PROTOCOL_ERROR, "DATA on a stream that is not open")
+            if not payload:
+                self._on_control(frames.DATA)
             return
         if payload:
             request.add(payload)
@@ -289,7 +292,7 @@ class GrpcConnection(Session[GrpcHead]):
         return len(self._reading) + len(self._requests) + len(self._responses)
 
     def _on_reset(self, number: int, code: int) -> None:
-        if number > self._last or not number:
+        if number > self._last or not number & 1:
             raise ProtocolError(Code.PROTOCOL_ERROR, "RST_STREAM on a stream that is not open")
         request = self._reading.pop(number, None) or self._requests.pop(number, None)
         if request is not None:
@@ -303,8 +306,13 @@ class GrpcConnection(Session[GrpcHead]):
     def _on_goaway(self, last: int, code: int) -> None:
         """The client opens no more streams; it closes when those that there are have ended."""
 
-    def _on_stream_window(self, number: int, increment: int) -> None:
+    def _on_window(self, number: int, payload: bytes) -> None:
         self._progress = self._loop.time()
+        if self._responses and frames.number(payload) < DRIBBLE:
+            self._on_control(frames.WINDOW_UPDATE)
+        super()._on_window(number, payload)
+
+    def _on_stream_window(self, number: int, increment: int) -> None:
         response = self._responses.get(number)
         if response is not None:
             self._out.widen_stream(response, increment)
@@ -312,7 +320,9 @@ class GrpcConnection(Session[GrpcHead]):
         request = self._requests.get(number) or self._reading.get(number)
         if request is not None:
             request.window += increment
-        elif number > self._last:
+            if request.window > frames.LARGEST_WINDOW:
+                raise ProtocolError(Code.FLOW_CONTROL_ERROR, "Stream window overflow")
+        elif number > self._last or not number & 1:
             raise ProtocolError(Code.PROTOCOL_ERROR, "WINDOW_UPDATE on a stream that is not open")
 
     def _on_settings(self, values: dict[int, int]) -> None:
@@ -331,6 +341,15 @@ class GrpcConnection(Session[GrpcHead]):
     def _broken(self, code: Code, reason: str) -> None:
         self._out.send(frames.goaway(self._last, code, reason))
         self._close()
+        self._drop()
+
+    def _drop(self) -> None:
+        """Nobody waits for what was asked here any longer."""
+        left = [*self._reading.values(), *self._requests.values()]
+        for gone in (self._reading, self._requests, self._responses):
+            gone.clear()
+        for request in left:
+            request.leave()
 
     def _reset(self, number: int, code: Code) -> None:
         self._out.send(frames.frame(frames.RST_STREAM, 0, number, code.to_bytes(4, "big")))
@@ -349,7 +368,7 @@ class GrpcConnection(Session[GrpcHead]):
     def _close(self) -> None:
         """Sends what there is to send and listens no more, but reads on: a socket closed unread resets the client."""
         self._dead = True
-        self._out.flush()
+        self._out.shut()
         self._transport.resume_reading()
         if self._transport.can_write_eof():
             self._transport.write_eof()

@@ -77,6 +77,11 @@ class Outbox:
         self._pieces.clear()
         self._bulky = False
 
+    def shut(self) -> None:
+        """Hands over what there is, and drops all that is sent from now on."""
+        self.flush()
+        self.transport = None
+
     def open(self, stream: Sending) -> None:
         """Sends the header block of a stream that has got its number, and as much of the body as may go."""
         stream.window = self.stream_window
@@ -138,12 +143,17 @@ class Outbox:
 
     def configure(self, values: dict[int, int], streams: Iterable[Windowed]) -> None:
         """The peer's settings; a new initial window changes the windows of all open streams (RFC 9113, 6.9.2)."""
-        self._frame_size = min(values.get(Setting.MAX_FRAME_SIZE, self._frame_size), self._largest_frame)
+        frame_size = values.get(Setting.MAX_FRAME_SIZE, self._frame_size)
+        if not frames.DEFAULT_FRAME <= frame_size <= frames.LARGEST_FRAME:
+            raise ProtocolError(Code.PROTOCOL_ERROR, f"MAX_FRAME_SIZE of {frame_size}")
+        self._frame_size = min(frame_size, self._largest_frame)
         window = values.get(Setting.INITIAL_WINDOW_SIZE, self.stream_window)
         if window > frames.LARGEST_WINDOW:
             raise ProtocolError(Code.FLOW_CONTROL_ERROR, "INITIAL_WINDOW_SIZE too large")
         for stream in streams:
             stream.window += window - self.stream_window
+            if stream.window > frames.LARGEST_WINDOW:
+                raise ProtocolError(Code.FLOW_CONTROL_ERROR, "Stream window overflow")
         self.stream_window = window
         self._unblock()
 

@@ -114,13 +114,19 @@ class Session(asyncio.Protocol, Generic[Meaning]):
     def _handle_control(self, received: Frame) -> None:
         kind, payload = received.kind, received.payload
         if kind == frames.SETTINGS:
+            if received.stream:
+                raise ProtocolError(Code.PROTOCOL_ERROR, "SETTINGS on a stream")
             if not received.flags & frames.ACK:
                 self._configure(payload)
+            elif payload:
+                raise ProtocolError(Code.FRAME_SIZE_ERROR, "SETTINGS are acknowledged with nothing")
         elif kind == frames.PING:
+            if received.stream:
+                raise ProtocolError(Code.PROTOCOL_ERROR, "PING on a stream")
+            if len(payload) != 8:
+                raise ProtocolError(Code.FRAME_SIZE_ERROR, "PING is not eight bytes long")
             if received.flags & frames.ACK:
                 self._on_pong(payload)
-            elif len(payload) != 8:
-                raise ProtocolError(Code.FRAME_SIZE_ERROR, "PING is not eight bytes long")
             else:
                 self._out.send(frames.frame(frames.PING, frames.ACK, 0, payload))
         elif kind == frames.RST_STREAM:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from hashlib import sha256
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from modelpress.sidecar.key import Part, framed, is_short
 
@@ -35,7 +35,7 @@ class Template(NamedTuple):
 
     before: bytes
     after: bytes
-    begun: object
+    begun: Any
     """A hash over the components before the content, its frame included."""
     rest: bytes
     """The components after it, as they are hashed."""
@@ -52,7 +52,7 @@ class Templates:
         for template in self._by_length.get(len(message), ()):
             before, after, begun, rest = template
             if message.startswith(before) and message.endswith(after):
-                hasher = begun.copy()  # type: ignore[attr-defined]
+                hasher = begun.copy()
                 hasher.update(message[len(before) : len(message) - len(after)] + rest)
                 found: bytes = hasher.digest()
                 return found
