@@ -89,6 +89,11 @@ class Bodies:
         self._measures.body_bytes -= body.length
         body.clear()
 
+    def hold(self, more: int) -> bool:
+        """Counts bytes that are no body yet, or no longer held where there are less than 0; whether there is room."""
+        self._measures.body_bytes += more
+        return more <= 0 or self._measures.body_bytes <= self.total
+
     def too_slow(self, since_begun: float, since_heard: float) -> bool:
         """Whether a body that is not whole is waited for no longer; both in seconds."""
         return since_begun > self.patience or since_heard > min(IDLE, self.patience)
@@ -97,6 +102,11 @@ class Bodies:
         """How one is told that it came too slowly."""
         return Refused(Refusal.DEADLINE, f"The request did not come within {self.patience:g} s")
 
+    def crowded(self, length: int = 0) -> Refused:
+        """How one of this length is told that there is no room."""
+        message = f"The requests in progress hold more than {self._room(length)} bytes"
+        return Refused(Refusal.MEMORY, message, retry_after=1.0)
+
     def _room(self, length: int) -> int:
         """Bytes that all bodies may hold when one of this length grows."""
         return self.total if length <= self.largest // SHORT_SHARE else self.total - self.total // RESERVE_SHARE
@@ -104,5 +114,4 @@ class Bodies:
     def _too_much(self, length: int) -> Refused:
         if length > self.largest:
             return Refused(Refusal.TOO_LARGE, f"The request is larger than {self.largest} bytes")
-        message = f"The requests in progress hold more than {self._room(length)} bytes"
-        return Refused(Refusal.MEMORY, message, retry_after=1.0)
+        return self.crowded(length)

@@ -201,8 +201,10 @@ class Request:
         desk = self._desk
         code = desk.service.code(answer)
         desk.counts.responses[code] += 1
-        self.connection.reply(self, answer)
-        self._end()
+        try:
+            self.connection.reply(self, answer)
+        finally:
+            self._end()
         if isinstance(self.counts, Recorder) and desk.service.observer is not None:
             told = self.counts.observed(desk.service.protocol, self.head, self.connection.peer, code, len(answer.body))
             desk.service.observer(told)

@@ -7,6 +7,7 @@ go out in the order of the questions. It runs on the loop's own transport and ne
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from typing import cast
 
@@ -99,7 +100,7 @@ class RestConnection(asyncio.Protocol):
         elif self._request is None or self._is_receiving:
             self._look(self._ahead + data if self._ahead else data)
         else:
-            self._keep(self._ahead + data)
+            self._keep(self._ahead + data, anew=False)
 
     def pause_writing(self) -> None:
         self._blocked = self._loop.time()
@@ -131,7 +132,8 @@ class RestConnection(asyncio.Protocol):
         else:
             self._outgoing += (block, body)
         if closing:
-            self._ended, self._ahead = self._loop.time(), b""
+            self._ended = self._loop.time()
+            self._hold(b"")
         if not self._looking:
             self._last = self._loop.time()
             self._send()
@@ -154,7 +156,8 @@ class RestConnection(asyncio.Protocol):
 
     def _look(self, data: bytes) -> None:
         """At what has come, request by request, as far as they can be answered at once."""
-        at, self._looking = 0, True
+        at, before, self._looking = 0, self._ahead, True
+        self._hold(b"")
         try:
             for _ in range(TURN):
                 if self._is_receiving:
@@ -176,22 +179,33 @@ class RestConnection(asyncio.Protocol):
         except Malformed as malformed:
             self._refuse(malformed)
         self._looking = False
-        if at or self._ended is not None:
-            self._ahead = b""
-        self._keep(data[at:] if self._ended is None else b"")
+        if at < len(data) and self._ended is None:
+            self._keep(data[at:], anew=at > 0 or not before)
         if self._outgoing:
             self._send()
 
-    def _keep(self, rest: bytes) -> None:
-        """What is looked at later."""
-        if rest:
-            if not self._ahead:
-                self._since = self._loop.time()
+    def _keep(self, rest: bytes, *, anew: bool) -> None:
+        """What is looked at later; `anew` where its first byte was not there before."""
+        if anew:
+            self._since = self._loop.time()
+        if not self._hold(rest):
+            self._hold(b"")
             if self._request is None:
-                self._tick_within(TICK)
-            elif len(rest) > AHEAD:
+                self._refuse(self._desk.bodies.crowded())
+            else:  # of the questions behind it nothing is known any more
                 self._pause()
-        self._ahead = rest
+                self.farewell()
+        elif self._request is None:
+            self._tick_within(TICK)
+        elif len(rest) > AHEAD:
+            self._pause()
+
+    def _hold(self, ahead: bytes) -> bool:
+        """Keeps this and nothing else of what has come; whether there is room for it."""
+        if ahead is self._ahead:
+            return True
+        before, self._ahead = len(self._ahead), ahead
+        return self._desk.bodies.hold(len(ahead) - before)
 
     def _begin(self, data: bytes, at: int, end: int) -> int:
         """A request, whose head is all there; where what follows it begins."""
@@ -256,25 +270,28 @@ class RestConnection(asyncio.Protocol):
             self._transport.write(outgoing[0])
         else:
             self._transport.writelines(outgoing)
-        if self._ended is not None:  # closing before the client has said all could cost it our answer
-            self._transport.write_eof()
+        if self._ended is not None and not self._transport.is_closing():
+            # closing altogether before the client has said all could cost it our answer
+            with contextlib.suppress(OSError):
+                self._transport.write_eof()
             self._resume()
             self._tick_within(TICK)
 
     def _drop(self) -> None:
         """The client has gone."""
-        request, self._request, self._ahead = self._request, None, b""
+        request, self._request = self._request, None
+        self._hold(b"")
         self._left, self._chunked = 0, None
         if request is not None:
             request.leave()
 
     def _pause(self) -> None:
-        if not self._paused:
+        if not self._paused and not self._transport.is_closing():
             self._paused = True
             self._transport.pause_reading()
 
     def _resume(self) -> None:
-        if self._paused:
+        if self._paused and not self._transport.is_closing():
             self._paused = False
             self._transport.resume_reading()
 

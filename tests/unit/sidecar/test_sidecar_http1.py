@@ -397,3 +397,31 @@ async def test_administration_takes_no_large_bodies(sidecar):
     assert (answer.status, answer.body) == (413, b"The request is larger than 65536 bytes\n")
     writer.close()
     assert sidecar.pipeline.measures.rest.requests == 0
+
+
+async def test_unfinished_heads_of_many_clients_hold_no_more_than_bodies_may(start, connect, outcomes, until):
+    sidecar = await start({"maxBodyBytes": 40_000})
+    clients = [await connect(sidecar) for _ in range(2)]
+    for client in clients:
+        client.send(b"GET / HTTP/1.1\r\nX: " + b"x" * 60_000)
+        await until(lambda: sidecar.pipeline.measures.body_bytes > 60_000 or outcomes(sidecar, "rest"))
+    answer = await clients[1].answer()
+    assert (answer.status, answer.error) == (429, "The requests in progress hold more than 100000 bytes")
+    assert (await (await connect(sidecar)).ask(post())).status == 200
+    assert outcomes(sidecar, "rest")["refused"] == {"Memory": 1}
+
+
+async def test_what_is_sent_ahead_without_room_for_it_is_not_answered(start, connect, upstream, until):
+    sidecar = await start({"maxBodyBytes": 1000})
+    client = await connect(sidecar)
+    upstream.gate.clear()
+    client.send(get("/slow"))
+    await until(lambda: upstream.calls["/slow"] == 1)
+    client.send(post() * 100)
+    (connection,) = sidecar.rest.connections.open
+    await until(lambda: connection._paused)
+    assert sidecar.pipeline.measures.body_bytes == 0
+    upstream.gate.set()
+    answer = await client.answer()
+    assert (answer.status, answer.headers["connection"]) == (200, "close")
+    assert await client.ended()
