@@ -71,10 +71,19 @@ def test_excluded_layers_keep_their_float32_weights(quantized, name):
     types = flatbuffer.schema.TensorType
     dense = {("hidden" in result): kind for result, kind in kinds(content, "FULLY_CONNECTED")}
     assert dense[True] == types.FLOAT32
-    assert dense[False] in (types.INT8, types.INT4)
     convolutions = {("stem" in result): kind for result, kind in kinds(content, "CONV_2D")}
     assert convolutions[True] == types.FLOAT32
     assert convolutions[False] in (types.INT8, types.INT4)
+
+
+def test_layers_of_few_weights_stay_float_at_run_time_as_the_converter_leaves_them(quantized, network):
+    def types(content):
+        return sorted(kind for name in ("CONV_2D", "FULLY_CONNECTED") for _, kind in kinds(content, name))
+
+    ours = types(quantized(scheme="DynamicInt8").content)
+    assert ours == types(tflite.convert(network, "DynamicInt8"))
+    assert set(types(quantized(scheme="StaticInt8").content)) == {flatbuffer.schema.TensorType.INT8}
+    assert flatbuffer.schema.TensorType.FLOAT32 in ours
 
 
 def test_an_unknown_layer_is_refused_with_those_that_there_are(quantized):

@@ -86,7 +86,20 @@ def test_constants_are_measured_in_the_same_turns():
     plan = latency.Plan(50, 1, 1, seconds=0.0, blocks=2, min_requests=2, warm_up=1)
     source, candidate, one, other = ((lambda _, name=name: order.append(name), [b""]) for name in "ABab")
     latency.timed(source, candidate, plan, progress=Silent(), constants=(one, other))
-    assert "".join(order[-8:]) == "ABabbaBA"
+    assert "".join(order[-8:]) == "AaBbbBaA", "each model beside what is subtracted from it"
+
+
+def test_quick_requests_are_measured_in_more_and_shorter_turns():
+    def turns(seconds):
+        times = latency.timed(
+            *[(lambda _: None, [b""])] * 2, latency.Plan(50, 1, 1, seconds=seconds), progress=Silent()
+        )
+        return len(times.source), sum(len(block) for block in times.source)
+
+    blocks, requests = turns(seconds=60)
+    assert (blocks, requests) == (96, pytest.approx(4000, rel=0.03))
+    blocks, requests = turns(seconds=0)
+    assert (blocks, requests) == (24, 48)
 
 
 def test_a_net_latency_that_drowns_in_noise_now_and_then_keeps_a_finite_interval():

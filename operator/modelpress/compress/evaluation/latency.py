@@ -40,6 +40,10 @@ class Plan:
     seconds: float = 5.0
     """For each of the two."""
     blocks: int = 24
+    """At least; more, and shorter, where requests are quick, so that drift hits both sides of every difference."""
+    most_blocks: int = 96
+    block_requests: int = 20
+    """Of a worker: fewer would be told apart by what the server answered before."""
     min_requests: int = 40
     """For each of the two; few, so that a model of a second a request takes less than two minutes."""
     max_requests: int = 4000
@@ -81,12 +85,16 @@ def timed(
     found: list[list[Floats]] = [[] for _ in sides]
     with ThreadPoolExecutor(plan.concurrency, thread_name_prefix="latency") as workers:
         loops = [_Loop(send, requests, workers, plan.concurrency) for send, requests in sides]
-        counts = [_block_requests(_pace(loop, plan), plan) for loop in loops]
+        paces = [_pace(loop, plan) for loop in loops]
+        blocks = _blocks(max(paces), plan)
+        counts = [_block_requests(pace, plan, blocks) for pace in paces]
         # A constant answers much faster: as many requests as its model gets tell enough of it.
         counts = [min(count, counts[side % 2]) for side, count in enumerate(counts)]
-        with progress.step("Measuring latency", total=len(sides) * plan.blocks) as step:
-            for block in range(plan.blocks):
-                for side in range(len(sides)) if block % 2 == 0 else reversed(range(len(sides))):
+        # A model and its constant beside each other: their difference is what counts.
+        order = [0, 2, 1, 3] if constants else [0, 1]
+        with progress.step("Measuring latency", total=len(sides) * blocks) as step:
+            for block in range(blocks):
+                for side in order if block % 2 == 0 else reversed(order):
                     found[side].append(loops[side].run(counts[side]))
                     step.advance()
     return Timed(*(tuple(times) for times in found))
@@ -128,11 +136,17 @@ def _pace(loop: _Loop, plan: Plan) -> float:
     return (time.perf_counter() - began) / rounds
 
 
-def _block_requests(pace: float, plan: Plan) -> int:
+def _blocks(pace: float, plan: Plan) -> int:
+    """How many, where the slowest side takes `pace` seconds a request."""
+    requests = min(plan.seconds / max(pace, 1e-6), plan.max_requests / plan.concurrency)
+    return max(plan.blocks, min(plan.most_blocks, int(requests / plan.block_requests)))
+
+
+def _block_requests(pace: float, plan: Plan, blocks: int) -> int:
     """Requests of each worker in a block."""
-    in_time = plan.seconds / plan.blocks / max(pace, 1e-6)
-    least = plan.min_requests / plan.blocks / plan.concurrency
-    most = plan.max_requests / plan.blocks / plan.concurrency
+    in_time = plan.seconds / blocks / max(pace, 1e-6)
+    least = plan.min_requests / blocks / plan.concurrency
+    most = plan.max_requests / blocks / plan.concurrency
     return max(1, round(min(max(in_time, least), most)))
 
 

@@ -17,6 +17,8 @@ from ai_edge_quantizer.utils import tfl_flatbuffer_utils
 from modelpress.compress import exclusion
 
 FLOAT_BYTES = 4
+FEW_WEIGHTS = 1024
+"""Below so many TensorFlow's converter, too, leaves a layer's weights float32 in dynamic range quantization."""
 _KINDS = {number: name for name, number in vars(schema.BuiltinOperator).items() if isinstance(number, int)}
 _WEIGHTED = frozenset(
     {
@@ -103,6 +105,16 @@ def layers(found: Sequence[Operation]) -> list[Layer]:
 def is_weighted(operation: Operation) -> bool:
     """Whether it multiplies by, or looks up, weights that can be stored in fewer bits."""
     return operation.kind in _WEIGHTED and operation.weights > 0
+
+
+def few_weights(found: Iterable[Operation]) -> tuple[str, ...]:
+    """Scopes of the layers that gain less from integers than activations cost that become integers at run time.
+
+    On a first convolution with 288 weights that was 3.7 us against 7.0. None where there are no larger layers.
+    """
+    weighted = [one for one in found if is_weighted(one)]
+    few = tuple(dict.fromkeys(one.scope for one in weighted if one.weights < FEW_WEIGHTS))
+    return few if any(one.weights >= FEW_WEIGHTS for one in weighted) else ()
 
 
 def matching(found: Sequence[Operation], patterns: Iterable[str], *, field: str) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from modelpress.compress.quantization import layers as flatbuffer_layers
 from modelpress.compress.quantization import rewriting, sensitivity
 from modelpress.compress.quantization.comparison import BROKEN, Comparison, Loss
 from modelpress.compress.quantization.layers import Layer
@@ -69,6 +70,7 @@ class Search:
 
     def _tried(self, base: Precision, update: Update, spared: Sequence[Layer]) -> Trial:
         scopes = [scope for layer in spared for scope in sensitivity.scopes(layer, base)]
+        scopes += self._few_weights(base)
         assignment = Assignment(
             base, {}, self.settings.per_channel, self.settings.symmetric_activations, self.settings.rounding
         ).but({**dict.fromkeys(scopes, "Float32"), **self.settings.exceptions})
@@ -84,9 +86,9 @@ class Search:
     def _spare(self, whole: Trial) -> None:
         """The fewest most sensitive layers that have to stay float32, within the budget of trials."""
         base, update = whole.assignment.base, whole.update
-        found = sensitivity.ordered(
-            self.content, self.layers, base, self.ranges.of(update), self.ordering, self.settings
-        )
+        few = self._few_weights(base)
+        free = [layer for layer in self.layers if layer.operation.scope not in few]
+        found = sensitivity.ordered(self.content, free, base, self.ranges.of(update), self.ordering, self.settings)
         order = [one.layer for one in found]
         low, high = 0, 1
         while not self._passes(base, update, order[:high]):
@@ -99,6 +101,10 @@ class Search:
 
     def _passes(self, base: Precision, update: Update, spared: Sequence[Layer]) -> bool:
         return self._tried(base, update, spared).loss.within(self.tolerance)
+
+    def _few_weights(self, base: Precision) -> tuple[str, ...]:
+        """Scopes of layers that stay float32 for the sake of speed."""
+        return flatbuffer_layers.few_weights(layer.operation for layer in self.layers) if base == "DynamicInt8" else ()
 
     def _is_near(self, whole: Trial) -> bool:
         """Whether a model that passes is hardly larger than this one is with no layer spared."""

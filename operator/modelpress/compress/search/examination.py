@@ -40,6 +40,10 @@ log = logging.getLogger(__name__)
 GLANCE_ROWS = 256
 """Rows of the look in this process; few, as it is there to spare servers the hopeless."""
 GLANCE_CALLS = 15
+"""At least; as many more as fit into GLANCE_SECONDS, because 15 calls of 0.1 ms tell little."""
+GLANCE_SECONDS = 0.3
+GLANCE_QUANTILE = 0.25
+"""Lower than the median: what else runs on the machine makes calls longer, never shorter."""
 SECONDS = 1.5
 """Of requests to each server for a trial's latency; what is offered is measured again, for longer."""
 CERTAIN = frozenset({"DropTooLarge", "NotFinite", "BelowMinimum", "AboveMaximum", "TooLarge"})
@@ -54,7 +58,7 @@ class Glance:
 
     measurements: Measurements
     milliseconds: float
-    """Median of single requests."""
+    """Of a request of one row that nothing disturbs."""
 
 
 class InProcess:
@@ -271,14 +275,17 @@ def told(
 
 
 def _milliseconds(call: Call, signature: str, rows: Rows, size: int) -> float:
-    """Median time of requests of one row (or of all that a model of fixed batch takes)."""
+    """Time of requests of one row (or of all that a model of fixed batch takes), disturbances left out."""
     inputs = rows.part(0, size).inputs
-    times = []
-    for _ in range(GLANCE_CALLS + 3):
+    for _ in range(3):
+        call(signature, inputs)
+    times: list[float] = []
+    until = time.perf_counter() + GLANCE_SECONDS
+    while len(times) < GLANCE_CALLS or time.perf_counter() < until:
         began = time.perf_counter()
         call(signature, inputs)
         times.append(1000 * (time.perf_counter() - began))
-    return sorted(times[3:])[GLANCE_CALLS // 2]
+    return sorted(times)[int(GLANCE_QUANTILE * len(times))]
 
 
 def _removed(base: Path) -> None:
