@@ -86,8 +86,8 @@ def of_path(path: str) -> GrpcHead:
 
 
 def _fault(headers: Headers, pseudo: dict[bytes, bytes]) -> str | None:
-    count = next((place for place, (name, _) in enumerate(headers) if name[:1] != b":"), len(headers))
-    if len(pseudo) != count or not pseudo.keys() <= _PSEUDO:
+    named = [place for place, (name, _) in enumerate(headers) if name[:1] == b":"]
+    if len(named) != len(pseudo) or named != list(range(len(named))) or not pseudo.keys() <= _PSEUDO:
         return "Pseudo-headers are repeated, unknown, or behind other headers"
     if not (pseudo.get(b":method") and pseudo.get(b":path") and pseudo.get(b":scheme")):
         return "A pseudo-header is missing"
