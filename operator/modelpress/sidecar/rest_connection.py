@@ -6,29 +6,17 @@ go out in the order of the questions. It runs on the loop's own transport and ne
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import time
 from typing import cast
 
-from modelpress.sidecar import http1
+from modelpress.sidecar import http1, patience
 from modelpress.sidecar.answer import Answer
 from modelpress.sidecar.connections import Connections
 from modelpress.sidecar.http1 import Chunked, Malformed
+from modelpress.sidecar.patience import Patient
 from modelpress.sidecar.reason import Refused
-from modelpress.sidecar.request import Desk, Peer, Request
+from modelpress.sidecar.request import Desk, Request
 
-HEAD_WITHIN = 10.0
-"""Seconds from the first byte of a head to its last."""
-IDLE = 120.0
-"""Seconds without a request; longer than clients keep connections that rest."""
-STALL = 60.0
-"""Seconds that a client may leave its answers unread."""
-LINGER, FIRST_LINGER = 0.2, 1.0
-"""Seconds that a connection at rest stays open after our farewell, and one on which nothing was asked yet."""
-PARTING, LONGEST_PARTING = 5.0, 30.0
-"""Seconds of silence that a client has to close after our last answer, and altogether."""
-TICK, SLOW_TICK = 1.0, 30.0
 AHEAD = 1 << 16
 """Bytes sent ahead of an answer, from which on nothing more is read."""
 TURN = 32
@@ -37,16 +25,12 @@ _JOINED = 1 << 16
 _END = b"\r\n\r\n"
 
 
-class RestConnection(asyncio.Protocol):
+class RestConnection(Patient):
     """Every request that begins here is answered here, or its client has left."""
 
     def __init__(self, desk: Desk, connections: Connections) -> None:
-        self.born = time.monotonic()
-        self.peer: Peer = ("", 0)
+        super().__init__(connections)
         self._desk = desk
-        self._connections = connections
-        self._loop = asyncio.get_running_loop()
-        self._transport: asyncio.Transport
         self._ahead = b""
         """What came and was not looked at: an unfinished head, or what was sent ahead."""
         self._since = 0.0
@@ -62,37 +46,6 @@ class RestConnection(asyncio.Protocol):
         """Within `_look`, whose end sends what it has gathered."""
         self._more = False
         """Whether more has come than the request that is being answered at once."""
-        self._paused = False
-        self._last: float | None = None
-        """When something was asked or answered last."""
-        self._blocked: float | None = None
-        """Since when the client has not taken what was sent."""
-        self._leaving: float | None = None
-        """Since when the client is asked to go."""
-        self._ended: float | None = None
-        """When the last answer was given, after which nothing more is read."""
-        self._timer: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
-        peer = transport.get_extra_info("peername")
-        if isinstance(peer, tuple):
-            self.peer = (peer[0], peer[1])
-        if self._connections.opened(self):
-            self._tick_within(SLOW_TICK)
-        else:
-            self._transport.abort()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        self._connections.closed(self)
-        self._drop()
-
-    def eof_received(self) -> None:
-        """A client that hangs up looks just like one that only has no more to say: both are taken for gone."""
-        self._drop()
 
     def data_received(self, data: bytes) -> None:
         if self._ended is not None:
@@ -101,26 +54,6 @@ class RestConnection(asyncio.Protocol):
             self._look(self._ahead + data if self._ahead else data)
         else:
             self._keep(self._ahead + data, anew=False)
-
-    def pause_writing(self) -> None:
-        self._blocked = self._loop.time()
-        self._pause()
-        self._tick_within(TICK)
-
-    def resume_writing(self) -> None:
-        self._blocked = None
-        self._last = self._loop.time()
-        self._loop.call_soon(self._go_on)
-
-    def farewell(self) -> bool:
-        if self._leaving is not None:
-            return False
-        self._leaving = self._loop.time()
-        self._tick_within(LINGER)
-        return True
-
-    def abort(self) -> None:
-        self._transport.abort()
 
     def reply(self, request: Request, answer: Answer) -> None:
         more = self._more if self._looking else self._ahead
@@ -196,7 +129,7 @@ class RestConnection(asyncio.Protocol):
                 self._pause()
                 self.farewell()
         elif self._request is None:
-            self._tick_within(TICK)
+            self._tick_within(patience.TICK)
         elif len(rest) > AHEAD:
             self._pause()
 
@@ -227,7 +160,7 @@ class RestConnection(asyncio.Protocol):
         self._left, self._chunked = length, Chunked() if head.chunked else None
         if head.expects and not there:
             self._outgoing.append(http1.CONTINUE)
-        self._tick_within(TICK)
+        self._tick_within(patience.TICK)
         return end
 
     def _check_unfinished(self, data: bytes, at: int) -> None:
@@ -275,7 +208,7 @@ class RestConnection(asyncio.Protocol):
             with contextlib.suppress(OSError):
                 self._transport.write_eof()
             self._resume()
-            self._tick_within(TICK)
+            self._tick_within(patience.TICK)
 
     def _drop(self) -> None:
         """The client has gone."""
@@ -285,58 +218,18 @@ class RestConnection(asyncio.Protocol):
         if request is not None:
             request.leave()
 
-    def _pause(self) -> None:
-        if not self._paused and not self._transport.is_closing():
-            self._paused = True
-            self._transport.pause_reading()
-
-    def _resume(self) -> None:
-        if self._paused and not self._transport.is_closing():
-            self._paused = False
-            self._transport.resume_reading()
-
-    def _tick_within(self, seconds: float) -> None:
-        due = self._loop.time() + seconds
-        if self._timer is not None:
-            if self._timer.when() <= due:
-                return
-            self._timer.cancel()
-        self._timer = self._loop.call_at(due, self._tick)
-
-    def _tick(self) -> None:
-        """Sees to clients that do not do what is awaited of them."""
-        self._timer = None
-        now = self._loop.time()
-        if self._is_useless(now):
-            self._transport.abort()
-        elif self._is_at_rest(now):
-            self._transport.close()
-        else:
-            request = self._request
-            if request is not None and request.overdue(now):
+    def _hasten(self, now: float) -> None:
+        request = self._request
+        if request is not None:
+            if request.overdue(now):
                 request.refuse(self._desk.bodies.refusal())
-            elif request is None and self._ahead and self._blocked is None and now - self._since > HEAD_WITHIN:
-                self._refuse(Malformed(408, f"The head of the request did not come within {HEAD_WITHIN:g} s"))
-            waits = self._is_receiving or self._ahead or self._blocked or self._ended
-            self._tick_within(LINGER if self._leaving is not None else TICK if waits else SLOW_TICK)
+        elif self._ahead and self._blocked is None and now - max(self._since, self._last or 0.0) > patience.HEAD_WITHIN:
+            self._refuse(Malformed(408, f"The head of the request did not come within {patience.HEAD_WITHIN:g} s"))
 
-    def _is_useless(self, now: float) -> bool:
-        """Whether the client neither reads nor closes."""
-        if self._blocked is not None:
-            return now - self._blocked > STALL
-        if self._ended is None:
-            return False
-        if now - self._ended > LONGEST_PARTING:
-            return True
-        return not self._transport.get_write_buffer_size() and now - max(self._ended, self._last or 0.0) > PARTING
+    @property
+    def _is_busy(self) -> bool:
+        return self._request is not None or bool(self._ahead or self._outgoing)
 
-    def _is_at_rest(self, now: float) -> bool:
-        """Whether nothing is under way, nor has been for as long as we wait."""
-        if self._request is not None or self._ahead or self._outgoing or self._ended is not None:
-            return False
-        if self._leaving is not None:
-            last, patience = self._last, LINGER
-            if last is None:
-                last, patience = 0.0, FIRST_LINGER
-            return now - max(last, self._leaving) >= patience
-        return time.monotonic() - self.born > IDLE if self._last is None else now - self._last > IDLE
+    @property
+    def _is_waiting(self) -> bool:
+        return self._is_receiving or bool(self._ahead)

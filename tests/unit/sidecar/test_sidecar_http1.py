@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pytest
 
-from modelpress.sidecar import connections, http1, rest_connection
+from modelpress.sidecar import connections, http1, patience
 from modelpress.sidecar.process import Sidecar
 
 PATH = "/v1/models/m:predict"
@@ -292,17 +292,29 @@ async def test_what_came_before_a_malformed_request_is_answered(client, outcomes
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """Looks at slow clients much more often."""
-    monkeypatch.setattr(rest_connection, "TICK", 0.01)
-    monkeypatch.setattr(rest_connection, "SLOW_TICK", 0.01)
+    monkeypatch.setattr(patience, "TICK", 0.01)
+    monkeypatch.setattr(patience, "SLOW_TICK", 0.01)
     return monkeypatch
 
 
 async def test_a_head_that_does_not_come_to_an_end_is_not_waited_for(hasty, client):
-    hasty.setattr(rest_connection, "HEAD_WITHIN", 0.05)
+    hasty.setattr(patience, "HEAD_WITHIN", 0.05)
     client.send(b"POST / HTTP/1.1\r\nX-")
     answer = await client.answer()
     assert (answer.status, answer.error) == (408, "The head of the request did not come within 0.05 s")
     assert await client.ended()
+
+
+async def test_a_head_that_came_behind_another_question_has_its_time_after_the_answer(hasty, client, upstream, until):
+    hasty.setattr(patience, "HEAD_WITHIN", 0.5)
+    upstream.gate.clear()
+    client.send(get("/slow") + b"GET /v1/models/m HTTP/1.1\r\n")
+    clock = asyncio.get_running_loop().time
+    end = clock() + 0.6
+    await until(lambda: clock() > end)
+    upstream.gate.set()
+    assert (await client.answer()).status == 200
+    assert (await client.ask(b"Host: x\r\n\r\n")).status == 200
 
 
 async def test_a_body_that_does_not_come_to_an_end_is_not_waited_for(hasty, start, connect, outcomes):
@@ -315,7 +327,7 @@ async def test_a_body_that_does_not_come_to_an_end_is_not_waited_for(hasty, star
 
 
 async def test_a_connection_at_rest_is_closed_after_a_while(hasty, sidecar, connect):
-    hasty.setattr(rest_connection, "IDLE", 0.05)
+    hasty.setattr(patience, "IDLE", 0.05)
     unused, used = await connect(sidecar), await connect(sidecar)
     assert (await used.ask(post())).status == 200
     assert await used.ended()
@@ -323,7 +335,7 @@ async def test_a_connection_at_rest_is_closed_after_a_while(hasty, sidecar, conn
 
 
 async def test_a_client_that_does_not_read_is_cut_off(hasty, sidecar, connect, until, upstream):
-    hasty.setattr(rest_connection, "STALL", 0.05)
+    hasty.setattr(patience, "STALL", 0.05)
     client = await connect(sidecar)
     client.writer.transport.pause_reading()
     body = json.dumps({"instances": ["x" * (8 << 20)]}).encode()
@@ -333,7 +345,7 @@ async def test_a_client_that_does_not_read_is_cut_off(hasty, sidecar, connect, u
 
 
 async def test_a_client_that_never_closes_is_closed(hasty, sidecar, connect, until):
-    hasty.setattr(rest_connection, "PARTING", 0.05)
+    hasty.setattr(patience, "PARTING", 0.05)
     client = await connect(sidecar)
     assert (await client.ask(post(BODY, "Connection: close"))).status == 200
     await until(lambda: not sidecar.rest.connections.open)
