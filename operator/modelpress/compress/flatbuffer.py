@@ -23,6 +23,8 @@ _TYPES = {
     getattr(schema.TensorType, name.upper()): name
     for name in ("float32", "int8", "uint8", "int16", "int32", "int64", "bool", "string", "complex64")
 }
+_OPERATIONS = {number: name for name, number in vars(schema.BuiltinOperator).items() if isinstance(number, int)}
+_VARIABLES = frozenset({"VAR_HANDLE", "ASSIGN_VARIABLE", "READ_VARIABLE"})
 
 
 class UnservableSignature(ValueError):
@@ -61,6 +63,18 @@ def read_signatures(content: bytes) -> dict[str, Any]:
             keys = [key.AsKey for key in stored.Keys]
             return {key: meta_graph_pb2.SignatureDef.FromString(stored[key].AsStringBytes) for key in keys}
     return {}
+
+
+def stateful(model: Any) -> list[str]:
+    """Operations that keep something from one run to the next: variables, and layers with tensors for their state."""
+    found = set()
+    for subgraph in model.subgraphs:
+        for operator in subgraph.operators:
+            name = _OPERATIONS[model.operatorCodes[operator.opcodeIndex].builtinCode]
+            tensors = [subgraph.tensors[index] for index in operator.inputs if index >= 0]
+            if name in _VARIABLES or any(tensor.isVariable for tensor in tensors):
+                found.add(name)
+    return sorted(found)
 
 
 def describe(model: Any, calls: Mapping[str, Call], boundary: Mapping[int, str]) -> None:

@@ -128,6 +128,17 @@ def _require_servable(opened: OpenedModel) -> None:
                 raise NotConvertible("UnsupportedType", f"{name} may have any rank; TFLite needs a rank")
 
 
+def _require_stateless(parsed: Any) -> None:
+    """Nothing of a request may reach the next one: a server runs several interpreters, each with a state of its own."""
+    keeping = flatbuffer.stateful(parsed)
+    if keeping:
+        raise NotConvertible(
+            "KeepsState",
+            f"as TFLite it would keep state from one request to the next ({', '.join(keeping)}), and a server "
+            "answers with several interpreters, each with a state of its own",
+        )
+
+
 def _configure(converter: Any, weights: Weights, per_channel: bool, calibration: Callable[[], Any] | None) -> None:
     converter._experimental_disable_per_channel = not per_channel
     converter._experimental_disable_per_channel_quantization_for_dense_layers = not per_channel
@@ -193,6 +204,7 @@ class _Joined:
     def finished(self, content: bytes) -> bytes:
         """The flatbuffer with the model's own names, for the server and for TFLite's runners, and each output once."""
         parsed = flatbuffer.parsed(content)
+        _require_stateless(parsed)
         subgraph, native = parsed.subgraphs[0], parsed.signatureDefs[0]
         tensors = {entry.name.decode(): int(entry.tensorIndex) for entry in [*native.inputs, *native.outputs]}
         subgraph.outputs = list(dict.fromkeys(int(index) for index in subgraph.outputs))

@@ -7,6 +7,7 @@ import hashlib
 import numpy as np
 import pytest
 import tensorflow as tf
+import tf_keras
 from tensorflow_serving.apis import prediction_log_pb2
 
 from modelpress.api.data import Data, DataSet
@@ -177,6 +178,45 @@ def test_what_cannot_be_frozen_is_refused_with_the_reason_and_the_source_is_kept
     assert refused["SavedModel"].reason == "NotFreezable"
     assert why in refused["SavedModel"].message
     assert done.message.outcome == "Done"
+
+
+def test_state_that_tflite_would_keep_between_requests_leaves_the_saved_model_with_the_reason(compress, tmp_path):
+    """Keras 2 marks its LSTM so that the converter fuses it, with a state that no request resets."""
+    tf_keras.utils.set_random_seed(0)
+    x = tf_keras.Input(batch_shape=(1, 7, 32), name="x")
+    network = tf_keras.Model(x, tf_keras.layers.Dense(2, name="y")(tf_keras.layers.LSTM(16)(x)))
+    tf.saved_model.save(network, str(tmp_path / "lstm"))
+    done = compress(tmp_path / "lstm")
+    assert [one.servable.form for one in done.manifest.candidates] == ["SavedModel"]
+    (refused,) = done.manifest.refused
+    assert (refused.form, refused.reason) == ("TFLite", "KeepsState")
+    assert "(UNIDIRECTIONAL_SEQUENCE_LSTM)" in refused.message
+    calls, rows = callers(done), some((1, 7, 32))
+    expected = calls.pop(("source", ""))("serving_default", {"x": rows})["y"]
+    for call in calls.values():
+        for _ in range(3):
+            np.testing.assert_allclose(call("serving_default", {"x": rows})["y"], expected, atol=1e-2)
+
+
+class _Counting(tf.Module):
+    def __init__(self):
+        super().__init__()
+        self.count = tf.Variable(0.0, name="count")
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 4], tf.float32, "x")])
+    def answer(self, x):
+        return {"y": x + self.count.assign_add(1.0)}
+
+
+def test_a_model_that_counts_its_requests_is_no_tflite_model(compress, tmp_path):
+    counting = _Counting()
+    tf.saved_model.save(counting, str(tmp_path / "counting"), signatures={"serving_default": counting.answer})
+    with pytest.raises(Invalid) as refused:
+        compress(tmp_path / "counting", recipe={"steps": [{"quantize": {"scheme": "DynamicInt8"}}]})
+    assert refused.value.reason == "StepCannotApply"
+    assert "it would keep state from one request to the next (ASSIGN_VARIABLE, READ_VARIABLE, VAR_HANDLE)" in str(
+        refused.value
+    )
 
 
 class _Particular(tf.Module):

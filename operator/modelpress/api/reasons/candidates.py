@@ -71,6 +71,13 @@ SECTION = Section(
             f"{_SAVED_MODEL} Or name one in `spec.source.signatures`.",
         ),
         Reason(
+            "KeepsState",
+            _REFUSED,
+            "The model changes variables while it answers, or has a layer (an LSTM of a fixed batch) that TFLite runs "
+            "with a state of its own: an answer would depend on the requests before it, and on the interpreter.",
+            f"{_SAVED_MODEL} Or export it without state.",
+        ),
+        Reason(
             "BuildFailed",
             _TRIAL,
             "Building this trial of a search failed in a way that nobody foresaw; the log has the traceback.",
