@@ -290,6 +290,23 @@ class TestHarmless:
             assert post(process, b'{"instances": 1}')[0] == 400  # the model's own answer
             assert time.monotonic() - started < PATIENCE / 2
 
+    @pytest.mark.parametrize("piece", [b"\r\n", b"x", b"GET /v1/models/m HTTP/1.1\r\nHost: x\r\n\r\n"])
+    def test_floods_over_http1(self, process: Process, piece: bytes) -> None:
+        """Empty lines, headers without end, and questions whose answers nobody reads."""
+        with socket.create_connection(("127.0.0.1", process.rest), timeout=1) as client:
+            with contextlib.suppress(OSError):
+                if piece == b"x":
+                    client.sendall(b"GET / HTTP/1.1\r\nX: ")
+                for _ in range(100):
+                    client.sendall(piece * 5000)
+            ask(process)
+
+    def test_a_chunked_body_in_crumbs_takes_no_more_room_than_one_in_pieces(self, process: Process) -> None:
+        with socket.create_connection(("127.0.0.1", process.rest), timeout=20) as client:
+            client.sendall(b"POST /v1/models/m:predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+            client.sendall(b"1\r\n{\r\n" * 100_000)
+            ask(process)
+
     def test_slow_clients_are_sent_away_and_hold_nobody_up(self, process: Process) -> None:
         with contextlib.ExitStack() as opened:
             heads, bodies = [], []
