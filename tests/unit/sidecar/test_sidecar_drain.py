@@ -214,6 +214,22 @@ async def test_load_that_never_ceases_is_cut_off_without_the_loss_of_a_call(star
     assert set(results) == {"OK"}
 
 
+async def test_rest_load_that_never_ceases_is_cut_off_without_the_loss_of_a_request(start, http, until):
+    tunables = {"concurrency": {"limit": 8, "queueTimeoutSeconds": 30}}
+    sidecar, stop, results = await start(tunables), asyncio.Event(), Counter()
+    port = sidecar.rest.port
+    tasks = [asyncio.ensure_future(post_on(http, port, stop, results, number)) for number in range(16)]
+    await until(lambda: results["OK"] > 200, seconds=20)
+    assert not await sidecar.drain(bound=0.5)
+    await sidecar.stop()
+    await start(tunables, rest_port=port)  # others at this address
+    before = results["OK"]
+    await until(lambda: results["OK"] > before + 200, seconds=20)
+    stop.set()
+    await asyncio.gather(*tasks)
+    assert set(results) == {"OK"}
+
+
 async def over_http2(port: int, *headers: tuple[bytes, bytes]) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """A connection on which one request without a body was sent."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
