@@ -11,6 +11,7 @@ from modelpress.api.recipe import Recipe, Search
 from modelpress.api.request import Target
 from modelpress.api.trial import Trial
 from modelpress.compress.search import guidance, space
+from modelpress.compress.search import move as moves
 from modelpress.compress.search.guidance import Guide
 from modelpress.compress.search.journal import Journal
 
@@ -95,6 +96,23 @@ def test_without_training_data_and_with_integers_that_pass_nothing_is_left_to_va
     assert space.Space(a_bench(training=False), [passed], "Latency", lambda: LAYERS).distributions == {}
     names, _ = searched(tmp_path / "trials.jsonl", bench=a_bench(training=False, device="GPU"))
     assert names == []
+
+
+def ladder_trial(number, scheme, *, net, passed=True):
+    return a_trial(
+        number, moves.of_steps([{"quantize": {"scheme": scheme}}], "TFLite", Recipe(), "CPU"), passed=passed, net=net
+    )
+
+
+def test_the_scheme_that_did_best_alone_is_combined_first_and_four_bits_only_where_they_passed():
+    eight = [ladder_trial(1, "DynamicInt8", net=0.3), ladder_trial(2, "StaticInt8", net=0.2)]
+    for four, schemes in (
+        (ladder_trial(3, "Int4Weights", net=0.1), ["Int4Weights", "DynamicInt8", "StaticInt8"]),
+        (ladder_trial(3, "Int4Weights", net=0.1, passed=False), ["StaticInt8", "DynamicInt8"]),
+    ):
+        found = space.Space(a_bench(), [*eight, four], "Latency", lambda: LAYERS)
+        assert list(found.distributions["scheme"].choices) == schemes
+        assert {start["scheme"] for start in found.starts} == {schemes[0]}
 
 
 def test_unlabelled_training_data_are_for_distilling_only():

@@ -15,6 +15,7 @@ def rungs(device="CPU", has_calibration=True, **recipe):
 def test_eight_bits_come_first_and_float_last():
     found = rungs()
     assert found[:2] == [("TFLite", "quantize DynamicInt8"), ("TFLite", "quantize StaticInt8")]
+    assert ("TFLite", "quantize Int4Weights") in found
     assert found[-2:] == [("TFLite", "float32"), ("SavedModel", "float32")]
 
 
@@ -24,7 +25,7 @@ def test_without_calibration_data_nothing_is_calibrated():
 
 def test_a_gpu_gets_no_tflite_and_no_integers():
     assert {form for form, _ in rungs("GPU")} == {"SavedModel"}
-    assert not [recipe for _, recipe in rungs("GPU") if "Int8" in recipe]
+    assert not [recipe for _, recipe in rungs("GPU") if "Int8" in recipe or "Int4" in recipe]
 
 
 def test_the_format_of_the_recipe_is_kept():

@@ -15,6 +15,7 @@ from modelpress.compress.search.move import Move
 _RUNGS: tuple[tuple[Form, str | None], ...] = (
     ("TFLite", "DynamicInt8"),
     ("TFLite", "StaticInt8"),
+    ("TFLite", "Int4Weights"),
     ("SavedModel", "Float16"),
     ("SavedModel", "BFloat16"),
     ("TFLite", "Float16"),

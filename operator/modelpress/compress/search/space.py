@@ -10,7 +10,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 
 from modelpress.api.artifact import Form
 from modelpress.api.trial import Trial
-from modelpress.compress.search import move
+from modelpress.compress.search import front, move
 from modelpress.compress.search.move import Move
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ SPARED = (0, 1, 2, 3, 5, 8)
 """How many of the most sensitive layers stay float."""
 _USUAL = {"way": "none", "share": 0.3, "rate": 1e-3, "epochs": 2, "spared": 0}
 INTEGERS = ("DynamicInt8", "StaticInt8")
+FEWER_BITS = "Int4Weights"
+"""Looked at further only where it passed alone: what it loses, no training step here is told of."""
 
 
 class Space:
@@ -35,7 +37,7 @@ class Space:
         """`layers` gives the names of layers, the most sensitive first; asked only where they may be spared."""
         self._recipe, self._device = bench.request.recipe, bench.request.target.device
         self._is_saved_model = self._device == "GPU" or self._recipe.format == "SavedModel"
-        self._schemes = self._integers(bench)
+        self._schemes = self._integers(bench, trials, objective)
         self._layers = layers() if self._may_spare(trials, objective) else ()
         self._ways = self._possible_ways(bench)
         self.distributions = self._possible()
@@ -85,10 +87,15 @@ class Space:
             found["scheme"] = CategoricalDistribution(self._schemes)
         return found
 
-    def _integers(self, bench: Bench) -> tuple[str, ...]:
+    def _integers(self, bench: Bench, trials: Sequence[Trial], objective: str) -> tuple[str, ...]:
+        """Schemes to combine with the rest, that of the best so far first."""
         if self._is_saved_model:
             return ("Float16",)
-        return INTEGERS if bench.examples.calibration() is not None else INTEGERS[:1]
+        known = INTEGERS if bench.examples.calibration() is not None else INTEGERS[:1]
+        if any(trial.passed and _has(trial, FEWER_BITS) for trial in trials):
+            known = (*known, FEWER_BITS)
+        best = front.best(trials, objective)
+        return tuple(sorted(known, key=lambda scheme: best is None or not _has(best, scheme)))
 
     def _may_spare(self, trials: Sequence[Trial], objective: str) -> bool:
         """Where all layers as integers pass, floats could only make the model larger and slower."""
@@ -112,6 +119,10 @@ class Space:
     def _is_known(self, steps: list[dict[str, Any]]) -> bool:
         recipe = self._recipe.model_copy(update={"format": "Auto"})
         return move.of_steps(steps, self._form, recipe, self._device) is not None
+
+
+def _has(trial: Trial, scheme: str) -> bool:
+    return f"quantize {scheme}" in trial.recipe
 
 
 def _smaller(parameters: dict[str, Any]) -> list[dict[str, Any]]:
