@@ -10,6 +10,8 @@ import pytest
 from modelpress.api import identity
 from modelpress.api.artifact import ArtifactManifest, Candidate, File, Servable, SourceFound
 from modelpress.api.errors import Invalid, Transient
+from modelpress.api.trial import Trial
+from modelpress.compress.search.journal import Journal
 from modelpress.compress.work import WorkArea
 from modelpress.storage import fetch, layout, staging
 
@@ -233,6 +235,31 @@ def test_finished_pieces_are_found_by_the_next_machine_until_the_artifact_is_the
     there = layout.opened(store.uri, "vision")
     there.forget(there.work(KEY))
     assert there.pull(there.work(KEY) / "steps") is None
+
+
+def test_the_trials_of_a_killed_search_are_found_by_the_next_machine(store, secret, tmp_path, monkeypatch):
+    secret("artifacts", store.secret)
+
+    def journal() -> Journal:
+        there = layout.opened(store.uri, "vision")
+        return Journal(there.work(KEY) / "trials.jsonl", WorkArea(there.work(KEY), there))
+
+    def trial(number: int) -> Trial:
+        return Trial(number=number, name=f"m{number}", recipe="r", form="TFLite", verdict="Passed", message="ok")
+
+    first = journal()
+    first.append(trial(1))
+    first.append(trial(2))
+    elsewhere(monkeypatch, tmp_path)
+    second = journal()
+    assert second.trials == [trial(1), trial(2)]
+    second.append(trial(3))
+    monkeypatch.setenv("MODELPRESS_STAGING", str(tmp_path / "a-third-machine"))
+    assert journal().trials == [trial(1), trial(2), trial(3)]
+    there = layout.opened(store.uri, "vision")
+    there.forget(there.work(KEY))
+    monkeypatch.setenv("MODELPRESS_STAGING", str(tmp_path / "a-fourth-machine"))
+    assert journal().trials == []
 
 
 def test_nothing_is_borrowed_from_the_process_where_a_secret_is_mounted(secret, monkeypatch):

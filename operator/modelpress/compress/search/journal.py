@@ -6,14 +6,18 @@ import os
 from pathlib import Path
 
 from modelpress.api.trial import Trial
+from modelpress.compress.work import WorkArea
 from modelpress.storage import durable
 
 
 class Journal:
     """All trials so far; one writer, the holder of the artifact's lock."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, area: WorkArea | None = None) -> None:
+        """With `area`, a journal is kept where that keeps its pieces: in a remote store too."""
+        self._path, self._area = path, area
+        if area is not None:
+            area.recall(path)
         self.trials: list[Trial] = list(_read(path))
         """In the order of trying."""
 
@@ -27,6 +31,8 @@ class Journal:
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
+        if self._area is not None:
+            self._area.keep(self._path)
         self.trials.append(trial)
 
     def named(self, name: str) -> Trial | None:

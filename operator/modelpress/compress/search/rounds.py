@@ -53,7 +53,7 @@ class Budget:
 
 def search(bench: Bench, wanted: Search, *, clock: Clock) -> Outcome:
     """Looks for the best recipe under the request's gate. What was tried before a kill is not tried again."""
-    journal = Journal(bench.area.directory / JOURNAL)
+    journal = Journal(bench.area.directory / JOURNAL, bench.area)
     budget = Budget(wanted, journal, clock)
     has_calibration = bench.examples.calibration() is not None
     recipe, device = bench.request.recipe, bench.request.target.device
@@ -84,7 +84,7 @@ def iterated(bench: Bench) -> Outcome:
     """
     candidates.build_all(bench)
     moves = _iterations(bench)
-    journal = Journal(bench.area.directory / JOURNAL)
+    journal = Journal(bench.area.directory / JOURNAL, bench.area)
     with Examination(bench) as examination:
         for move in moves:
             if journal.named(move.name) is None:
