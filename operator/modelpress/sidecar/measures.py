@@ -72,6 +72,23 @@ class Protocol:
         """The sum of all outcomes."""
         return self.hits + self.misses + self.coalesced + self.bypassed.total() + self.refused.total()
 
+    @property
+    def outcome(self) -> str:
+        """hit, miss, coalesced, bypassed or refused, with the reason of the latter two. Of one request."""
+        for name, reasons in (("refused", self.refused), ("bypassed", self.bypassed)):
+            for reason in reasons:
+                return f"{name} {reason}"
+        return "coalesced" if self.coalesced else "miss" if self.misses else "hit" if self.hits else ""
+
+    def add(self, other: Protocol) -> None:
+        """Takes over what was counted apart, but for requests and responses."""
+        self.hits += other.hits
+        self.misses += other.misses
+        self.coalesced += other.coalesced
+        self.hits_below.update(other.hits_below)
+        self.bypassed.update(other.bypassed)
+        self.refused.update(other.refused)
+
 
 class _Moment(NamedTuple):
     when: float

@@ -10,8 +10,8 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, MutableMapping
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, NamedTuple
 
 from modelpress.sidecar.head import Head
 from modelpress.sidecar.measures import Protocol
@@ -46,47 +46,20 @@ class Observed(NamedTuple):
 Observer = Callable[[Observed], None]
 
 
-class Recorder:
-    """Stands before the counts of a protocol for one request, and remembers what was counted."""
+class Told(NamedTuple):
+    """What became of a request."""
 
-    def __init__(self, counts: Protocol) -> None:
-        self.__dict__.update(counts=counts, outcome="", since=time.perf_counter())
-
-    def __getattr__(self, name: str) -> Any:
-        value = getattr(self.counts, name)
-        return _Noted(value, self, name) if name in ("refused", "bypassed") else value
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        self.__dict__["outcome"] = _NAMES.get(name, name)
-        setattr(self.counts, name, value)
-
-    def observed(self, protocol: str, head: Head, peer: tuple[str, int], code: str, sent: int) -> Observed:
-        """All that there is to tell."""
-        context = {name.decode(): value.decode("latin-1") for name, value in head.headers if name in CONTEXT}
-        seconds = time.perf_counter() - self.since
-        return Observed(protocol, head.path, code, self.outcome, seconds, sent, f"{peer[0]}:{peer[1]}", context)
+    code: str
+    seconds: float
+    sent: int
 
 
-_NAMES = {"hits": "hit", "misses": "miss"}
-
-
-class _Noted:
-    """A counter by reason."""
-
-    def __init__(self, real: MutableMapping[str, int], recorder: Recorder, name: str) -> None:
-        self._real, self._recorder, self._name = real, recorder, name
-
-    def __getitem__(self, reason: str) -> int:
-        return self._real[reason]
-
-    def __setitem__(self, reason: str, value: int) -> None:
-        self._recorder.__dict__["outcome"] = f"{self._name} {reason}"
-        self._real[reason] = value
-
-
-def recorder(counts: Protocol) -> Protocol:
-    """A recorder, to be used as the counts that it stands before."""
-    return cast(Protocol, Recorder(counts))
+def observed(protocol: str, head: Head, peer: tuple[str, int], counts: Protocol, told: Told) -> Observed:
+    """All that there is to tell of a request; `counts` are its own, with its outcome and nothing else."""
+    context = {name.decode(): value.decode("latin-1") for name, value in head.headers if name in CONTEXT}
+    return Observed(
+        protocol, head.path, told.code, counts.outcome, told.seconds, told.sent, f"{peer[0]}:{peer[1]}", context
+    )
 
 
 def together(observers: Iterable[Observer | None]) -> Observer | None:

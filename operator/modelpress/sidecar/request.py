@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
@@ -11,7 +12,7 @@ from modelpress.sidecar import measures, observation
 from modelpress.sidecar.answer import Answer
 from modelpress.sidecar.body import Bodies, Body
 from modelpress.sidecar.head import Head
-from modelpress.sidecar.observation import Observer, Recorder
+from modelpress.sidecar.observation import Observer, Told
 from modelpress.sidecar.reason import Refusal, Refused
 
 log = logging.getLogger(__name__)
@@ -71,6 +72,7 @@ class Request:
     __slots__ = (
         "_begun",
         "_desk",
+        "_since",
         "_waiting",
         "arrived",
         "body",
@@ -104,7 +106,11 @@ class Request:
         """Whether it was answered, or its client has left."""
         self._waiting: asyncio.Future[Answer] | None = None
         self._begun = True
-        self.counts = desk.counts if desk.service.observer is None else observation.recorder(desk.counts)
+        self.counts = desk.counts
+        self._since = 0.0
+        if desk.service.observer is not None:
+            self.counts = measures.Protocol()
+            self._since = time.perf_counter()
         """Where its outcome is counted."""
         desk.counts.requests += 1
         desk.measures.active += 1
@@ -205,13 +211,20 @@ class Request:
             self.connection.reply(self, answer)
         finally:
             self._end()
-        if isinstance(self.counts, Recorder) and desk.service.observer is not None:
-            told = self.counts.observed(desk.service.protocol, self.head, self.connection.peer, code, len(answer.body))
-            desk.service.observer(told)
+        if self.counts is not desk.counts:
+            self._tell(code, len(answer.body))
+
+    def _tell(self, code: str, sent: int) -> None:
+        service = self._desk.service
+        if service.observer is not None:
+            told = Told(code, time.perf_counter() - self._since, sent)
+            service.observer(observation.observed(service.protocol, self.head, self.connection.peer, self.counts, told))
 
     def _end(self) -> None:
         desk = self._desk
         self._waiting = None
         desk.bodies.release(self.body)
+        if self.counts is not desk.counts:
+            desk.counts.add(self.counts)
         desk.measures.active -= 1
         desk.measures.last_request = desk.now()

@@ -17,6 +17,7 @@ from modelpress.sidecar.outbox import Outbox, Windowed
 OUR_FRAME = 1 << 20
 """Bytes of the largest frame that we take."""
 _LARGEST_BLOCK = 1 << 18
+_OF_CONNECTION = (frames.SETTINGS, frames.PING, frames.GOAWAY)
 _UNUSUAL = frames.PADDED | frames.HAS_PRIORITY
 
 
@@ -53,8 +54,8 @@ class Session(asyncio.Protocol, Generic[Meaning]):
                     self._handle(Frame(kind, flags, number, payload))
         except ProtocolError as error:
             self._broken(error.code, str(error))
-        except HPACKError as error:
-            self._broken(Code.COMPRESSION_ERROR, f"Header block: {error}")
+        except HPACKError as unreadable:
+            self._broken(Code.COMPRESSION_ERROR, f"Header block: {unreadable}")
 
     @abstractmethod
     def _on_data(self, number: int, flags: int, payload: bytes, padding: int = 0) -> None:
@@ -112,23 +113,13 @@ class Session(asyncio.Protocol, Generic[Meaning]):
             self._handle_control(received)
 
     def _handle_control(self, received: Frame) -> None:
-        kind, payload = received.kind, received.payload
+        kind, payload, is_ack = received.kind, received.payload, bool(received.flags & frames.ACK)
+        if received.stream and kind in _OF_CONNECTION:
+            raise ProtocolError(Code.PROTOCOL_ERROR, f"A frame of kind {kind} on a stream")
         if kind == frames.SETTINGS:
-            if received.stream:
-                raise ProtocolError(Code.PROTOCOL_ERROR, "SETTINGS on a stream")
-            if not received.flags & frames.ACK:
-                self._configure(payload)
-            elif payload:
-                raise ProtocolError(Code.FRAME_SIZE_ERROR, "SETTINGS are acknowledged with nothing")
+            self._on_settings_frame(payload, is_ack=is_ack)
         elif kind == frames.PING:
-            if received.stream:
-                raise ProtocolError(Code.PROTOCOL_ERROR, "PING on a stream")
-            if len(payload) != 8:
-                raise ProtocolError(Code.FRAME_SIZE_ERROR, "PING is not eight bytes long")
-            if received.flags & frames.ACK:
-                self._on_pong(payload)
-            else:
-                self._out.send(frames.frame(frames.PING, frames.ACK, 0, payload))
+            self._on_ping(payload, is_ack=is_ack)
         elif kind == frames.RST_STREAM:
             self._on_reset(received.stream, frames.number(payload))
         elif kind == frames.GOAWAY:
@@ -138,6 +129,20 @@ class Session(asyncio.Protocol, Generic[Meaning]):
             self._on_goaway(last, int.from_bytes(payload[4:8], "big"))
         elif kind == frames.PUSH_PROMISE:
             raise ProtocolError(Code.PROTOCOL_ERROR, "PUSH_PROMISE was not allowed")
+
+    def _on_settings_frame(self, payload: bytes, *, is_ack: bool) -> None:
+        if not is_ack:
+            self._configure(payload)
+        elif payload:
+            raise ProtocolError(Code.FRAME_SIZE_ERROR, "SETTINGS are acknowledged with nothing")
+
+    def _on_ping(self, payload: bytes, *, is_ack: bool) -> None:
+        if len(payload) != 8:
+            raise ProtocolError(Code.FRAME_SIZE_ERROR, "PING is not eight bytes long")
+        if is_ack:
+            self._on_pong(payload)
+        else:
+            self._out.send(frames.frame(frames.PING, frames.ACK, 0, payload))
 
     def _on_block(self, number: int, first_flags: int, flags: int, fragment: bytes) -> None:
         if not flags & frames.END_HEADERS:
@@ -171,6 +176,6 @@ class Session(asyncio.Protocol, Generic[Meaning]):
 
     def _configure(self, payload: bytes) -> None:
         values = frames.parse_settings(payload)
-        self._out.configure(values, self._windows())
         self._out.send(frames.frame(frames.SETTINGS, frames.ACK, 0))
+        self._out.configure(values, self._windows())
         self._on_settings(values)
