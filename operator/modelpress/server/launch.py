@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 from modelpress import __version__
+from modelpress.runtime.flags import GRPC_THREADS
 from modelpress.server import ports
 from modelpress.server.ports import HOST
 
@@ -181,6 +182,8 @@ def start_server(
         f"--rest_api_port={listening[1]}",
         f"--model_name={model_name}",
         f"--model_base_path={Path(base_path).resolve()}",
+        # As in a cluster: the default follows the CPUs, and may be below the concurrency that is measured.
+        f"--grpc_max_threads={GRPC_THREADS}",
         f"--tensorflow_intra_op_parallelism={threads}",
         f"--tensorflow_inter_op_parallelism={threads}",
         f"--prefer_tflite_model={str(tflite).lower()}",

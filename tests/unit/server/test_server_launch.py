@@ -1,4 +1,4 @@
-"""Waiting for a model server ends as soon as it is known that it will never serve."""
+"""A model server is started with room for every request, and not waited for when it will never serve."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import threading
 
 import pytest
 
+from modelpress.api.concurrency import Concurrency
+from modelpress.server import launch
 from modelpress.server.launch import DoesNotLoad, ServerProcess
 
 
@@ -64,3 +66,17 @@ def test_a_process_that_ended_is_not_waited_for_whoever_has_its_port(server):
     process.wait()
     with pytest.raises(DoesNotLoad, match="a server ended with status 3: its last words"):
         waiting.wait_available(60)
+
+
+def test_a_server_takes_as_many_requests_at_once_as_a_concurrency_limit_may_ask_for(tmp_path, monkeypatch):
+    binary = tmp_path / launch.BINARY
+    binary.write_text("#!/bin/sh\necho ModelServer: 2.20.0 $*\n")
+    binary.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    server = launch.start_server("m", tmp_path, threads=1, tflite=True, log_path=tmp_path / "log")
+    server.wait(60)
+    told = dict(flag.split("=", 1) for flag in (tmp_path / "log").read_text().split() if "=" in flag)
+    most = 4096
+    with pytest.raises(ValueError, match="limit"):
+        Concurrency(limit=most + 1)
+    assert int(told["--grpc_max_threads"]) > most
