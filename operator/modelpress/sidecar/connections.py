@@ -78,6 +78,7 @@ class Connections:
         self._closed = asyncio.Event()
         while self.open and time.monotonic() < end:
             self.age(0)
+            self._closed.clear()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._closed.wait(), STEP)
         for connection in list(self.open):

@@ -42,6 +42,7 @@ METHODS = {
 DENIED = ("/tensorflow.ProfilerService/", "/grpc.reflection.")
 _GRPC = b"application/grpc"
 _NOT_FORWARDED = HOP_BY_HOP | {b"host", b"content-type", b"content-length", b"grpc-timeout", b"grpc-accept-encoding"}
+_HTTP1 = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"})
 _PSEUDO = frozenset({b":method", b":scheme", b":authority", b":path"})
 
 
@@ -94,7 +95,7 @@ def _fault(headers: Headers, pseudo: dict[bytes, bytes]) -> str | None:
     for name, value in headers:
         if not name or name != name.lower():
             return "A header is not in lower case"
-        if name in HOP_BY_HOP and not (name == b"te" and value == b"trailers"):
+        if name in _HTTP1 or (name == b"te" and value != b"trailers"):
             return "A header belongs to HTTP/1.1"
         if b"\n" in value or b"\r" in value or b"\0" in value:
             return "A header has a line break"

@@ -146,6 +146,8 @@ class Outbox:
         frame_size = values.get(Setting.MAX_FRAME_SIZE, self._frame_size)
         if not frames.DEFAULT_FRAME <= frame_size <= frames.LARGEST_FRAME:
             raise ProtocolError(Code.PROTOCOL_ERROR, f"MAX_FRAME_SIZE of {frame_size}")
+        if values.get(Setting.ENABLE_PUSH, 0) > 1:
+            raise ProtocolError(Code.PROTOCOL_ERROR, "ENABLE_PUSH is 0 or 1")
         self._frame_size = min(frame_size, self._largest_frame)
         window = values.get(Setting.INITIAL_WINDOW_SIZE, self.stream_window)
         if window > frames.LARGEST_WINDOW:

@@ -53,6 +53,8 @@ class Client:
         self.reader = reader
         self.writer = writer
         self.received: list[Frame] = []
+        self.sizes: list[int] = []
+        """Of all frames of DATA."""
         self._splitter = frames.Splitter(1 << 24)
         self._decoder = hpack.Decoder()
         self._headers: dict[int, list[Headers]] = {}
@@ -68,6 +70,8 @@ class Client:
         data = await self.reader.read(1 << 18)
         for frame in self._splitter.feed(data):
             self.received.append(frame)
+            if frame.kind == frames.DATA:
+                self.sizes.append(len(frame.payload))
             if frame.kind == frames.HEADERS:
                 decoded = tuple((bytes(n), bytes(v)) for n, v in self._decoder.decode(frame.payload, raw=True))
                 self._headers.setdefault(frame.stream, []).append(decoded)
