@@ -15,9 +15,11 @@ FROM build AS build-operator
 RUN python3 -m venv /opt/modelpress \
  && /opt/modelpress/bin/pip install --constraint constraints.txt '.[operator]'
 
+# What every request passes is compiled; the compiler stays in this stage.
 FROM build AS build-sidecar
+RUN apt-get update && apt-get install --yes --no-install-recommends gcc libc6-dev
 RUN python3 -m venv /opt/modelpress \
- && /opt/modelpress/bin/pip install --constraint constraints.txt '.[sidecar,remote,tracing]'
+ && HATCH_BUILD_HOOKS_ENABLE=1 /opt/modelpress/bin/pip install --constraint constraints.txt '.[sidecar,remote,tracing]'
 
 FROM build AS build-compressor
 ARG ACCELERATOR=cpu

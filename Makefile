@@ -76,6 +76,10 @@ bench-compression: setup ## Search on real models beside the naive way; last lin
 bench-filters: setup ## Filter pruning: equal outputs, fewer parameters, latency; last line JSON
 	$(BIN)/python benchmarks/filters.py $(FLAGS)
 
+.PHONY: wheel
+wheel: setup ## A wheel with the sidecar's hot path compiled, in dist/; who installs it needs no compiler
+	$(BIN)/python scripts/compiled.py --wheel dist
+
 .PHONY: image
 image: ## The three images, by docker, podman or buildah, whichever works here (TAG=, BASE=, ACCELERATOR=gpu, FLAGS=)
 	tool=$$(for tool in docker podman buildah; do $$tool info >/dev/null 2>&1 && echo $$tool && break; done || true)

@@ -106,11 +106,16 @@ def main() -> None:
     parser.add_argument("--share", type=float, default=0.01, help="of the keys that fit into the cache")
     asked = parser.parse_args()
     found = dict(measured(asked.requests, asked.keys, asked.share))
-    table = Table("trace", *POLICIES, "optimum (Belady)", title="Hit ratio by policy")
-    for name, ratios in found.items():
-        table.add_row(name, *(f"{ratio:.3f}" for ratio in ratios.values()))
-    Console().print(table)
+    Console().print(table(found))
     print(json.dumps(found))
+
+
+def table(found: dict[str, dict[str, float]]) -> Table:
+    """For people."""
+    result = Table("trace", *POLICIES, "optimum (Belady)", title="Hit ratio by policy")
+    for name, ratios in found.items():
+        result.add_row(name, *(f"{ratio:.3f}" for ratio in ratios.values()))
+    return result
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
     python scripts/compiled.py [--wheel FOLDER]
 
-It is built once for each content of the sidecar, below MODELPRESS_CACHE. A compiler is needed only here: who installs the wheel needs
-none, and who installs from source without one gets the same modules as they are.
+It is built once for each content of the sidecar, below MODELPRESS_CACHE. A compiler is needed only here: who installs
+the wheel needs none, and who installs from source without one gets the same modules as they are.
 """
 
 from __future__ import annotations

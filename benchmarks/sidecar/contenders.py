@@ -72,16 +72,20 @@ class Contenders(NamedTuple):
 
 
 @contextlib.contextmanager
-def started(folder: Path) -> Iterator[Contenders]:
-    """Starts everything and waits until it answers; ends exactly what it started."""
+def started(folder: Path, package: Path | None) -> Iterator[Contenders]:
+    """Starts everything and waits until it answers; ends exactly what it started.
+
+    The sidecar is that of `package`, None for the sources as they are.
+    """
     ports = Ports(*_free_ports(len(Ports._fields)))
+    environment = _environment(package)
     with contextlib.ExitStack() as stack:
         processes: dict[str, subprocess.Popen[bytes]] = {}
 
         def start(name: str, core: str, *command: str) -> None:
             log = stack.enter_context((folder / f"{name}.log").open("wb"))
             process = subprocess.Popen(
-                [tools.program("taskset"), "-c", core, *command], stdout=log, stderr=log, env=_environment()
+                [tools.program("taskset"), "-c", core, *command], stdout=log, stderr=log, env=environment
             )
             processes[name] = process
             stack.callback(_end, process)
@@ -152,9 +156,9 @@ def read_json(url: str) -> dict[str, Any]:
         return document
 
 
-def _environment() -> dict[str, str]:
-    root = Path(__file__).parents[2]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")])}
+def _environment(package: Path | None) -> dict[str, str]:
+    places = [*([str(package)] if package else []), str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(places)}
 
 
 def _free_ports(count: int) -> list[int]:

@@ -60,5 +60,12 @@ def envoy() -> Path:
     return found
 
 
+def package() -> Path:
+    """The package as its wheel installs it, with the hot path compiled."""
+    script = Path(__file__).parents[2] / "scripts" / "compiled.py"
+    done = subprocess.run([sys.executable, str(script)], stdout=subprocess.PIPE, text=True, check=True)
+    return Path(done.stdout.strip())
+
+
 def _path() -> str:
     return os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin"

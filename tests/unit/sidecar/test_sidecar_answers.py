@@ -289,7 +289,7 @@ class RestCase(NamedTuple):
         return f'{{"signature_name": "{self.signature}", "{self.form}": {self.value}{self.more}}}'.encode()
 
     @property
-    def headers(self) -> list[tuple[bytes, bytes]]:
+    def headers(self) -> tuple[tuple[bytes, bytes], ...]:
         return [(b"origin", self.origin)] if self.origin else []
 
 
