@@ -6,6 +6,10 @@ import json
 import logging
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -103,3 +107,28 @@ def test_without_an_endpoint_there_are_no_spans(monkeypatch):
 def test_with_an_endpoint_there_are_spans(monkeypatch):
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
     assert observation.spans() is not None
+
+
+async def test_a_collector_is_told_of_requests_as_children_of_their_clients(
+    start, calling, a_request, monkeypatch, until
+):
+    """By OTLP over HTTP, as every collector takes it."""
+    told: list[Span] = []
+
+    async def collect(request: web.Request) -> web.Response:
+        for resource in ExportTraceServiceRequest.FromString(await request.read()).resource_spans:
+            told.extend(span for scope in resource.scope_spans for span in scope.spans)
+        return web.Response()
+
+    application = web.Application()
+    application.router.add_post("/v1/traces", collect)
+    async with TestServer(application) as collector:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", str(collector.make_url("")))
+        monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "10")
+        call = calling(await start())
+        for _ in range(2):
+            await call(a_request(1), metadata=CONTEXT)
+        await until(lambda: len(told) == 2)
+    assert {span.trace_id.hex() for span in told} == {TRACE}
+    outcomes = [pair.value.string_value for span in told for pair in span.attributes if "outcome" in pair.key]
+    assert outcomes == ["miss", "hit"]
