@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import flatbuffers
 import numpy as np
 import tensorflow as tf
 from ai_edge_litert import schema_py_generated as schema
@@ -18,6 +19,9 @@ from flatbuffers import flexbuffers
 from tensorflow.core.protobuf import meta_graph_pb2
 
 METADATA = "signature_defs_metadata"
+_IDENTIFIER = b"TFL3"
+_LENGTH, _WIDE = 4, 8
+"""Bytes of a vector's length, and of a 64-bit number."""
 _CHANCE = re.compile(r"__inference_(\w+?)_\d+")
 _TYPES = {
     getattr(schema.TensorType, name.upper()): name
@@ -51,7 +55,40 @@ def parsed(content: bytes) -> Any:
 
 def written(model: Any) -> bytes:
     """The bytes of a parsed flatbuffer."""
-    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+    builder = _Sharing(1024)
+    builder.Finish(model.Pack(builder), file_identifier=_IDENTIFIER)
+    return bytes(builder.Output())
+
+
+class _Sharing(flatbuffers.Builder):  # type: ignore[misc]
+    """A builder that writes equal vectors of 64-bit numbers once, as the format allows.
+
+    Those are zero points: 8 bytes a channel, all of them 0, and 2 to 4 % of a small net in int8.
+    """
+
+    head: int
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size)
+        self._before, self._width = 0, 0
+        self._vectors: dict[bytes, int] = {}
+
+    def StartVector(self, elemSize: int, numElems: int, alignment: int) -> int:
+        """Begins a vector."""
+        self._before, self._width = self.Offset(), elemSize
+        return int(super().StartVector(elemSize, numElems, alignment))
+
+    def EndVector(self, numElems: int | None = None) -> int:
+        """Where the vector is: this one, or the equal one before it."""
+        count = self.vectorNumElems
+        offset = int(super().EndVector(numElems))
+        if self._width != _WIDE:
+            return offset
+        content = bytes(self.Bytes[self.head : self.head + _LENGTH + _WIDE * count])
+        known = self._vectors.setdefault(content, offset)
+        if known != offset:
+            self.head = len(self.Bytes) - self._before
+        return known
 
 
 def read_signatures(content: bytes) -> dict[str, Any]:

@@ -146,6 +146,21 @@ def test_mixed_spares_the_one_layer_whose_weights_no_integer_can_hold(scaled_flo
     assert len(rescued.content) < 0.5 * len(original.content)
 
 
+def test_zero_points_of_equally_many_channels_are_stored_once(quantized, images):
+    content = quantized(scheme="StaticInt8").content
+    model = flatbuffer.parsed(content)
+    plain = flatbuffer.flatbuffer_utils.convert_object_to_bytearray(model)
+    channels = sum(
+        len(one.quantization.scale)
+        for one in model.subgraphs[0].tensors
+        if one.quantization is not None and one.quantization.scale is not None and len(one.quantization.scale) > 1
+    )
+    assert len(plain) - len(content) > 8 * channels / 2
+    assert flatbuffer.written(model) == content
+    expected = tflite.Interpreter(bytes(plain)).call(SERVED, images[0])["output_0"]
+    np.testing.assert_array_equal(tflite.Interpreter(content).call(SERVED, images[0])["output_0"], expected)
+
+
 def test_an_output_that_is_not_finite_is_beyond_any_tolerance(network_float, images):
     broken = flatbuffer.parsed(network_float.content)
     weights = max((one for one in broken.buffers if one.data is not None), key=lambda one: len(one.data))
