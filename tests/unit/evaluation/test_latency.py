@@ -72,6 +72,21 @@ def test_net_latency_is_what_the_model_adds_to_its_server():
     assert found.net_ratio_low < found.net.ratio < found.net_ratio_high
 
 
+def test_rounds_that_others_on_the_machine_disturbed_do_not_change_net_latency():
+    random = np.random.default_rng(0)
+    disturbed = random.permutation(np.arange(48) < 22)
+
+    def side(milliseconds, longer):
+        return tuple(
+            milliseconds * (longer if is_disturbed else 1) * random.lognormal(0, 0.02, 40) for is_disturbed in disturbed
+        )
+
+    times = latency.Timed(side(1.0, 2.0), side(0.6, 1.3), side(0.5, 1.2), side(0.5, 1.2))
+    found = latency.summary(times, latency.Plan(50, 1, 1))
+    assert found.net.ratio == pytest.approx(0.2, abs=0.03)
+    assert found.net_ratio_low < 0.2 < found.net_ratio_high
+
+
 def test_what_is_lost_in_the_servers_own_time_has_no_net_latency():
     times = times_of(1.0)
     slower = tuple(2 * block for block in times.source)

@@ -67,6 +67,15 @@ def test_what_servers_cannot_tell_apart_the_engines_own_process_may():
     assert front.best(alone, "Latency").number == 1
 
 
+def test_servers_that_contradict_the_engines_own_process_were_disturbed():
+    first, second = trial(1, net=0.10, spread=0.01), trial(2, net=0.2, spread=0.01)
+    slower, faster = ({"process_milliseconds": milliseconds} for milliseconds in (0.12, 0.1))
+    assert front.best([first.model_copy(update=slower), second.model_copy(update=faster)], "Latency").number == 2
+    assert front.best([first.model_copy(update=faster), second.model_copy(update=slower)], "Latency").number == 1
+    other = second.model_copy(update={**faster, "form": "SavedModel"})
+    assert front.best([first.model_copy(update=slower), other], "Latency").number == 1, "with threads of its own"
+
+
 def test_of_equal_sizes_noise_in_latency_does_not_choose_the_less_faithful():
     float16, bfloat16 = trial(1, net=0.9, spread=0.3), trial(2, drop=0.001, net=0.7, spread=0.3)
     assert front.best([float16, bfloat16], "Size").number == 1
