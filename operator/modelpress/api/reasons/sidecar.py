@@ -151,6 +151,12 @@ REFUSED = Section(
             "Use PredictionService, ModelService or the health service.",
         ),
         Reason(
+            "Malformed",
+            f"{_REFUSED}; 400, 408, 414, 417, 431, 501, 505, `INTERNAL`",
+            "No valid HTTP/1.1 request, or a gRPC call without exactly one message; the answer says what is wrong.",
+            "Correct the client; TLS ends before the sidecar, and gRPC has a port of its own.",
+        ),
+        Reason(
             "Internal",
             f"{_REFUSED}; 500, `INTERNAL`",
             "A fault of the sidecar; its log has the traceback.",
