@@ -176,6 +176,7 @@ class GrpcConnection(Session[GrpcHead]):
         self._leaving = self._loop.time()
         self._out.send(frames.goaway(frames.LARGEST_WINDOW, Code.NO_ERROR))
         self._out.send(frames.frame(frames.PING, 0, 0, _LAST_CALL))
+        self._out.flush()  # not together with answers: clients begin calls on reading those, and could not send them
         self._watch()
         return True
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 import signal
+import subprocess
 import sys
 from collections import Counter
+from pathlib import Path
 
 import grpc
 import pytest
@@ -173,8 +176,8 @@ async def test_a_second_signal_hurries(upstream, free_ports, tmp_path, a_request
 
 
 @contextlib.asynccontextmanager
-async def saturating(port: int, a_request):
-    """grpcio clients as they come, with transparent retries and 8 calls at once; they wait for a server to be there."""
+async def saturating(port: int, a_request, *more: tuple[str, int]):
+    """grpcio clients as they come but for `more`, with 8 calls at once; they wait for a server to be there."""
     stop, results = asyncio.Event(), Counter[str]()
 
     async def ask(call, number: int) -> None:
@@ -188,7 +191,7 @@ async def saturating(port: int, a_request):
                 results[f"{error.code().name}: {error.details()}"] += 1
 
     async with contextlib.AsyncExitStack() as opened:
-        options = [("grpc.use_local_subchannel_pool", 1), ("grpc.max_reconnect_backoff_ms", 500)]
+        options = [("grpc.use_local_subchannel_pool", 1), ("grpc.max_reconnect_backoff_ms", 500), *more]
         tasks = []
         for client in range(4):
             channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=options)
@@ -260,3 +263,67 @@ async def test_clients_of_both_ports_are_asked_to_go_elsewhere_as_soon_as_it_dra
     for client in (writer, rest_writer):
         client.close()
     assert await drained
+
+
+@pytest.fixture(scope="module")
+def h2load() -> str:
+    """The program, from Debian where it is not there, as for the benchmark."""
+    told = "from benchmarks.sidecar import tools; tools.provide(); print(tools.program('h2load'))"
+    root = Path(__file__).parents[3]
+    done = subprocess.run([sys.executable, "-c", told], cwd=root, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+async def requests_seen(http, port: int) -> int:
+    """gRPC requests so far, as the sidecar's metrics tell."""
+    async with http.get(f"http://127.0.0.1:{port}/metrics") as response:
+        (count,) = re.findall(
+            r'^modelpress_sidecar_requests_total\{.*protocol="grpc".*\} (\S+)$', await response.text(), re.M
+        )
+    return int(float(count))
+
+
+@pytest.mark.parametrize("mode", ["Enabled", "Disabled"])
+async def test_sigterm_under_saturating_load_answers_all_that_was_sent(
+    upstream, free_ports, tmp_path, a_request, http, until, h2load, mode
+):
+    """h2load never connects again; what its library had not sent when it was told to go, it counts as failed."""
+    tunables = {"cache": {"mode": mode}, "concurrency": {"limit": 64, "queueDepth": 200}, "requestTimeoutSeconds": 60}
+    (tmp_path / "sidecar.json").write_text(json.dumps(tunables))
+    message, body = a_request(1, 2, 3), tmp_path / "body"
+    body.write_bytes(b"\0" + len(message).to_bytes(4, "big") + message)
+    asked = ["-n1000000", "-c8", "-m8", f"-d{body}", "-Hcontent-type: application/grpc", "-Hte: trailers"]
+    async with program(upstream, free_ports, tmp_path) as process:
+        await readiness(http, free_ports[2], 200)
+        url = f"http://127.0.0.1:{free_ports[0]}/tensorflow.serving.PredictionService/Predict"
+        load = await asyncio.create_subprocess_exec(h2load, *asked, url, stdout=asyncio.subprocess.PIPE)
+        async with asyncio.timeout(20):
+            while (seen := await requests_seen(http, free_ports[2])) < 500:  # noqa: ASYNC110 - another process
+                await asyncio.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        with contextlib.suppress(OSError):  # it answers as long as it drains
+            while True:
+                seen = await requests_seen(http, free_ports[2])
+                await asyncio.sleep(0.02)
+        assert await process.wait() == 0
+    told = (await asyncio.wait_for(load.communicate(), 10))[0].decode()
+    assert f" {seen} succeeded" in told
+    assert f"status codes: {seen} 2xx, 0 3xx, 0 4xx, 0 5xx" in told
+
+
+async def test_sigterm_loses_no_call_of_clients_without_retries(upstream, free_ports, tmp_path, a_request, http, until):
+    """Only calls fail that a client fails by itself, as it gave them to a connection that it knew to be leaving."""
+    tunables = {"cache": {"mode": "Disabled"}, "concurrency": {"limit": 64, "queueDepth": 200}}
+    (tmp_path / "sidecar.json").write_text(json.dumps(tunables))
+    async with program(upstream, free_ports, tmp_path) as process:
+        await readiness(http, free_ports[2], 200)
+        async with saturating(free_ports[0], a_request, ("grpc.enable_retries", 0)) as (stop, results):
+            await until(lambda: results["OK"] > 200, seconds=20)
+            process.send_signal(signal.SIGTERM)
+            await readiness(http, free_ports[2], 503)
+            before = results["OK"]
+            await until(lambda: results["OK"] > before + 200, seconds=20)
+            stop.set()
+        assert await asyncio.wait_for(process.wait(), 10) == 0
+    assert upstream.calls["Predict"] == results.pop("OK")
+    assert all("GOAWAY received; Error code: 0" in told for told in results)
