@@ -14,6 +14,8 @@ from modelpress.api.recipe import Cluster, Distill, FineTune, Prune, Quantize, R
 Weights = Literal["Float32", "Float16", "BFloat16", "DynamicInt8", "StaticInt8", "Int4Weights", "Mixed"]
 Device = Literal["CPU", "GPU"]
 STEPS_FIELD = "spec.recipe.steps"
+_SHOWN = 2
+"""Expressions of `excludeLayers` in a line."""
 _SAVED_MODEL_WEIGHTS = ("Float32", "Float16", "BFloat16")
 _TFLITE_WEIGHTS = ("Float32", "Float16", "DynamicInt8", "StaticInt8", "Int4Weights", "Mixed")
 _CALIBRATED = ("StaticInt8", "Mixed")
@@ -130,10 +132,15 @@ def describe(step: Step) -> str:
         return f"fineTune {_epochs(step.fine_tune.epochs)}"
     if step.quantize is not None:
         trained = f" {_epochs(step.quantize.epochs)}" if step.quantize.epochs else ""
-        return f"quantize {step.quantize.scheme}{trained}"
+        return f"quantize {step.quantize.scheme}{trained}{_except(step.quantize.exclude_layers)}"
     if step.cluster is not None:
         return f"cluster {step.cluster.clusters}"
     return _distill(step.distill) if step.distill is not None else "nothing"
+
+
+def _except(patterns: Sequence[str]) -> str:
+    more = f" and {len(patterns) - _SHOWN} more" if len(patterns) > _SHOWN else ""
+    return f" except {', '.join(patterns[:_SHOWN])}{more}" if patterns else ""
 
 
 def _distill(distill: Distill) -> str:

@@ -48,6 +48,19 @@ def test_a_gpu_serves_no_tflite():
     assert (refused.value.reason, refused.value.field) == ("StepCannotApply", "spec.recipe.steps[0].quantize.scheme")
 
 
+@pytest.mark.parametrize(
+    ("excluded", "line"),
+    [
+        ([], "quantize DynamicInt8"),
+        (["^head$"], "quantize DynamicInt8 except ^head$"),
+        (["a", "b", "c", "d"], "quantize DynamicInt8 except a, b and 2 more"),
+    ],
+)
+def test_a_form_is_described_with_the_layers_it_spares(excluded, line):
+    found = planned(**step(quantize={"scheme": "DynamicInt8", "excludeLayers": excluded}))
+    assert found.builds[0].recipe == line
+
+
 def test_steps_are_described_in_one_line():
     recipe = step(
         prune={"threshold": 0.01, "maxSparsity": 0.1}, fineTune={"epochs": 2}, quantize={"scheme": "StaticInt8"}
