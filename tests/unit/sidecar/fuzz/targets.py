@@ -16,6 +16,7 @@ import blake3
 import numpy as np
 import seeds
 import talks
+import wire
 from google.protobuf.message import DecodeError
 from pydantic import ValidationError
 
@@ -352,6 +353,7 @@ def targets() -> tuple[Target, ...]:
         Target("frames", of_frames, seeds.conversations(), (b"\0\0\1", b"\0\0\0\4\1\0\0\0\0", b"\x3f\xe1\xff\x03")),
         Target("grpc", Service(rest=False), framed, proto_pieces),
         Target("rest", Service(rest=True), posted, (*json_pieces, *paths)),
+        Target("http2", wire.Talk(_LOOP), wire.seeds(), wire.PIECES, wire.a_talk),
         Target("http1", talks.Talk(_LOOP), talks.seeds(), talks.PIECES, talks.a_talk),
         Target("answers", of_answers, seeds.answers(), (*proto_pieces, *json_pieces)),
         Target("record", of_record, seeds.records(), (b"[" * 2000, b"null", b"mpc\x01")),

@@ -25,6 +25,7 @@ REACHED = {
     "frames": {"answered", "Reset", "waiting"},
     "grpc": {"0", "13"},
     "rest": {"200"},
+    "http2": {"answered", "broken", "parted", "waiting", "foreign"},
     "http1": {"answered", "refused", "waiting"},
     "answers": {"read", "unreadable"},
     "record": {"read", "spoiled"},
