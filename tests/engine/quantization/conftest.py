@@ -96,3 +96,22 @@ def scaled_rows():
 @pytest.fixture(scope="session")
 def scaled_float(scaled):
     return floating(scaled)
+
+
+@pytest.fixture(scope="session")
+def depthwise_float(tmp_path_factory):
+    """A depthwise convolution of 2304 weights between two of 1x1, as MobileNets have them."""
+    keras.utils.set_random_seed(0)
+    image = keras.Input((4, 4, 16), name="image")
+    wide = keras.layers.Conv2D(256, 1, activation="relu", name="widen")(image)
+    wide = keras.layers.DepthwiseConv2D(3, padding="same", activation="relu", name="depthwise")(wide)
+    path = tmp_path_factory.mktemp("depthwise")
+    keras.Model(image, keras.layers.Conv2D(16, 1, name="narrow")(wide)).export(path, verbose=False)
+    return floating(opened(path))
+
+
+@pytest.fixture(scope="session")
+def wide_images():
+    """Batches of one image of sixteen channels."""
+    random = np.random.default_rng(5)
+    return [{"image": random.normal(size=(1, 4, 4, 16)).astype("f4")} for _ in range(16)]

@@ -86,6 +86,15 @@ def test_layers_of_few_weights_stay_float_at_run_time_as_the_converter_leaves_th
     assert flatbuffer.schema.TensorType.FLOAT32 in ours
 
 
+def test_depthwise_convolutions_are_integers_only_with_static_ranges(depthwise_float, wide_images):
+    types = flatbuffer.schema.TensorType
+    calibration = scheme.Calibration(SERVED, wide_images, Loss(0.01, 0.02))
+    for name, depthwise in (("DynamicInt8", types.FLOAT32), ("StaticInt8", types.INT8)):
+        content = scheme.quantized(depthwise_float, Quantize(scheme=name), calibration, field=FIELD).content
+        assert [kind for _, kind in kinds(content, "DEPTHWISE_CONV_2D")] == [depthwise]
+        assert {kind for _, kind in kinds(content, "CONV_2D")} == {types.INT8}
+
+
 def test_an_unknown_layer_is_refused_with_those_that_there_are(quantized):
     with pytest.raises(
         Invalid, match=r"excludeLayers: nothing matches no layer; there are stem, body, hidden, classes"

@@ -70,7 +70,7 @@ class Search:
 
     def _tried(self, base: Precision, update: Update, spared: Sequence[Layer]) -> Trial:
         scopes = [scope for layer in spared for scope in sensitivity.scopes(layer, base)]
-        scopes += self._few_weights(base)
+        scopes += self._floats(base)
         assignment = Assignment(
             base, {}, self.settings.per_channel, self.settings.symmetric_activations, self.settings.rounding
         ).but({**dict.fromkeys(scopes, "Float32"), **self.settings.exceptions})
@@ -86,8 +86,8 @@ class Search:
     def _spare(self, whole: Trial) -> None:
         """The fewest most sensitive layers that have to stay float32, within the budget of trials."""
         base, update = whole.assignment.base, whole.update
-        few = self._few_weights(base)
-        free = [layer for layer in self.layers if layer.operation.scope not in few]
+        floats = self._floats(base)
+        free = [layer for layer in self.layers if layer.operation.scope not in floats]
         found = sensitivity.ordered(self.content, free, base, self.ranges.of(update), self.ordering, self.settings)
         order = [one.layer for one in found]
         low, high = 0, 1
@@ -102,9 +102,11 @@ class Search:
     def _passes(self, base: Precision, update: Update, spared: Sequence[Layer]) -> bool:
         return self._tried(base, update, spared).loss.within(self.tolerance)
 
-    def _few_weights(self, base: Precision) -> tuple[str, ...]:
+    def _floats(self, base: Precision) -> tuple[str, ...]:
         """Scopes of layers that stay float32 for the sake of speed."""
-        return flatbuffer_layers.few_weights(layer.operation for layer in self.layers) if base == "DynamicInt8" else ()
+        if base != "DynamicInt8":
+            return ()
+        return flatbuffer_layers.without_gain(layer.operation for layer in self.layers)
 
     def _is_near(self, whole: Trial) -> bool:
         """Whether a model that passes is hardly larger than this one is with no layer spared."""

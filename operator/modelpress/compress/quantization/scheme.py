@@ -80,10 +80,10 @@ def quantized(
     if quantize.scheme not in CALIBRATED:
         base: Precision = "DynamicInt4" if quantize.scheme == "Int4Weights" else "DynamicInt8"
         tables = ranges.of_tables(original.content)
-        few = layers.few_weights(found) if base == "DynamicInt8" else ()
+        floats = layers.without_gain(found) if base == "DynamicInt8" else ()
         assignment = Assignment(
             base,
-            {**settings.exceptions, **dict.fromkeys((*few, *_gathered(found, tables)), "Float32")},
+            {**settings.exceptions, **dict.fromkeys((*floats, *_gathered(found, tables)), "Float32")},
             settings.per_channel,
             rounding="Octav" if base == "DynamicInt4" else "MinMax",
         )
