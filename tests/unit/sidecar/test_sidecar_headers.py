@@ -25,7 +25,7 @@ def stateless(encoder: Encoder) -> Encoder:
 
 
 def test_blocks_of_a_client_without_a_table_are_read_as_hpack_reads_them():
-    chance = random.Random(7)  # noqa: S311
+    chance = random.Random(7)
     encoder, ours, theirs = stateless(Encoder()), BlockDecoder(as_it_is), Decoder(max_header_list_size=1 << 20)
     for decoder in (ours, theirs):
         decoder.decode(NO_TABLE)
@@ -36,7 +36,7 @@ def test_blocks_of_a_client_without_a_table_are_read_as_hpack_reads_them():
 
 
 def test_blocks_that_are_cut_or_changed_are_read_or_refused_as_by_hpack():
-    chance = random.Random(8)  # noqa: S311
+    chance = random.Random(8)
     encoder = stateless(Encoder())
     for _ in range(1500):
         headers = [(chance.choice(NAMES), chance.choice(VALUES[:6])) for _ in range(4)]
