@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING, Protocol
 from google.protobuf.message import DecodeError
 
 from modelpress.api.grpc_code import GrpcCode
-from modelpress.sidecar import grpc_codes, key
+from modelpress.sidecar import grpc_codes, key, outline
 from modelpress.sidecar.answer import Answer
 from modelpress.sidecar.channel import Channel, Unavailable
 from modelpress.sidecar.grpc_codes import HEADERS, OK_TRAILERS
 from modelpress.sidecar.grpc_head import GrpcHead
 from modelpress.sidecar.headers import literal
+from modelpress.sidecar.outline import Outline
 from modelpress.sidecar.pipeline import Pipeline
-from modelpress.sidecar.popular import Asked
+from modelpress.sidecar.popular import LARGEST_BODY, Asked
 from modelpress.sidecar.question import Question, Reply
-from modelpress.sidecar.reason import Bypass
+from modelpress.sidecar.reason import Bypass, Uncacheable
 from modelpress.sidecar.rollout.backend import TRIAL, Backend
 from modelpress.sidecar.stream import Reset, UpstreamResponse
 from modelpress.sidecar.template import Templates
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
 
 _ROUND = 1000
 """Timeouts are sent on in units of 1/1000 s where that is precise enough, so that few differ."""
+
+_SPEC, _ANSWERED_BY = 1, 2
+"""The fields that name the model: of any request, and of a PredictResponse."""
+_LONG_ANSWER = 1 << 16
 
 Ended = Callable[[Reply | None, BaseException | None], None]
 
@@ -86,21 +91,28 @@ class GrpcQuestion(Question):
         return self._server.templates(version).key(chunks[0]) if len(chunks) == 1 else None
 
     def canonical(self, version: int) -> bytes:
-        whole = b"".join(self.chunks)
         pipeline = self._server.pipeline
+        if sum(map(len, self.chunks)) > outline.LONG:
+            return key.long_predict(pipeline.identity, version, self.chunks)
+        whole = b"".join(self.chunks)
         request = key.parse_predict(whole[5:])
         parts = key.predict_parts(pipeline.identity, version, request, largest=pipeline.tunables.max_body_bytes)
         self._server.templates(version).learn(whole, 5, parts)
         return key.digest(parts)
 
     def asked(self) -> Asked | None:
+        if sum(map(len, self.chunks)) > LARGEST_BODY:
+            return None
         return Asked("grpc", self._head.path, b"".join(self.chunks))
 
     @property
     def stays(self) -> bool:
         if any(name == TRIAL[0] for name, _ in self._head.headers):
             return True
-        named = named_model(self._head.path, b"".join(self.chunks)[5:])
+        try:
+            named = named_model(self._head.path, Outline(self.chunks, 5).only(_SPEC))
+        except Uncacheable:
+            return True
         return named is None or named.name != self._server.pipeline.identity.model or is_versioned(named)
 
     @property
@@ -163,9 +175,10 @@ class GrpcQuestion(Question):
         ):
             return False
         try:
-            if PredictResponse.FromString(body[5:]).model_spec.version.value == version:
+            told = body[5:] if len(body) <= _LONG_ANSWER else Outline((body,), 5).only(_ANSWERED_BY)
+            if PredictResponse.FromString(told).model_spec.version.value == version:
                 return True
-        except DecodeError:
+        except (DecodeError, Uncacheable):
             return False
         self._server.pipeline.availability.suspect()
         return False

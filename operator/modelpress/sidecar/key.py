@@ -20,6 +20,7 @@ from blake3 import blake3
 from google.protobuf.message import DecodeError
 
 from modelpress.sidecar import tensor
+from modelpress.sidecar.outline import Outline
 from modelpress.sidecar.reason import Bypass, Uncacheable
 from modelpress.sidecar.wire_pb2 import PredictRequest
 
@@ -146,10 +147,40 @@ def parse_predict(message: bytes) -> PredictRequest:
     return request
 
 
+def long_predict(identity: Identity, version: int, chunks: Sequence[bytes]) -> bytes:
+    """The key of a long PredictRequest behind gRPC's prefix, which is that of its bytes: another encoding of it has
+    another. It is read as far as it takes to be sure that the answer may be kept; raises Uncacheable where it may not.
+    """
+    request = parse_predict(Outline(chunks, 5).request())
+    parts = _asked_of(identity, version, request)
+    if not all(tensor.is_known(value) for value in request.inputs.values()):
+        raise Uncacheable(Bypass.UNSUPPORTED_TENSOR)
+    body = blake3()
+    for chunk in chunks:
+        body.update(chunk)
+    return digest([*parts, (Part.BODY, body.digest())])
+
+
 def predict_parts(
     identity: Identity, version: int, request: PredictRequest, *, largest: int
 ) -> list[tuple[Part, bytes]]:
     """All that the answer to a PredictRequest depends on, in one order whatever order the client chose."""
+    parts = _asked_of(identity, version, request)
+    for name in sorted(request.inputs):
+        value = request.inputs[name]
+        sizes, count = tensor.dimensions(value.tensor_shape, largest=largest)
+        parts += (
+            (Part.INPUT, name.encode()),
+            (Part.DTYPE, value.dtype.to_bytes(4, "little", signed=True)),
+            (Part.SHAPE, b"".join([size.to_bytes(8, "little") for size in sizes])),
+            (Part.CONTENT, tensor.content(value, count, largest=largest)),
+        )
+    parts += [(Part.OUTPUT, name.encode()) for name in sorted(request.output_filter)]
+    return parts
+
+
+def _asked_of(identity: Identity, version: int, request: PredictRequest) -> list[tuple[Part, bytes]]:
+    """What the key of any request begins with that our model answers and nobody else."""
     spec = request.model_spec
     if spec.name != identity.model:
         raise Uncacheable(Bypass.OTHER_MODEL)
@@ -158,19 +189,7 @@ def predict_parts(
         raise Uncacheable(Bypass.VERSION_LABEL)
     if choice == "version" and spec.version.value != version:
         raise Uncacheable(Bypass.OTHER_VERSION)
-    inputs, outputs = request.inputs, request.output_filter
-    if len(inputs) > MOST_NAMES or len(outputs) > MOST_NAMES:
+    if len(request.inputs) > MOST_NAMES or len(request.output_filter) > MOST_NAMES:
         raise Uncacheable(Bypass.UNSUPPORTED_TENSOR)
-    parts = [*common(identity, version, "grpc/Predict")]
-    parts.append((Part.SIGNATURE, (spec.signature_name or DEFAULT_SIGNATURE).encode()))
-    for name in sorted(inputs):
-        value = inputs[name]
-        sizes, count = tensor.dimensions(value.tensor_shape, largest=largest)
-        parts += (
-            (Part.INPUT, name.encode()),
-            (Part.DTYPE, value.dtype.to_bytes(4, "little", signed=True)),
-            (Part.SHAPE, b"".join([size.to_bytes(8, "little") for size in sizes])),
-            (Part.CONTENT, tensor.content(value, count, largest=largest)),
-        )
-    parts += [(Part.OUTPUT, name.encode()) for name in sorted(outputs)]
-    return parts
+    signature = (spec.signature_name or DEFAULT_SIGNATURE).encode()
+    return [*common(identity, version, "grpc/Predict"), (Part.SIGNATURE, signature)]

@@ -57,6 +57,11 @@ KINDS: dict[int, Kind] = {
 }
 
 
+def is_known(tensor: Tensor) -> bool:
+    """Whether its dtype is one whose elements are in the message, and all of it is of the format that we know."""
+    return not tensor.version_number and (tensor.dtype == STRING or tensor.dtype in KINDS)
+
+
 def dimensions(shape: TensorShape, *, largest: int) -> tuple[tuple[int, ...], int]:
     """The sizes of the dimensions and the number of elements, which is at most `largest`."""
     if shape.unknown_rank or len(shape.dim) > MOST_DIMENSIONS:

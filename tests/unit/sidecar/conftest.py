@@ -20,7 +20,7 @@ from aiohttp import web
 from modelpress.sidecar.address import Address
 from modelpress.sidecar.key import Identity
 from modelpress.sidecar.process import Settings, Sidecar
-from modelpress.sidecar.wire_pb2 import PredictRequest, Tensor
+from modelpress.sidecar.wire_pb2 import PredictAnswer, PredictRequest, Tensor
 
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
 DIGEST = "sha256:" + "0" * 64
@@ -128,15 +128,12 @@ class _Handler(grpc.GenericRpcHandler):
 def predict_response(request: bytes, version: int) -> bytes:
     """A PredictResponse with the version and, as a string output, the SHA-256 of the request."""
     asked = PredictRequest.FromString(request)
-    answer = PredictRequest(inputs={"digest": Tensor(dtype=7, string_val=[hashlib.sha256(request).digest()])})
+    answer = PredictAnswer(outputs={"digest": Tensor(dtype=7, string_val=[hashlib.sha256(request).digest()])})
     for name, value in asked.inputs.items():
-        answer.inputs[name].CopyFrom(value)
-    outputs = answer.SerializeToString(deterministic=True).replace(b"\x12", b"\x0a", 1)
-    spec = PredictRequest().model_spec
-    spec.name = asked.model_spec.name
-    spec.version.value = version
-    head = spec.SerializeToString()
-    return outputs + b"\x12" + len(head).to_bytes(1, "big") + head
+        answer.outputs[name].CopyFrom(value)
+    answer.model_spec.name = asked.model_spec.name
+    answer.model_spec.version.value = version
+    return answer.SerializeToString(deterministic=True)
 
 
 @pytest.fixture
