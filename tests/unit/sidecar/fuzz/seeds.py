@@ -37,6 +37,17 @@ def tensors() -> tuple[bytes, ...]:
     return tuple(found)
 
 
+def long_requests() -> tuple[bytes, ...]:
+    """Of a tensor, and of strings."""
+    found = []
+    for size in (1024, 1025, 5000):
+        request = PredictRequest(model_spec={"name": "m"})
+        request.inputs["x"].tensor_content = bytes(size)
+        request.inputs["y"].string_val.extend((b"a", bytes(size)))
+        found.append(request.SerializeToString())
+    return tuple(found)
+
+
 def conversations() -> tuple[bytes, ...]:
     """What a server sends on a connection with one call, after a byte that says how it is cut."""
     head = b"\x88" + b"\x00\x0ccontent-type\x10application/grpc"

@@ -30,6 +30,7 @@ from modelpress.sidecar.grpc_question import named_model
 from modelpress.sidecar.head import Head
 from modelpress.sidecar.http2 import Connection
 from modelpress.sidecar.key import Identity
+from modelpress.sidecar.outline import BULK, Outline
 from modelpress.sidecar.process import Settings, Sidecar
 from modelpress.sidecar.reason import Uncacheable
 from modelpress.sidecar.request import Desk, Request
@@ -166,6 +167,28 @@ def of_named(data: bytes) -> str:
     """Which model a request of any method names."""
     found = [named_model(path, data) for path in METHODS if path.startswith("/tensorflow.serving.Prediction")]
     return "named" if any(spec is not None and spec.name for spec in found) else "unnamed"
+
+
+def of_outline(data: bytes) -> str:
+    """What long requests say is what all of them says, but for what makes them long; however they are cut."""
+    pieces = [data[at : at + 7] for at in range(0, len(data), 7)]
+    try:
+        short, spec = Outline(pieces, 0).request(), Outline(pieces, 0).only(1)
+    except Uncacheable:
+        return "uncacheable"
+    assert (short, spec) == (Outline([data], 0).request(), Outline([data], 0).only(1))
+    try:
+        whole = PredictRequest.FromString(data)
+    except DecodeError:
+        return "malformed"
+    found = PredictRequest.FromString(short)
+    assert PredictRequest.FromString(spec).model_spec == whole.model_spec
+    for request in (whole, found):
+        for value in request.inputs.values():
+            value.tensor_content = b"" if len(value.tensor_content) > BULK else value.tensor_content
+            value.string_val[:] = [b"" if len(one) > BULK else one for one in value.string_val]
+    assert found == whole
+    return "read"
 
 
 class _Wire(asyncio.Transport):
@@ -348,6 +371,7 @@ def targets() -> tuple[Target, ...]:
     return (
         Target("predict", Predict(), grpc, proto_pieces, seeds.a_request),
         Target("json", Json(), rest, json_pieces),
+        Target("outline", of_outline, (*grpc, *seeds.long_requests()), proto_pieces, seeds.a_request),
         Target("tensor", of_tensor, tensors, proto_pieces),
         Target("named", of_named, grpc, proto_pieces),
         Target("frames", of_frames, seeds.conversations(), (b"\0\0\1", b"\0\0\0\4\1\0\0\0\0", b"\x3f\xe1\xff\x03")),

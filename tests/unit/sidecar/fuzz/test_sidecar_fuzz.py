@@ -20,6 +20,7 @@ INPUTS = 3000
 REACHED = {
     "predict": {"keyed", "Malformed", "UnsupportedTensor", "UnknownFields", "OtherModel"},
     "json": {"keyed", "bytes"},
+    "outline": {"read", "malformed", "uncacheable"},
     "tensor": {"read", "uncacheable", "malformed"},
     "named": {"named", "unnamed"},
     "frames": {"answered", "Reset", "waiting"},
