@@ -170,6 +170,24 @@ def test_zero_points_of_equally_many_channels_are_stored_once(quantized, images)
     np.testing.assert_array_equal(tflite.Interpreter(content).call(SERVED, images[0])["output_0"], expected)
 
 
+@pytest.mark.parametrize(
+    ("tolerance", "dense"), [(Loss(0.5, 0.5), {"INT4"}), (Loss(0.01, 0.02), {"INT8"}), (Loss(1e-4, 0.5), {"FLOAT32"})]
+)
+def test_mixed_gives_dense_layers_as_few_bits_as_the_gate_allows(network_float, images, tolerance, dense):
+    calibration = scheme.Calibration(SERVED, images, tolerance)
+    content = scheme.quantized(network_float, Quantize(scheme="Mixed"), calibration, field=FIELD).content
+    types = flatbuffer.schema.TensorType
+    largest = {kind for result, kind in kinds(content, "FULLY_CONNECTED") if "hidden" in result}
+    assert largest == {getattr(types, name) for name in dense}
+    assert types.INT4 not in {kind for _, kind in kinds(content, "CONV_2D")}
+
+
+def test_a_tolerance_is_as_wide_as_few_rows_can_tell():
+    assert Loss(0.05, 0.01).told_by(64).answers == pytest.approx(0.01 + 2 * (0.01 * 0.99 / 64) ** 0.5)
+    assert Loss(0.05, 0.01).told_by(10**9).answers == pytest.approx(0.01, abs=1e-4)
+    assert Loss(0.05, float("inf")).told_by(64) == Loss(0.05, float("inf"))
+
+
 def test_an_output_that_is_not_finite_is_beyond_any_tolerance(network_float, images):
     broken = flatbuffer.parsed(network_float.content)
     weights = max((one for one in broken.buffers if one.data is not None), key=lambda one: len(one.data))

@@ -37,13 +37,15 @@ def test_moves_have_names_of_their_own():
     assert len(set(names)) == len(names)
 
 
-def rescued(verdict, **more):
-    tried = Trial(number=1, name="m", recipe="quantize DynamicInt8", form="TFLite", verdict=verdict, message="")
-    found = ladder.rescue(Recipe(), "CPU", trials=[tried], **({"has_calibration": True} | more))
-    return [move.build.recipe for move in found]
+def refined(recipe, verdict, **more):
+    tried = Trial(number=1, name="m", recipe=recipe, form="TFLite", verdict=verdict, message="", net_ratio=0.2)
+    options = {"has_calibration": True, "objective": "Latency"} | more
+    return [move.build.recipe for move in ladder.refined(Recipe(), "CPU", trials=[tried], **options)]
 
 
-def test_layers_are_looked_at_one_by_one_only_where_integers_alone_do_not_pass():
-    assert rescued("Passed") == []
-    assert rescued("DropTooLarge") == ["quantize Mixed"]
-    assert rescued("DropTooLarge", has_calibration=False) == []
+def test_layers_are_looked_at_one_by_one_unless_four_bits_in_all_of_them_are_best():
+    assert refined("quantize DynamicInt8", "DropTooLarge") == ["quantize Mixed"]
+    assert refined("quantize DynamicInt8", "Passed") == ["quantize Mixed"]
+    assert refined("quantize Int4Weights", "DropTooLarge") == ["quantize Mixed"]
+    assert refined("quantize Int4Weights", "Passed") == []
+    assert refined("quantize DynamicInt8", "DropTooLarge", has_calibration=False) == []

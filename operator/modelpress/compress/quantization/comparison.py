@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -29,6 +30,12 @@ class Loss(NamedTuple):
     def within(self, tolerance: Loss) -> bool:
         """Whether neither is larger than tolerated."""
         return self.variance <= tolerance.variance and self.answers <= tolerance.answers
+
+    def told_by(self, rows: int) -> Loss:
+        """The tolerance that so few rows can tell: two standard errors of the share of answers more."""
+        if not 0 < self.answers < 1:
+            return self
+        return self._replace(answers=self.answers + 2 * math.sqrt(self.answers * (1 - self.answers) / rows))
 
     def __str__(self) -> str:
         return f"{self.variance:.2%} of the outputs' variance and {self.answers:.2%} of the answers"

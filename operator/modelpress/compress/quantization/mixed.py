@@ -1,13 +1,14 @@
 """A precision for each layer: as many integers as the gate allows, the most sensitive layers spared first.
 
 Whole-model int8 is tried first, then the number of spared layers is found by doubling and halving, in the order of
-measured sensitivity. All decisions rest on outputs for calibration rows, never on the clock: equal inputs, equal bytes.
+measured sensitivity. What passes gets int4 weights in as many dense layers as it bears. All decisions
+rest on outputs for calibration rows, never on the clock: equal inputs, equal bytes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from modelpress.compress.quantization import layers as flatbuffer_layers
 from modelpress.compress.quantization import rewriting, sensitivity
@@ -20,6 +21,10 @@ from modelpress.compress.tflite import NotConvertible
 TRIALS = 20
 """Of whole models; a layer alone is not counted."""
 _NEARLY = 1.1
+_DENSE = "FULLY_CONNECTED"
+"""The kind of layer whose int4 kernels are as fast as int8's; those of convolutions are slower than float32."""
+_WORTH = 0.1
+"""Share of all weights that dense layers hold; with less, int4 hardly makes the model smaller."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +34,9 @@ class Trial:
     assignment: Assignment
     update: Update
     spared: tuple[str, ...]
-    """Names of layers that are not int8."""
+    """Names of layers that stay float32."""
+    fewer: tuple[str, ...]
+    """Names of layers with int4 weights."""
     content: bytes
     loss: Loss
 
@@ -66,20 +73,24 @@ class Search:
         if not self.trials:
             raise NotConvertible("NotQuantizable", "no layer of this model can be quantized")
         passing = [one for one in self.trials if one.loss.within(self.tolerance)]
-        return min(passing, key=self._cost) if passing else min(self.trials, key=lambda one: one.loss)
+        if not passing:
+            return min(self.trials, key=lambda one: one.loss)
+        self._lighten(min(passing, key=self._cost))
+        return min((one for one in self.trials if one.loss.within(self.tolerance)), key=self._cost)
 
-    def _tried(self, base: Precision, update: Update, spared: Sequence[Layer]) -> Trial:
+    def _tried(self, base: Precision, update: Update, spared: Sequence[Layer], fewer: Sequence[Layer] = ()) -> Trial:
         scopes = [scope for layer in spared for scope in sensitivity.scopes(layer, base)]
         scopes += self._floats(base)
+        four: dict[str, Precision] = dict.fromkeys((layer.operation.scope for layer in fewer), "DynamicInt4")
         assignment = Assignment(
-            base, {}, self.settings.per_channel, self.settings.symmetric_activations, self.settings.rounding
-        ).but({**dict.fromkeys(scopes, "Float32"), **self.settings.exceptions})
-        names = tuple(layer.name for layer in spared)
+            base, {}, self.settings.per_channel, self.settings.symmetric_activations, rounding="Octav"
+        ).but({**four, **dict.fromkeys(scopes, "Float32"), **self.settings.exceptions})
+        spared_names, fewer_names = (tuple(layer.name for layer in group) for group in (spared, fewer))
         try:
             content = rewriting.quantize(self.content, assignment, self.ranges.of(update))
         except NotConvertible:
-            return Trial(assignment, update, names, b"", BROKEN)
-        trial = Trial(assignment, update, names, content, self.judging.of(content))
+            return Trial(assignment, update, spared_names, fewer_names, b"", BROKEN)
+        trial = Trial(assignment, update, spared_names, fewer_names, content, self.judging.of(content))
         self.trials.append(trial)
         return trial
 
@@ -98,6 +109,24 @@ class Search:
         while high - low > 1 and not self._is_spent:
             middle = (low + high) // 2
             low, high = (low, middle) if self._passes(base, update, order[:middle]) else (middle, high)
+
+    def _lighten(self, passing: Trial) -> None:
+        """The most dense layers that bear int4 weights, those that lose least for their size first."""
+        base, update = passing.assignment.base, passing.update
+        spared = [layer for layer in self.layers if layer.name in passing.spared]
+        floats = {*self._floats(base), *(layer.operation.scope for layer in spared)}
+        dense = [one for one in self.layers if one.operation.kind == _DENSE and one.operation.scope not in floats]
+        if _weights(dense) < _WORTH * _weights(self.layers):
+            return
+        settings = replace(self.settings, rounding="Octav")
+        found = sensitivity.ordered(self.content, dense, "DynamicInt4", self.ranges.of(update), self.ordering, settings)
+        order = [one.layer for one in sorted(found, key=lambda one: one.loss.variance / one.layer.operation.weights)]
+        low, high = 0, len(order) + 1
+        middle = len(order)
+        while high - low > 1 and not self._is_spent:
+            passes = self._tried(base, update, spared, order[:middle]).loss.within(self.tolerance)
+            low, high = (middle, high) if passes else (low, middle)
+            middle = (low + high) // 2
 
     def _passes(self, base: Precision, update: Update, spared: Sequence[Layer]) -> bool:
         return self._tried(base, update, spared).loss.within(self.tolerance)
@@ -121,6 +150,10 @@ class Search:
     @property
     def _is_spent(self) -> bool:
         return len(self.trials) >= TRIALS
+
+
+def _weights(found: Sequence[Layer]) -> int:
+    return sum(layer.operation.weights for layer in found)
 
 
 def _bases() -> list[tuple[Precision, Update]]:

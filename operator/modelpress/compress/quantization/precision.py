@@ -38,6 +38,7 @@ class Assignment:
     per_channel: bool = True
     symmetric_activations: bool = False
     rounding: Rounding = "MinMax"
+    """Of int4 weights; for int8 clipping gains nothing."""
 
     @property
     def needs_ranges(self) -> bool:
@@ -78,7 +79,7 @@ def _add(manager: RecipeManager, scope: str, precision: Precision, assignment: A
         for operation in _WITHOUT_KERNEL:
             manager.add_quantization_config(scope, operation, algorithm_key=AlgorithmName.NO_QUANTIZE)
     else:
-        manager.add_dynamic_config(scope, _ALL, 8, granularity, algorithm)
+        manager.add_dynamic_config(scope, _ALL, 8, granularity)
         # Tables that are looked up have no dynamic kernel: without this rule they stay float32.
         manager.add_quantization_config(scope, _OPERATION.GATHER, _static(granularity, symmetric=False))
         if precision == "DynamicInt4":

@@ -142,14 +142,16 @@ def _mixed(
     settings: Assignment,
 ) -> Quantized:
     free = [one for one in layers.layers(found) if one.operation.scope not in settings.exceptions]
+    tolerance = tolerance.told_by(len(judging))
     search = mixed.Search(original.content, free, measured, ordering, judging, tolerance, settings)
     chosen = search.result()
     spared = f"float32: {', '.join(chosen.spared)}" if chosen.spared else "no layer float32"
+    fewer = f"int4 weights in {len(chosen.fewer)} dense layers, " if chosen.fewer else ""
     missed = "" if chosen.loss.within(tolerance) else "; no assignment stays within the gate, this one is nearest"
     return Quantized(
         chosen.content,
         (
-            f"Mixed: {chosen.assignment.base}, {spared}; {chosen.loss} lost on {len(judging)} held-out rows"
+            f"Mixed: {chosen.assignment.base}, {fewer}{spared}; {chosen.loss} lost on {len(judging)} held-out rows"
             f" after {len(search.trials)} trials{missed}",
         ),
     )

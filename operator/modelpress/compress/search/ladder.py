@@ -9,7 +9,7 @@ from modelpress.api.artifact import Form
 from modelpress.api.recipe import Recipe
 from modelpress.api.trial import Trial
 from modelpress.compress.plan import Device
-from modelpress.compress.search import move
+from modelpress.compress.search import front, move
 from modelpress.compress.search.move import Move
 
 _RUNGS: tuple[tuple[Form, str | None], ...] = (
@@ -23,7 +23,7 @@ _RUNGS: tuple[tuple[Form, str | None], ...] = (
     ("SavedModel", None),
 )
 """Form and scheme; None leaves float32, which alone is faster in TFLite, and smaller without what training needs."""
-INTEGERS = ("DynamicInt8", "StaticInt8")
+_FEWEST_BITS = "Int4Weights"
 
 
 def moves(recipe: Recipe, device: Device, *, has_calibration: bool) -> list[Move]:
@@ -39,10 +39,15 @@ def moves(recipe: Recipe, device: Device, *, has_calibration: bool) -> list[Move
     return found
 
 
-def rescue(recipe: Recipe, device: Device, *, has_calibration: bool, trials: Sequence[Trial]) -> list[Move]:
-    """Mixed, which looks at every layer for minutes: only where no model of integers alone passed."""
-    passed = any(trial.passed and scheme in trial.recipe for trial in trials for scheme in INTEGERS)
-    if passed or not has_calibration:
+def refined(
+    recipe: Recipe, device: Device, *, has_calibration: bool, trials: Sequence[Trial], objective: str
+) -> list[Move]:
+    """Mixed, which looks at layers one by one, unless four bits in all of them are best already.
+
+    It rescues a model that loses too much in integers alone, and shrinks one of which some layers bear four bits.
+    """
+    best = front.best(trials, objective)
+    if not has_calibration or (best is not None and _FEWEST_BITS in best.recipe):
         return []
     one = move.of_steps([{"quantize": {"scheme": "Mixed"}}], "TFLite", recipe, device)
     return [one] if one is not None else []

@@ -64,9 +64,11 @@ def search(bench: Bench, wanted: Search, *, clock: Clock) -> Outcome:
         with contextlib.suppress(OutOfTime), bench.progress.until(budget.is_over):
             _all(bench, examination, journal, rungs, budget, builders)
             climbed = [trial for trial in journal.trials if trial.name in moves]
-            rescue = ladder.rescue(recipe, device, has_calibration=has_calibration, trials=climbed)
-            moves |= {move.name: move for move in rescue}
-            _all(bench, examination, journal, rescue, budget, builders)
+            layered = ladder.refined(
+                recipe, device, has_calibration=has_calibration, trials=climbed, objective=wanted.objective
+            )
+            moves |= {move.name: move for move in layered}
+            _all(bench, examination, journal, layered, budget, builders)
         if not budget.is_spent() or any(trial.parameters for trial in journal.trials):
             # Also when time is up: it knows what the guided moves of a killed run were.
             guide = guidance.Guide(bench, wanted, journal)
