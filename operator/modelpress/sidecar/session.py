@@ -54,8 +54,8 @@ class Session(asyncio.Protocol, Generic[Meaning]):
                     self._handle(Frame(kind, flags, number, payload))
         except ProtocolError as error:
             self._broken(error.code, str(error))
-        except HPACKError as unreadable:
-            self._broken(Code.COMPRESSION_ERROR, f"Header block: {unreadable}")
+        except HPACKError:  # whose words may hold addresses of our memory
+            self._broken(Code.COMPRESSION_ERROR, "A header block cannot be decoded")
 
     @abstractmethod
     def _on_data(self, number: int, flags: int, payload: bytes, padding: int = 0) -> None:
