@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -60,14 +61,28 @@ def _pruned(source: Path) -> Any:
     """The model with half of its weights zero by TFMOT, without training; None where it has no Keras layers."""
     if not (source / "keras_metadata.pb").is_file():
         return None
+    import tf_keras
+
+    return pruned(tf_keras.models.load_model(source))
+
+
+def pruned(model: Any) -> Any:
+    """The Keras 2 model with half of the weights zero in each layer that TFMOT knows."""
     import tensorflow_model_optimization as tfmot
     import tf_keras
 
-    model = tf_keras.models.load_model(source)
     sparsity = tfmot.sparsity.keras
-    wrapped = sparsity.prune_low_magnitude(model, sparsity.ConstantSparsity(SPARSITY, begin_step=0, frequency=1))
-    for layer in wrapped.layers:
+    schedule = sparsity.ConstantSparsity(SPARSITY, begin_step=0, frequency=1)
+
+    def wrapped(layer: Any) -> Any:
+        with contextlib.suppress(ValueError):  # it refuses layers that it has no rule for, e.g. Rescaling
+            return sparsity.prune_low_magnitude(layer, schedule)
+        return layer
+
+    found = tf_keras.models.clone_model(model, clone_function=wrapped)
+    for layer in found.layers:
         if hasattr(layer, "pruning_obj"):
+            layer.pruning_step.assign(0)  # as at the first step of a training, before which nothing is pruned
             layer.pruning_obj.conditional_mask_update()
             layer.pruning_obj.weight_mask_op()
-    return sparsity.strip_pruning(wrapped)
+    return sparsity.strip_pruning(found)
