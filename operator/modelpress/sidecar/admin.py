@@ -14,6 +14,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from modelpress.sidecar.answer import Answer
 from modelpress.sidecar.availability import Availability
 from modelpress.sidecar.exposition import Exposition
+from modelpress.sidecar.head import Head
 from modelpress.sidecar.http1 import Malformed
 from modelpress.sidecar.key import Identity
 from modelpress.sidecar.measures import Protocol
@@ -76,6 +77,10 @@ class Admin:
         if path == "/purge":
             return _to_its_end(self._purged(head.query)) if method == "POST" else _text(405, "POST it")
         return _text(404, "Not found: /healthz /readyz /metrics /state /drain /purge")
+
+    def is_keyed(self, head: Head) -> bool:
+        """Never."""
+        return False
 
     def refusal(self, refused: Refused) -> Answer:
         """How a refusal is told."""

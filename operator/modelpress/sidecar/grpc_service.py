@@ -16,6 +16,7 @@ from modelpress.sidecar.channel import Channel
 from modelpress.sidecar.grpc_codes import HEADERS, OK_TRAILERS
 from modelpress.sidecar.grpc_head import GrpcHead, Kind
 from modelpress.sidecar.grpc_question import GrpcQuestion
+from modelpress.sidecar.head import Head
 from modelpress.sidecar.measures import Protocol
 from modelpress.sidecar.observation import Observer
 from modelpress.sidecar.pipeline import Pipeline
@@ -68,7 +69,13 @@ class GrpcService:
         if kind is Kind.HEALTH:
             return self._health(b"".join(chunks)[5:], counts)
         compressed = self._is_compressed(chunks, request.body.length, counts)
-        return self.pipeline.begin(self._question(head, chunks, request.arrived, compressed=compressed), counts)
+        question = self._question(head, chunks, request.arrived, compressed=compressed)
+        question.hashed = request.body.digest
+        return self.pipeline.begin(question, counts)
+
+    def is_keyed(self, head: Head) -> bool:
+        """Predict, unless nothing is kept."""
+        return cast(GrpcHead, head).kind is Kind.CACHED and self.pipeline.keeps
 
     def refusal(self, refused: Refused) -> Answer:
         return grpc_codes.refusal(refused)

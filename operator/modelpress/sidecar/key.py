@@ -109,10 +109,10 @@ class Level1:
         self._short = sha256(self._key)
         self._bare = sha256(self._key + _NO_CONTEXT)
 
-    def digest(self, context: bytes, chunks: Sequence[bytes]) -> bytes:
+    def digest(self, context: bytes, chunks: Sequence[bytes], hashed: bytes | None = None) -> bytes:
         """32 bytes that name the exact bytes of a request; how they were cut into chunks does not matter.
 
-        `context` is what the answer depends on beside the body.
+        `context` is what the answer depends on beside the body, `hashed` the BLAKE3 of the body where it is known.
         """
         if len(chunks) == 1 and len(chunks[0]) <= SHORT and not context:
             hasher = self._bare.copy()
@@ -123,10 +123,12 @@ class Level1:
             hasher = self._short.copy()
             hasher.update(b"".join((head, *chunks)))
             return hasher.digest()
-        long = blake3(head, key=self._key)
-        for chunk in chunks:
-            long.update(chunk)
-        return long.digest()
+        if hashed is None:
+            body = blake3()
+            for chunk in chunks:
+                body.update(chunk)
+            hashed = body.digest()
+        return blake3(head + hashed, key=self._key).digest()
 
 
 def predict(identity: Identity, version: int, message: bytes, *, largest: int) -> bytes:

@@ -42,7 +42,7 @@ class Keys:
         level1 = self._level1.get((version, question.method))
         if level1 is None:
             level1 = self._level1[version, question.method] = Level1(self._identity, version, question.method)
-        raw = level1.digest(question.context, question.chunks)
+        raw = level1.digest(question.context, question.chunks, question.hashed)
         key = self.memo.get(raw)
         middle = time.perf_counter()
         self._measures.lookup_seconds.observe(middle - started)

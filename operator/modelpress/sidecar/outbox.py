@@ -12,6 +12,8 @@ from modelpress.sidecar.stream import Sending
 
 _SHORT = 16_384
 """Bytes up to which a body is sent as one frame and copied, rather than handed on as it is."""
+_AT_ONCE = 1 << 20
+"""Bytes of bodies that are handed over before the transport has told whether it takes more."""
 
 
 class Windowed(Protocol):
@@ -35,6 +37,8 @@ class Outbox:
         self._frame_size = frames.DEFAULT_FRAME
         self._pieces: list[bytes] = []
         self._bulky = False
+        self._handed = 0
+        """Bytes of bodies among the pieces."""
         self._flush_scheduled = False
         self._paused = False
         self._corked = False
@@ -76,6 +80,7 @@ class Outbox:
                 self.transport.write(b"".join(self._pieces))
         self._pieces.clear()
         self._bulky = False
+        self._handed = 0
 
     def shut(self) -> None:
         """Hands over what there is, and drops all that is sent from now on."""
@@ -200,6 +205,9 @@ class Outbox:
             self.send(frames.head(frames.DATA, flags, stream.number, length))
             self._pieces.extend(pieces)
             self._bulky = self._bulky or length > _SHORT
+            self._handed += length
+            if self._handed >= _AT_ONCE:
+                self.flush()
         if stream.trailers:
             self._send_block(stream.number, stream.trailers, frames.END_STREAM)
         if self._blocked.pop(stream.number, None) is not None:

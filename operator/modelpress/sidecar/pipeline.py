@@ -91,6 +91,11 @@ class Pipeline:
         self.limiter.configure(_rules(tunables), now=self._now())
         self._configure_rollout(tunables)
 
+    @property
+    def keeps(self) -> bool:
+        """Whether answers are kept at all."""
+        return self._standing is None
+
     def rest(self, *, resting: bool) -> None:
         """Mode Auto: requests go past the cache until it is told otherwise."""
         self.resting = resting

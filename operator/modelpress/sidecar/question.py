@@ -43,6 +43,8 @@ class Question(ABC):
     context: bytes = b""
     """What the answer depends on beside the method and the body, as it was sent."""
     chunks: list[bytes]
+    hashed: bytes | None = None
+    """BLAKE3 of the chunks, where it is known."""
     runs_model = True
     """False for status and metadata, which never wait in line."""
     bypass: Bypass | None = None

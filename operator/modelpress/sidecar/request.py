@@ -35,6 +35,9 @@ class Service(Protocol):
         counted as well.
         """
 
+    def is_keyed(self, head: Head) -> bool:
+        """Whether the answer to such a request is looked for by a key of its body."""
+
     def refusal(self, refused: Refused) -> Answer:
         """How a refusal is told in this protocol."""
 
@@ -97,7 +100,7 @@ class Request:
         """HTTP/2: bytes of an answer that the client takes."""
         self.unpaid = 0
         """HTTP/2: bytes that have come since the client was last allowed to send more."""
-        self.body = Body()
+        self.body = Body(keyed=desk.service.is_keyed(head))
         self.arrived = self.heard = desk.now()
         """When it began and when something came last, on the loop's clock."""
         self.whole = False

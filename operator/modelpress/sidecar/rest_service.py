@@ -164,7 +164,12 @@ class RestService:
     def begin(self, request: Request) -> Answer | Awaitable[Answer]:
         """The answer, as Service has it."""
         question = RestQuestion(self, request.head, request.body.chunks, request.arrived)
+        question.hashed = request.body.digest
         return self.pipeline.begin(question, request.counts)
+
+    def is_keyed(self, head: Head) -> bool:
+        """Posts, unless nothing is kept; few of them are no predictions."""
+        return head.method == "POST" and self.pipeline.keeps
 
     def refusal(self, refused: Refused) -> Answer:
         """How a refusal is told."""

@@ -13,6 +13,7 @@ from modelpress.sidecar import rest_connection
 from modelpress.sidecar.answer import Answer
 from modelpress.sidecar.body import Bodies
 from modelpress.sidecar.connections import Connections
+from modelpress.sidecar.head import Head
 from modelpress.sidecar.http1 import CONTINUE, Malformed
 from modelpress.sidecar.measures import Measures, Protocol
 from modelpress.sidecar.observation import Observer
@@ -61,6 +62,9 @@ class Echo:
 
     def failure(self) -> Answer:
         raise AssertionError("A request could not be answered")
+
+    def is_keyed(self, head: Head) -> bool:
+        return True
 
     def code(self, answer: Answer) -> str:
         return str(answer.status)

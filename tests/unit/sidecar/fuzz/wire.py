@@ -19,6 +19,7 @@ from modelpress.sidecar.connections import Connections
 from modelpress.sidecar.frames import Code, ProtocolError, Setting
 from modelpress.sidecar.grpc_codes import HEADERS, OK_TRAILERS
 from modelpress.sidecar.grpc_connection import GrpcConnection
+from modelpress.sidecar.head import Head
 from modelpress.sidecar.headers import encode
 from modelpress.sidecar.measures import Measures, Protocol
 from modelpress.sidecar.nuisance import Nuisance
@@ -68,6 +69,9 @@ class Echo:
 
     def failure(self) -> Answer:
         raise AssertionError("A request could not be answered")
+
+    def is_keyed(self, head: Head) -> bool:
+        return True
 
     def code(self, answer: Answer) -> str:
         return grpc_codes.status(answer)

@@ -320,3 +320,26 @@ class TestBodies:
         client.send(wire.headers(1), frames.frame(frames.DATA, frames.END_STREAM, 1, body))
         assert (await client.answer(1)).status == b"13"
         assert outcomes(sidecar)["refused"] == {"Malformed": 1}
+
+
+async def test_a_long_question_is_found_again_however_it_was_cut(client, wire, upstream, a_request):
+    """Its bytes are hashed as they come."""
+
+    async def ask(stream: int, message: bytes, size: int) -> bytes:
+        body = b"\0" + len(message).to_bytes(4, "big") + message
+        starts = range(0, len(body), size)
+        ends = [frames.END_STREAM if start == starts[-1] else 0 for start in starts]
+        data = [
+            frames.frame(frames.DATA, flags, stream, body[start : start + size])
+            for start, flags in zip(starts, ends, strict=True)
+        ]
+        client.send(wire.headers(stream), *data, frames.credit(0, 1 << 20), frames.credit(stream, 1 << 20))
+        return (await client.answer(stream)).message
+
+    message = a_request(*range(30_000))
+    first = await ask(1, message, 16_384)
+    for number, size in enumerate((100, 4096, 16_383, len(message) + 5)):
+        assert await ask(3 + 2 * number, message, size) == first
+    assert upstream.calls["Predict"] == 1
+    assert await ask(99, a_request(*range(29_999), 7), 16_384) != first
+    assert upstream.calls["Predict"] == 2

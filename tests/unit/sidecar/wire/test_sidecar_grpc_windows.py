@@ -168,6 +168,21 @@ class TestAnswers:
         for number in numbers:
             assert (await client.answer(number)).status == b"0"
 
+    async def test_a_long_answer_is_not_copied_whole_for_a_client_that_reads_slowly(
+        self, connect, sidecar, upstream, wire, until
+    ):
+        size = 20 * MIB
+        client = await connect(sidecar, {Setting.INITIAL_WINDOW_SIZE: frames.LARGEST_WINDOW})
+        client.send(widen(0, frames.LARGEST_WINDOW - frames.DEFAULT_WINDOW))
+        client.send(wire.request(1, bytes(size), wire.having(path=CLASSIFY)))
+        await client.writer.drain()
+        client.writer.transport.pause_reading()
+        (connection,) = sidecar.grpc.connections.open
+        await until(lambda: connection._out.paused, seconds=20)
+        assert connection._transport.get_write_buffer_size() <= 2 * MIB
+        client.writer.transport.resume_reading()
+        assert len((await client.answer(1)).message) == size + ECHO
+
 
 class TestRequests:
     """A client is allowed to send as much as it likes, bit by bit."""
