@@ -70,7 +70,9 @@ def test_json_is_for_programs(run):
     assert entry["warnings"][0]["field"] == "spec.recipe.steps[0].quantize.learningRate"
 
 
-@pytest.mark.parametrize("example", sorted(EXAMPLES.glob("*/model.yaml")), ids=lambda example: example.parent.name)
+@pytest.mark.parametrize(
+    "example", sorted(EXAMPLES.glob("*/*.yaml")), ids=lambda example: f"{example.parent.name}-{example.stem}"
+)
 def test_the_examples_are_valid(example):
     done = CliRunner().invoke(app, ["validate", "--local", str(example)])
     assert done.exit_code == 0, done.stderr
