@@ -93,7 +93,7 @@ class GrpcQuestion(Question):
     def canonical(self, version: int) -> bytes:
         pipeline = self._server.pipeline
         if sum(map(len, self.chunks)) > outline.LONG:
-            return key.long_predict(pipeline.identity, version, self.chunks)
+            return key.long_predict(pipeline.identity, version, self.chunks, self.hashed)
         whole = b"".join(self.chunks)
         request = key.parse_predict(whole[5:])
         parts = key.predict_parts(pipeline.identity, version, request, largest=pipeline.tunables.max_body_bytes)

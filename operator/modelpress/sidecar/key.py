@@ -123,12 +123,14 @@ class Level1:
             hasher = self._short.copy()
             hasher.update(b"".join((head, *chunks)))
             return hasher.digest()
-        if hashed is None:
-            body = blake3()
-            for chunk in chunks:
-                body.update(chunk)
-            hashed = body.digest()
-        return blake3(head + hashed, key=self._key).digest()
+        return blake3(head + (hashed or _blake3_of(chunks)), key=self._key).digest()
+
+
+def _blake3_of(chunks: Sequence[bytes]) -> bytes:
+    hasher = blake3()
+    for chunk in chunks:
+        hasher.update(chunk)
+    return hasher.digest()
 
 
 def predict(identity: Identity, version: int, message: bytes, *, largest: int) -> bytes:
@@ -149,18 +151,16 @@ def parse_predict(message: bytes) -> PredictRequest:
     return request
 
 
-def long_predict(identity: Identity, version: int, chunks: Sequence[bytes]) -> bytes:
+def long_predict(identity: Identity, version: int, chunks: Sequence[bytes], hashed: bytes | None = None) -> bytes:
     """The key of a long PredictRequest behind gRPC's prefix, which is that of its bytes: another encoding of it has
     another. It is read as far as it takes to be sure that the answer may be kept; raises Uncacheable where it may not.
+    `hashed` is the BLAKE3 of the chunks where it is known.
     """
     request = parse_predict(Outline(chunks, 5).request())
     parts = _asked_of(identity, version, request)
     if not all(tensor.is_known(value) for value in request.inputs.values()):
         raise Uncacheable(Bypass.UNSUPPORTED_TENSOR)
-    body = blake3()
-    for chunk in chunks:
-        body.update(chunk)
-    return digest([*parts, (Part.BODY, body.digest())])
+    return digest([*parts, (Part.BODY, hashed or _blake3_of(chunks))])
 
 
 def predict_parts(
