@@ -12,16 +12,14 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import tensorflow as tf
-from tensorflow.core.framework import graph_pb2, variable_pb2
-from tensorflow.core.protobuf import saver_pb2
+from tensorflow.core.framework import graph_pb2
 
-from modelpress.compress import exclusion
+from modelpress.compress import exclusion, restoration
+from modelpress.compress.restoration import Restoration, Variable
 
 FROM_VALUES = 256
 """Smaller constants stay float32: they save nothing, and an epsilon would become zero."""
-PREFIX = "variables/variables"
-"""Where loaders look for a SavedModel's checkpoint."""
-_FLOAT, _STRING = tf.float32.as_datatype_enum, tf.string.as_datatype_enum
+_FLOAT = tf.float32.as_datatype_enum
 _TYPES = {"Float16": tf.float16, "BFloat16": tf.bfloat16}
 
 
@@ -35,8 +33,7 @@ class Halved:
         self.kept: list[str] = []
         """Weights that half precision cannot hold."""
         self._weights: dict[str, Any] = {}
-        self._names = {node.name.lower() for node in graph.node}
-        self._root = self._free("restore")
+        self._restoration = Restoration(self.graph, "restore", [node.name for node in graph.node])
         for node in graph.node:
             self._take(node)
         if self._weights:
@@ -44,45 +41,13 @@ class Halved:
 
     def describe(self, meta: Any) -> None:
         """Tells loaders how to restore, and which variables there are."""
-        if not self._weights:
-            return
-        path = f"{self._root}/path:0"
-        meta.saver_def.CopyFrom(
-            saver_pb2.SaverDef(
-                filename_tensor_name=path,
-                save_tensor_name=path,
-                restore_op_name=f"{self._root}/all",
-                version=saver_pb2.SaverDef.V2,
-            )
-        )
-        for name in self._weights:
-            definition = variable_pb2.VariableDef(
-                variable_name=f"{name}/variable:0",
-                initializer_name=f"{self._root}/{name}/assign",
-                snapshot_name=f"{name}:0",
-                is_resource=True,
-            )
-            meta.collection_def["variables"].bytes_list.value.append(definition.SerializeToString(deterministic=True))
+        if self._weights:
+            self._restoration.describe(meta, map(_variable, self._weights))
 
     def write(self, directory: Path) -> None:
         """Writes the checkpoint of the SavedModel in `directory`."""
-        if not self._weights:
-            return
-        prefix = directory / PREFIX
-        prefix.parent.mkdir()
-        names = sorted(self._weights)
-        tf.raw_ops.SaveV2(
-            prefix=str(prefix),
-            tensor_names=names,
-            shape_and_slices=[""] * len(names),
-            tensors=[tf.constant(self._weights[name]) for name in names],
-        )
-
-    def _free(self, wanted: str) -> str:
-        candidate, number = wanted, 1
-        while any(name == candidate or name.startswith(f"{candidate}/") for name in self._names):
-            candidate, number = f"{wanted}_{number}", number + 1
-        return candidate
+        if self._weights:
+            restoration.save(self._weights, directory)
 
     def _take(self, node: Any) -> None:
         weights = None if node.name in self._spared else _weights(node)
@@ -93,7 +58,7 @@ class Halved:
             self.graph.node.append(node)
             return
         self._weights[node.name] = half
-        handle = self.graph.node.add(name=f"{node.name}/variable", op="VarHandleOp")
+        handle = self.graph.node.add(name=_variable(node.name).handle, op="VarHandleOp")
         handle.attr["dtype"].type = _FLOAT
         handle.attr["shape"].shape.CopyFrom(node.attr["value"].tensor.tensor_shape)
         handle.attr["shared_name"].s = handle.name.encode()
@@ -102,32 +67,21 @@ class Halved:
 
     def _restore(self) -> None:
         """One weight after the other, so that loading needs memory for one float16 weight, not for all of them."""
-        default = self._string("default", np.array("", dtype=object))
-        path = self._add("path", "PlaceholderWithDefault", [default])
-        path.attr["dtype"].type = _STRING
-        path.attr["shape"].shape.SetInParent()
-        slices = self._string("slices", np.array([""], dtype=object))
+        self._restoration.begin()
         before: list[str] = []
         for name in self._weights:
-            key = self._string(f"{name}/key", np.array([name], dtype=object))
-            restored = self._add(f"{name}/half", "RestoreV2", [path.name, key, slices, *before])
-            restored.attr["dtypes"].list.type.append(self._type.as_datatype_enum)
-            cast = self._add(f"{name}/cast", "Cast", [restored.name])
+            half = self._restoration.read(
+                name, "half", self._type.as_datatype_enum, after=[f"^{one}" for one in before]
+            )
+            cast = self._restoration.add(f"{name}/cast", "Cast", [half])
             cast.attr["SrcT"].type, cast.attr["DstT"].type = self._type.as_datatype_enum, _FLOAT
             cast.attr["Truncate"].b = False
-            assigned = self._add(f"{name}/assign", "AssignVariableOp", [f"{name}/variable", cast.name])
-            assigned.attr["dtype"].type = _FLOAT
-            before = [f"^{assigned.name}"]
-        self._add("all", "NoOp", before)
+            before = [self._restoration.assign(_variable(name), cast.name, _FLOAT)]
+        self._restoration.end(before)
 
-    def _string(self, name: str, value: Any) -> str:
-        node = self._add(name, "Const", [])
-        node.attr["dtype"].type = _STRING
-        node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(value, tf.string))
-        return str(node.name)
 
-    def _add(self, name: str, op: str, inputs: list[str]) -> Any:
-        return self.graph.node.add(name=f"{self._root}/{name}", op=op, input=inputs)
+def _variable(weight: str) -> Variable:
+    return Variable(weight, handle=f"{weight}/variable", reader=weight)
 
 
 def matching(graph: Any, patterns: Iterable[str], *, field: str) -> frozenset[str]:

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
-from tensorflow.core.framework import graph_pb2, variable_pb2
-from tensorflow.core.protobuf import saved_model_pb2, saver_pb2
+from tensorflow.core.framework import graph_pb2
+from tensorflow.core.protobuf import saved_model_pb2
 
-from modelpress.compress import half, model
+from modelpress.compress import model, restoration
 from modelpress.compress.graph import FrozenGraph
+from modelpress.compress.restoration import Restoration, Variable
 
-_STRING = tf.string.as_datatype_enum
 _KERNELS = {
     "BatchMatMul": (0, 1),
     "BatchMatMulV2": (0, 1),
@@ -78,8 +78,7 @@ class _Lifted:
         self.graph = graph_pb2.GraphDef(versions=graph.versions, library=graph.library)
         self._values: dict[str, Any] = {}
         self._trainable = variables
-        self._names = {node.name.lower() for node in graph.node}
-        self._root = self._free("checkpoint")
+        self._restoration = Restoration(self.graph, "checkpoint", [node.name for node in graph.node])
         for node in graph.node:
             if node.name in variables:
                 self._lift(node)
@@ -90,53 +89,16 @@ class _Lifted:
 
     def describe(self, meta: Any) -> None:
         """Tells loaders how to restore, and which variables there are."""
-        if not self._values:
-            return
-        path = f"{self._root}/path:0"
-        meta.saver_def.CopyFrom(
-            saver_pb2.SaverDef(
-                filename_tensor_name=path,
-                save_tensor_name=path,
-                restore_op_name=f"{self._root}/all",
-                version=saver_pb2.SaverDef.V2,
-            )
-        )
-        for name in self._values:
-            trainable = self._trainable[name]
-            definition = variable_pb2.VariableDef(
-                variable_name=f"{name}:0",
-                initializer_name=f"{self._root}/{name}/assign",
-                snapshot_name=f"{self._reader(name)}:0",
-                is_resource=True,
-                trainable=trainable,
-            )
-            content = definition.SerializeToString(deterministic=True)
-            meta.collection_def["variables"].bytes_list.value.append(content)
-            if trainable:
-                meta.collection_def["trainable_variables"].bytes_list.value.append(content)
+        if self._values:
+            self._restoration.describe(meta, map(self._variable, self._values))
 
     def write_checkpoint(self, directory: Path) -> None:
         """Writes the checkpoint of the SavedModel in `directory`."""
-        if not self._values:
-            return
-        prefix = directory / half.PREFIX
-        prefix.parent.mkdir()
-        names = sorted(self._values)
-        tf.raw_ops.SaveV2(
-            prefix=str(prefix),
-            tensor_names=names,
-            shape_and_slices=[""] * len(names),
-            tensors=[tf.constant(self._values[name]) for name in names],
-        )
+        if self._values:
+            restoration.save(self._values, directory)
 
-    def _free(self, wanted: str) -> str:
-        candidate, number = wanted, 1
-        while any(name == candidate or name.startswith(f"{candidate}/") for name in self._names):
-            candidate, number = f"{wanted}_{number}", number + 1
-        return candidate
-
-    def _reader(self, name: str) -> str:
-        return f"{self._root}/{name}/read"
+    def _variable(self, name: str) -> Variable:
+        return Variable(name, name, f"{self._restoration.root}/{name}/read", trainable=self._trainable[name])
 
     def _lift(self, node: Any) -> None:
         """A variable of the constant's name; who read the constant reads the operation that reads the variable."""
@@ -146,38 +108,20 @@ class _Lifted:
         handle.attr["dtype"].type = dtype
         handle.attr["shape"].shape.CopyFrom(proto.tensor_shape)
         handle.attr["shared_name"].s = node.name.encode()
-        read = self.graph.node.add(name=self._reader(node.name), op="ReadVariableOp", input=[node.name])
+        read = self.graph.node.add(name=self._variable(node.name).reader, op="ReadVariableOp", input=[node.name])
         read.attr["dtype"].type = dtype
 
     def _restore(self) -> None:
         for node in self.graph.node:
-            if not node.name.startswith(f"{self._root}/"):
-                node.input[:] = [self._reader(name) if name in self._values else name for name in node.input]
-        default = self._constant("default", "")
-        path = self._add("path", "PlaceholderWithDefault", [default])
-        path.attr["dtype"].type = _STRING
-        path.attr["shape"].shape.SetInParent()
-        slices = self._constant("slices", [""])
+            if not node.name.startswith(f"{self._restoration.root}/"):
+                node.input[:] = [self._variable(name).reader if name in self._values else name for name in node.input]
+        self._restoration.begin()
         assigned = []
         for name, value in self._values.items():
             dtype = tf.as_dtype(value.dtype).as_datatype_enum
-            restored = self._add(
-                f"{name}/value", "RestoreV2", [path.name, self._constant(f"{name}/key", [name]), slices]
-            )
-            restored.attr["dtypes"].list.type.append(dtype)
-            assign = self._add(f"{name}/assign", "AssignVariableOp", [name, restored.name])
-            assign.attr["dtype"].type = dtype
-            assigned.append(f"^{assign.name}")
-        self._add("all", "NoOp", assigned)
-
-    def _constant(self, name: str, value: Any) -> str:
-        node = self._add(name, "Const", [])
-        node.attr["dtype"].type = _STRING
-        node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(value, tf.string))
-        return str(node.name)
-
-    def _add(self, name: str, op: str, inputs: list[str]) -> Any:
-        return self.graph.node.add(name=f"{self._root}/{name}", op=op, input=inputs)
+            restored = self._restoration.read(name, "value", dtype)
+            assigned.append(self._restoration.assign(self._variable(name), restored, dtype))
+        self._restoration.end(assigned)
 
 
 def _source(nodes: Mapping[str, Any], name: str) -> Any:

@@ -18,7 +18,7 @@ from tensorflow.python.checkpoint import graph_view
 from tensorflow.python.trackable import trackable_utils
 
 from modelpress.api.recipe import Quantize
-from modelpress.compress import exclusion, half, model
+from modelpress.compress import exclusion, half, model, restoration
 from modelpress.compress.graph import NotFreezable
 from modelpress.compress.model import OpenedModel
 from modelpress.compress.rows import Array
@@ -61,15 +61,15 @@ def write(
     (directory / model.FILE_NAME).write_bytes(saved.SerializeToString(deterministic=True))
     if (opened.directory / _ASSETS).is_dir():
         shutil.copytree(opened.directory / _ASSETS, directory / _ASSETS)
-    _save(values, directory)
+    restoration.save(values, directory)
     return notes
 
 
 def _checkpoint(opened: OpenedModel) -> tuple[dict[str, Any], bool]:
     """All tensors of the checkpoint by key, variables as they are now, and whether any of them changed."""
-    if not (opened.directory / f"{half.PREFIX}.index").is_file():
+    if not (opened.directory / f"{restoration.PREFIX}.index").is_file():
         raise NotFreezable("it has no checkpoint beside its graph, whose weights could be changed")
-    reader = tf.train.load_checkpoint(str(opened.directory / half.PREFIX))
+    reader = tf.train.load_checkpoint(str(opened.directory / restoration.PREFIX))
     values = {key: reader.get_tensor(key) for key in sorted(reader.get_variable_to_dtype_map())}
     keys, is_changed = _keys(opened), False
     for variable in opened.variables():
@@ -136,14 +136,3 @@ def _cast_restored(nodes: Any, halved: Collection[str], wanted: Any, *, is_funct
                     renamed[node.name] = cast.name
     for node in by_name.values():
         node.input[:] = [renamed.get(name, name) for name in node.input]
-
-
-def _save(values: dict[str, Any], directory: Path) -> None:
-    prefix = directory / half.PREFIX
-    prefix.parent.mkdir()
-    tf.raw_ops.SaveV2(
-        prefix=str(prefix),
-        tensor_names=list(values),
-        shape_and_slices=[""] * len(values),
-        tensors=[tf.constant(value) for value in values.values()],
-    )
