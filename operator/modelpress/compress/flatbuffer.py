@@ -133,8 +133,8 @@ def redescribe(model: Any, original: bytes) -> None:
     outputs = {names[old]: int(new) for old, new in zip(before.outputs, after.outputs, strict=True)}
     calls = {
         name: Call(
-            {key: inputs[info.name] for key, info in definition.inputs.items()},
-            {key: outputs[info.name] for key, info in definition.outputs.items()},
+            {key: inputs[definition.inputs[key].name] for key in sorted(definition.inputs)},
+            {key: outputs[definition.outputs[key].name] for key in sorted(definition.outputs)},
             definition.method_name,
         )
         for name, definition in read_signatures(original).items()

@@ -277,7 +277,7 @@ class _Canonical:
         return candidate
 
     def _copy_attributes(self, original: Any, node: Any) -> None:
-        for key in original.attr:
+        for key in sorted(original.attr):  # a map has another order in each process
             if key in _DROPPED_ATTRIBUTES:
                 continue
             value = node.attr[key]
