@@ -115,6 +115,14 @@ def test_the_scheme_that_did_best_alone_is_combined_first_and_four_bits_only_whe
         assert {start["scheme"] for start in found.starts} == {schemes[0]}
 
 
+def test_mixed_is_combined_where_it_is_more_than_the_integers_alone_but_spares_layers_by_itself():
+    rescued = [ladder_trial(1, "DynamicInt8", net=0.3, passed=False), ladder_trial(2, "Mixed", net=0.2)]
+    found = space.Space(a_bench(), rescued, "Latency", lambda: LAYERS)
+    assert list(found.distributions["scheme"].choices) == ["Mixed", "DynamicInt8", "StaticInt8"]
+    assert {start["scheme"] for start in found.starts if start["spared"]} == {"DynamicInt8", "StaticInt8"}
+    assert {start["scheme"] for start in found.starts if not start["spared"]} == {"Mixed"}
+
+
 def test_unlabelled_training_data_are_for_distilling_only():
     found = space.Space(a_bench(labels=False), [], "Latency", lambda: ()).distributions
     assert "fineTune" not in found["way"].choices if "way" in found else True

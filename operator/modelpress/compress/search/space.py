@@ -26,8 +26,8 @@ SPARED = (0, 1, 2, 3, 5, 8)
 """How many of the most sensitive layers stay float."""
 _USUAL = {"way": "none", "share": 0.3, "rate": 1e-3, "epochs": 2, "spared": 0}
 INTEGERS = ("DynamicInt8", "StaticInt8")
-FEWER_BITS = "Int4Weights"
-"""Looked at further only where it passed alone: what it loses, no training step here is told of."""
+FEWER_BITS = ("Int4Weights", "Mixed")
+"""Combined with the rest only where they passed alone: what they lose, no training step here is told of."""
 
 
 class Space:
@@ -58,7 +58,9 @@ class Space:
         """Points that experience says are good, to begin with."""
         usual = {**_USUAL, "scheme": self._schemes[0]}
         points = [{"way": way, "share": share} for share in (0.3, 0.4) for way in reversed(self._ways) if way != "none"]
-        points += [{"spared": count, "scheme": scheme} for count in (1, 2) for scheme in self._schemes if self._layers]
+        points += [
+            {"spared": count, "scheme": scheme} for count in (1, 2) for scheme in self._eight_bits if self._layers
+        ]
         return [{name: {**usual, **point}[name] for name in self.distributions} for point in points]
 
     def parameters(self, name: str) -> dict[str, Any] | None:
@@ -73,6 +75,11 @@ class Space:
     @property
     def _form(self) -> Form:
         return "SavedModel" if self._is_saved_model else "TFLite"
+
+    @property
+    def _eight_bits(self) -> list[str]:
+        """Mixed spares layers by itself."""
+        return [scheme for scheme in self._schemes if scheme in INTEGERS]
 
     def _possible(self) -> dict[str, BaseDistribution]:
         found: dict[str, BaseDistribution] = {}
@@ -92,8 +99,8 @@ class Space:
         if self._is_saved_model:
             return ("Float16",)
         known = INTEGERS if bench.examples.calibration() is not None else INTEGERS[:1]
-        if any(trial.passed and _has(trial, FEWER_BITS) for trial in trials):
-            known = (*known, FEWER_BITS)
+        passed = [trial for trial in trials if trial.passed]
+        known = (*known, *(scheme for scheme in FEWER_BITS if any(_has(trial, scheme) for trial in passed)))
         best = front.best(trials, objective)
         return tuple(sorted(known, key=lambda scheme: best is None or not _has(best, scheme)))
 
