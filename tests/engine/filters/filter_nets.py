@@ -157,3 +157,14 @@ class Bert(tf.Module):
 def bert():
     """See Bert."""
     return Bert()
+
+
+def normalised():
+    """Convolutions of Keras 2, whose batch normalisations are one operation each."""
+    image = tf_keras.Input((12, 12, 3), name="image")
+    x = image
+    for width in (16, 24):
+        x = tf_keras.layers.Conv2D(width, 3, padding="same", use_bias=False)(x)
+        x = tf_keras.layers.ReLU()(tf_keras.layers.BatchNormalization()(x))
+    x = tf_keras.layers.GlobalAveragePooling2D()(x)
+    return tf_keras.Model(image, tf_keras.layers.Dense(4, name="probs")(x))

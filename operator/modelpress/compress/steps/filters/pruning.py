@@ -12,12 +12,12 @@ import tensorflow as tf
 
 from modelpress.api.errors import Invalid
 from modelpress.api.recipe import FineTune, Prune
-from modelpress.compress import graph, lifting
+from modelpress.compress import examples, graph, lifting
 from modelpress.compress.dataset import Array
 from modelpress.compress.graph import FrozenGraph
 from modelpress.compress.model import OpenedModel
 from modelpress.compress.steps import fine_tune
-from modelpress.compress.steps.filters import comparison, groups, importance, rebuild
+from modelpress.compress.steps.filters import comparison, groups, importance, moments, rebuild
 from modelpress.compress.steps.prune import Taylor
 from modelpress.compress.steps.step import Changed, Setting
 from modelpress.compress.training import schedule
@@ -115,10 +115,24 @@ class Removal:
             )
             if difference is not None:
                 raise self._refused(difference)
+            smaller, restored = self._restored(smaller, gone)
             trainable = {name: owner.trainable for name, owner in self.owners.items()}
             lifting.write(smaller, trainable or lifting.weights(smaller.graph), self._setting.replacement)
         masks, clusters = (self._carried(held, gone) for held in (self._setting.masks, self._setting.clusters))
-        return Changed(self._note(gone, smaller), masks, clusters, replaced=True)
+        return Changed(self._note(gone, smaller) + restored, masks, clusters, replaced=True)
+
+    def _restored(self, smaller: FrozenGraph, gone: Array) -> tuple[FrozenGraph, str]:
+        """The model with the moments that its layers had, where there are rows and no training follows; and a note."""
+        found = self._setting.examples.calibration()
+        if self._step.epochs or found is None:
+            return smaller, ""
+        size = examples.batch_size(self._opened.signatures[found.signature], min(moments.ROWS, len(found.rows)))
+        inputs = found.rows.part(0, size).inputs
+        names = self._frozen.signatures[found.signature].inputs
+        fed = {names[key].name: value for key, value in inputs.items()}
+        graph_def, count = moments.corrected(self._frozen, smaller, self._channels, gone, fed)
+        note = f"; means and spreads of {count} layer{'' if count == 1 else 's'} restored on {size} rows"
+        return FrozenGraph(graph_def, smaller.signatures), note
 
     def lost(self, name: str) -> list[tuple[int, Array]]:
         """(axis, True where it lost an entry) of a constant, for axes that make channels: not for those that sum them.
