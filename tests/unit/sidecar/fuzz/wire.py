@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import hpack
 
-from modelpress.sidecar import frames, grpc_codes, grpc_connection
+from modelpress.sidecar import frames, grpc_codes, parting
 from modelpress.sidecar.answer import Answer
 from modelpress.sidecar.body import Bodies
 from modelpress.sidecar.connections import Connections
@@ -192,7 +192,7 @@ def _told(service: Echo, written: bytes, *, ended: bool) -> Heard:
 
 def second_opinion(data: bytes) -> tuple[dict[int, str], int]:
     """The paths by stream as hpack reads them, and bytes that the client takes on the connection at most."""
-    decoder = hpack.Decoder(max_header_list_size=grpc_connection.HEADERS_SIZE)
+    decoder = hpack.Decoder(max_header_list_size=parting.HEADERS_SIZE)
     paths: dict[int, str] = {}
     window, block = frames.DEFAULT_WINDOW, b""
     with contextlib.suppress(ProtocolError, hpack.HPACKError):

@@ -9,7 +9,7 @@ from collections import Counter
 import grpc
 import pytest
 
-from modelpress.sidecar import connections, frames, grpc_connection
+from modelpress.sidecar import connections, frames, parting
 from modelpress.sidecar.frames import Code
 
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
@@ -94,8 +94,8 @@ class TestFarewell:
     async def test_a_client_that_never_answers_is_told_the_last_stream_in_time(
         self, client, sidecar, wire, a_request, monkeypatch
     ):
-        monkeypatch.setattr(grpc_connection, "GREETING", 0.1)
-        monkeypatch.setattr(grpc_connection, "TICK", 0.05)
+        monkeypatch.setattr(parting, "GREETING", 0.1)
+        monkeypatch.setattr(parting, "TICK", 0.05)
         client.send(wire.request(1, a_request(1)))
         await client.answer(1)
         await told(client, sidecar)
@@ -113,7 +113,7 @@ class TestFarewell:
     async def test_who_has_not_even_greeted_is_told_that_nothing_was_looked_at(
         self, connect, sidecar, until, monkeypatch, wire, a_request
     ):
-        monkeypatch.setattr(grpc_connection, "LINGER", 0.05)
+        monkeypatch.setattr(parting, "LINGER", 0.05)
         client = await connect(sidecar, mute=True)
         await until(lambda: sidecar.grpc.connections.open)
         await asyncio.sleep(0.06)
@@ -125,8 +125,8 @@ class TestFarewell:
         assert sidecar.pipeline.measures.grpc.requests == 0
 
     async def test_who_never_greets_is_cut_off(self, sidecar, monkeypatch, connect):
-        monkeypatch.setattr(grpc_connection, "GREETING", 0.1)
-        monkeypatch.setattr(grpc_connection, "TICK", 0.05)
+        monkeypatch.setattr(parting, "GREETING", 0.1)
+        monkeypatch.setattr(parting, "TICK", 0.05)
         client = await connect(sidecar, mute=True)
         client.send(frames.PREFACE[:10])
         await client.end()

@@ -8,7 +8,7 @@ import struct
 import hpack
 import pytest
 
-from modelpress.sidecar import frames, grpc_connection
+from modelpress.sidecar import frames, parting
 from modelpress.sidecar.frames import Code
 
 MODEL_STATUS = b"/tensorflow.serving.ModelService/GetModelStatus"
@@ -278,7 +278,7 @@ class TestClientsThatLeave:
         assert outcomes(sidecar)["refused"] == {"ClientGone": 3}
 
     async def test_no_more_calls_are_open_at_once_than_we_said(self, client, wire, outcomes, sidecar):
-        numbers = range(1, 2 * (grpc_connection.STREAMS + 6), 2)
+        numbers = range(1, 2 * (parting.STREAMS + 6), 2)
         client.send(*(wire.headers(number) for number in numbers))
         refused = [await client.answer(number) for number in numbers[-6:]]
         assert {answered.reset for answered in refused} == {Code.REFUSED_STREAM}

@@ -7,7 +7,7 @@ import struct
 
 import pytest
 
-from modelpress.sidecar import frames, grpc_connection
+from modelpress.sidecar import frames, parting
 from modelpress.sidecar.frames import Code, Setting
 
 CLASSIFY = b"/tensorflow.serving.PredictionService/Classify"
@@ -134,8 +134,8 @@ class TestAnswers:
         assert (await client.goaway())[1] == Code.FLOW_CONTROL_ERROR
 
     async def test_who_takes_nothing_of_an_answer_is_cut_off(self, connect, sidecar, wire, monkeypatch):
-        monkeypatch.setattr(grpc_connection, "STALL", 0.1)
-        monkeypatch.setattr(grpc_connection, "TICK", 0.05)
+        monkeypatch.setattr(parting, "STALL", 0.1)
+        monkeypatch.setattr(parting, "TICK", 0.05)
         client = await connect(sidecar, {Setting.INITIAL_WINDOW_SIZE: 0})
         client.send(wire.request(1, b"", wire.having(path=CLASSIFY)))
         await client.end()
@@ -145,8 +145,8 @@ class TestAnswers:
         client = await connect(sidecar, {Setting.INITIAL_WINDOW_SIZE: 0})
         await client.reached()
         await asyncio.sleep(0.3)
-        monkeypatch.setattr(grpc_connection, "STALL", 0.25)
-        monkeypatch.setattr(grpc_connection, "TICK", 0.02)
+        monkeypatch.setattr(parting, "STALL", 0.25)
+        monkeypatch.setattr(parting, "TICK", 0.02)
         client.send(wire.request(1, b"", wire.having(path=CLASSIFY)))
         await client.until(frames.HEADERS)
         await asyncio.sleep(0.1)
