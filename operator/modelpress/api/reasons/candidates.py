@@ -24,8 +24,9 @@ SECTION = Section(
         Reason(
             "SizesConflict",
             _REFUSED,
-            "The inputs of a TFLite model are combined before their batch sizes are known; TensorFlow Serving, which "
-            "resizes them one by one, fails when the size of a batch changes.",
+            "The inputs of a TFLite model are combined before their sizes are known; TensorFlow Serving, which resizes "
+            "them one by one, fails when these change. Inputs whose sizes must agree are aligned and do not fail so; "
+            "these may have sizes of their own.",
             "Serve the SavedModel (format: SavedModel), or export the model with one input.",
         ),
         Reason(
