@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -32,15 +31,18 @@ class Loss(NamedTuple):
         return self.variance <= tolerance.variance and self.answers <= tolerance.answers
 
     def told_by(self, rows: int) -> Loss:
-        """The tolerance that so few rows can tell: two standard errors of the share of answers more."""
-        if not 0 < self.answers < 1:
-            return self
-        return self._replace(answers=self.answers + 2 * math.sqrt(self.answers * (1 - self.answers) / rows))
+        """The tolerance with one row's answer more: so few cannot tell a smaller share."""
+        return self._replace(answers=self.answers + 1 / rows)
+
+    def is_told_by(self, rows: int) -> bool:
+        """Whether so many rows are enough to go to the limit of the tolerated answers."""
+        return self.answers * rows >= _ROWS_ALLOWED
 
     def __str__(self) -> str:
         return f"{self.variance:.2%} of the outputs' variance and {self.answers:.2%} of the answers"
 
 
+_ROWS_ALLOWED = 0.5
 BROKEN = Loss(float("inf"), float("inf"))
 Batch = Mapping[str, Array]
 

@@ -56,6 +56,8 @@ class Search:
     tolerance: Loss
     settings: Assignment
     """Granularity, symmetry, and layers that stay float32 in any case."""
+    may_lighten: bool = True
+    """Whether `judging` can tell what four bits lose; a model that had to be rescued is left as it is."""
     trials: list[Trial] = field(default_factory=list)
 
     def result(self) -> Trial:
@@ -75,7 +77,9 @@ class Search:
         passing = [one for one in self.trials if one.loss.within(self.tolerance)]
         if not passing:
             return min(self.trials, key=lambda one: one.loss)
-        self._lighten(min(passing, key=self._cost))
+        smallest = min(passing, key=self._cost)
+        if self.may_lighten and not smallest.spared:
+            self._lighten(smallest)
         return min((one for one in self.trials if one.loss.within(self.tolerance)), key=self._cost)
 
     def _tried(self, base: Precision, update: Update, spared: Sequence[Layer], fewer: Sequence[Layer] = ()) -> Trial:
@@ -113,8 +117,7 @@ class Search:
     def _lighten(self, passing: Trial) -> None:
         """The most dense layers that bear int4 weights, those that lose least for their size first."""
         base, update = passing.assignment.base, passing.update
-        spared = [layer for layer in self.layers if layer.name in passing.spared]
-        floats = {*self._floats(base), *(layer.operation.scope for layer in spared)}
+        floats = self._floats(base)
         dense = [one for one in self.layers if one.operation.kind == _DENSE and one.operation.scope not in floats]
         if _weights(dense) < _WORTH * _weights(self.layers):
             return
@@ -124,7 +127,7 @@ class Search:
         low, high = 0, len(order) + 1
         middle = len(order)
         while high - low > 1 and not self._is_spent:
-            passes = self._tried(base, update, spared, order[:middle]).loss.within(self.tolerance)
+            passes = self._tried(base, update, (), order[:middle]).loss.within(self.tolerance)
             low, high = (middle, high) if passes else (low, middle)
             middle = (low + high) // 2
 

@@ -142,8 +142,8 @@ def _mixed(
     settings: Assignment,
 ) -> Quantized:
     free = [one for one in layers.layers(found) if one.operation.scope not in settings.exceptions]
-    tolerance = tolerance.told_by(len(judging))
-    search = mixed.Search(original.content, free, measured, ordering, judging, tolerance, settings)
+    may_lighten, tolerance = tolerance.is_told_by(len(judging)), tolerance.told_by(len(judging))
+    search = mixed.Search(original.content, free, measured, ordering, judging, tolerance, settings, may_lighten)
     chosen = search.result()
     spared = f"float32: {', '.join(chosen.spared)}" if chosen.spared else "no layer float32"
     fewer = f"int4 weights in {len(chosen.fewer)} dense layers, " if chosen.fewer else ""
