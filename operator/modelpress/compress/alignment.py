@@ -79,17 +79,18 @@ def _takes(
 ) -> bool:
     """Whether the model answers where the axis and the leader's have any of these sizes."""
     for size, leading in sizes:
-        fed = dict(rows)
-        fed[tie.name] = _of_size(rows[tie.name], tie.axis, size)
-        fed[tie.leader] = _of_size(rows[tie.leader], tie.axis, leading)
         with contextlib.suppress(Exception):  # a kernel raises whatever it raises
-            opened.call(name, fed)
+            of_sizes = {
+                tie.name: _of_size(rows[tie.name], tie.axis, size),
+                tie.leader: _of_size(rows[tie.leader], tie.axis, leading),
+            }
+            opened.call(name, {**rows, **of_sizes})
             return True
     return False
 
 
 def _of_size(array: Array, axis: int, size: int) -> Array:
-    found: Array = array.take(np.arange(size) % max(1, array.shape[axis]), axis=axis)
+    found: Array = array.take(np.arange(size) % array.shape[axis], axis=axis)
     return found
 
 
