@@ -47,18 +47,25 @@ def _rewritten(version: Version, wanted: Build, new: Path, why: graph.NotFreezab
 
 def floating(bench: Bench, version: Version) -> Float:
     """The version as a float32 flatbuffer, kept as a piece. Raises NotConvertible."""
-
     piece = _floating(bench, version)
     return Float((piece.directory / tflite.FILE_NAME).read_bytes(), piece.facts["layers"])
 
 
 def _floating(bench: Bench, version: Version) -> Piece:
+    """The piece of a conversion; one that failed is remembered too, as each scheme would try it again."""
+
     def convert(new: Path) -> dict[str, Any]:
-        content, ties = _resizable(bench, version.opened)
+        try:
+            content, ties = _resizable(bench, version.opened)
+        except NotConvertible as error:
+            return {"refused": (error.reason, str(error))}
         tflite.write(content, new)
         return {"layers": _layers(version.opened), "ties": ties}
 
-    return bench.area.piece(f"float32-{version.key}" if version.key else "float32", convert)
+    piece = bench.area.piece(f"float32-{version.key}" if version.key else "float32", convert)
+    if "refused" in piece.facts:
+        raise NotConvertible(*piece.facts["refused"])
+    return piece
 
 
 def _resizable(bench: Bench, opened: OpenedModel) -> tuple[bytes, tuple[Tie, ...]]:

@@ -12,8 +12,12 @@ from tensorflow_serving.apis import prediction_log_pb2
 
 from modelpress.api.data import Data, DataSet
 from modelpress.api.errors import Invalid
-from modelpress.compress import check, flatbuffer, model
+from modelpress.compress import bench as benches
+from modelpress.compress import check, flatbuffer, forms, model, plan, source
+from modelpress.compress.tflite import NotConvertible
+from modelpress.compress.work import WorkArea
 from modelpress.storage import listing
+from modelpress.telemetry.progress import Silent
 
 SAVED_MODEL_FILES = {"saved_model.pb", "variables/variables.index", "variables/variables.data-00000-of-00001"}
 
@@ -83,6 +87,21 @@ def test_signatures_over_different_inputs_stay_a_saved_model_and_the_reason_is_t
     names = done.manifest.source.signatures
     found = model.OpenedModel(done.directory / done.manifest.candidates[0].servable.path, names)
     assert set(found.call("from_hidden", {"hidden": some((2, 64))})) == {"logits"}
+
+
+def test_what_tflite_cannot_hold_is_converted_once_for_all_schemes(models, ask, tmp_path):
+    request = ask(models["two_inputs"])
+    found = source.find(request.source)
+    area = WorkArea(tmp_path / "work")
+    bench = benches.prepared(request, plan.of_recipe(request.recipe, device="CPU"), found, {}, area, Silent())
+    said = []
+    for _ in range(2):
+        with pytest.raises(NotConvertible) as refused:
+            forms.floating(bench, bench.versions.after(()))
+        said.append((refused.value.reason, str(refused.value)))
+    assert said[0] == said[1]
+    assert said[0][0] == "SeveralSubgraphs"
+    assert area.reused == 1
 
 
 def test_only_the_wanted_signatures_are_kept(models, compress, store):
