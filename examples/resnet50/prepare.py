@@ -48,7 +48,7 @@ def sources(wheel: Path, archives: list[Path]) -> list[Path]:
 
 
 def build(folder: Path, wheel: Path, archives: list[Path]) -> None:
-    """Everything that data/ holds. Pixels are whole numbers from 0 to 255; the mean is taken off in the model."""
+    """Everything that data/ holds. Pixels are whole numbers from 0 to 255; scaling is part of the model."""
     fetching.quiet_tensorflow()
     training, test = images.load(archives)
     photos, shown = (enlarged(one.photos[:count]) for one, count in ((training, TRAINING), (test, EVALUATION)))
@@ -76,7 +76,7 @@ def trained(content: bytes, photos: np.ndarray, classes: np.ndarray) -> Any:
 
     tf_keras.utils.set_random_seed(0)
     image = tf_keras.Input((SIDE, SIDE, 3), name="image")
-    centred = tf_keras.layers.Rescaling(1.0, [-mean for mean in MEAN_BGR])(image)
+    centred = tf_keras.layers.Rescaling(1 / trunk.WHITE, [-mean / trunk.WHITE for mean in MEAN_BGR])(image)
     pooled = trunk.features(content, centred)
     head = tf_keras.layers.Dense(CLASSES, activation="softmax", name="classes")
     model = tf_keras.Model(image, head(pooled))
