@@ -61,6 +61,7 @@ def with_labels(ask, lights):
 def test_the_trial_that_trains_too_long_is_cut_off_and_the_best_before_it_is_offered(with_labels, monkeypatch):
     rungs = ladder.moves
     monkeypatch.setattr(ladder, "moves", lambda *request, **known: rungs(*request, **known)[:1])
+    monkeypatch.setattr(ladder, "refined", lambda *_, **__: [])
     hours = Hours()
     request = with_labels(recipe={"search": {"timeout": "30m"}})
     done = engine.compress(request, progress=hours, now=1, clock=hours.clock)
