@@ -13,16 +13,18 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 
 from modelpress.sidecar.answer import Answer
 from modelpress.sidecar.availability import Availability
+from modelpress.sidecar.body import Bodies
 from modelpress.sidecar.exposition import Exposition
 from modelpress.sidecar.head import Head
 from modelpress.sidecar.http1 import Malformed
 from modelpress.sidecar.key import Identity
-from modelpress.sidecar.measures import Protocol
+from modelpress.sidecar.measures import Measures, Protocol
 from modelpress.sidecar.observation import Observer
 from modelpress.sidecar.reason import Refusal, Refused
-from modelpress.sidecar.request import Request
+from modelpress.sidecar.request import Desk, Request
 
 LONGEST_DRAIN = 3600.0
+LARGEST_BODY, LARGEST_BODIES = 1 << 16, 1 << 20
 
 POSTS = frozenset({("POST", "/drain"), ("POST", "/purge")})
 _STATUS_OF_REFUSAL = {Refusal.TOO_LARGE: 413, Refusal.DEADLINE: 408}
@@ -77,6 +79,12 @@ class Admin:
         if path == "/purge":
             return _to_its_end(self._purged(head.query)) if method == "POST" else _text(405, "POST it")
         return _text(404, "Not found: /healthz /readyz /metrics /state /drain /purge")
+
+    def desk(self) -> Desk:
+        """One that is counted and bounded by itself, to answer however busy the data ports are."""
+        own = Measures()
+        bodies = Bodies(own, largest=LARGEST_BODY, total=LARGEST_BODIES)
+        return Desk(self, bodies, own, asyncio.get_running_loop().time)
 
     def is_keyed(self, head: Head) -> bool:
         """Never."""

@@ -13,7 +13,8 @@ from typing import Protocol
 log = logging.getLogger(__name__)
 
 MOST = 4096
-"""Connections at once on one port."""
+"""Connections at once on one port, where the process may have as many descriptors."""
+WARNING_PERIOD = 60.0
 ROUND = 5.0
 JITTER = 0.1
 STEP = 0.1
@@ -38,13 +39,18 @@ class Connection(Protocol):
 class Connections:
     """New pods get traffic only when clients connect anew, so those that are old are asked to."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = MOST) -> None:
+        self.most = most
         self.open: set[Connection] = set()
+        self._warned = -WARNING_PERIOD
         self._closed: asyncio.Event | None = None
 
     def opened(self, connection: Connection) -> bool:
         """A client has come; False where there are too many, and it must go."""
-        if len(self.open) >= MOST:
+        if len(self.open) >= self.most:
+            if time.monotonic() - self._warned > WARNING_PERIOD:
+                self._warned = time.monotonic()
+                log.warning("%d connections are open, and no more may be: others are turned away", self.most)
             return False
         self.open.add(connection)
         return True

@@ -21,11 +21,6 @@ class Head:
         self.headers = headers
         """Names in lower case, in the order of the client, without HTTP/2's pseudo-headers."""
 
-    @property
-    def target(self) -> str:
-        """Path and query."""
-        return f"{self.path}?{self.query.decode('latin-1')}" if self.query else self.path
-
     def value(self, name: bytes) -> bytes | None:
         """The first header of a name."""
         return next((value for found, value in self.headers if found == name), None)

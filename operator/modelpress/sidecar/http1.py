@@ -134,6 +134,8 @@ def may_be_head(start: bytes) -> bool:
 
 
 def _understood(method: str, target: bytes, headers: list[tuple[bytes, bytes]], *, recent: bool) -> Http1Head:
+    if method == "CONNECT":
+        raise Malformed(405, "This is no proxy")
     path, query, authority = _divided(target)
     hosts = _values(headers, b"host")
     if len(hosts) > 1 or (recent and not hosts):

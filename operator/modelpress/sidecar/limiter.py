@@ -10,6 +10,7 @@ import asyncio
 from collections import deque
 from typing import Any, NamedTuple
 
+from modelpress.api.tunables import ConcurrencyTunables
 from modelpress.sidecar.elastic import Elastic
 from modelpress.sidecar.reason import Refusal, Refused
 from modelpress.sidecar.service_time import ServiceTime
@@ -29,6 +30,12 @@ class Rules(NamedTuple):
     """The longest wait in the line, in seconds."""
     least: int | None = None
     """The lowest limit of an elastic one, None where the limit is fixed."""
+
+    @classmethod
+    def of(cls, queue: ConcurrencyTunables) -> Rules:
+        """What the tunables say."""
+        least = (queue.min or 1) if queue.mode == "Elastic" else None
+        return cls(queue.limit, queue.queue_depth, queue.queue_timeout_seconds, least)
 
 
 class _Waiter:

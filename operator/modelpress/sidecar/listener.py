@@ -1,18 +1,21 @@
-"""Listening sockets, and the connections accepted on them."""
+"""Listening sockets, the connections accepted on them, and the descriptors that there are for them."""
 
 from __future__ import annotations
 
 import asyncio
 import ctypes
 import errno
+import resource
 import socket
 import struct
 from collections.abc import Callable
 
 from modelpress.api.errors import Invalid
-from modelpress.sidecar.connections import Connections
+from modelpress.sidecar.connections import MOST, Connections
 
 BACKLOG = 1024
+RESERVE = 1024
+"""Descriptors for administration, the model server, tiers and files."""
 
 # A socket filter (packet(7), BPF) of one instruction: return 0, keep nothing of any packet.
 _SO_ATTACH_FILTER = 26
@@ -44,16 +47,31 @@ def _listen(host: str, port: int) -> socket.socket:
     return socket.create_server(("0.0.0.0", port), backlog=BACKLOG)  # noqa: S104
 
 
+def most_connections() -> tuple[int, int]:
+    """For each data port, and for administration: clients must not take all descriptors of the process.
+
+    Raises the soft limit to what is needed, as far as the hard one allows.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 2 * MOST + RESERVE
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    there = wanted if soft == resource.RLIM_INFINITY else min(soft, wanted)
+    reserve = min(RESERVE, there // 2)
+    return max((there - reserve) // 2, 1), max(reserve // 4, 1)
+
+
 class Listener:
     """One port; `factory` makes what speaks with one client."""
 
-    def __init__(self, factory: Callable[[Connections], asyncio.Protocol], sock: socket.socket) -> None:
+    def __init__(self, factory: Callable[[Connections], asyncio.Protocol], sock: socket.socket, most: int) -> None:
         self._factory = factory
         self._socket = sock
         self._server: asyncio.Server | None = None
         self.port: int = sock.getsockname()[1]
         """Also where any was asked for."""
-        self.connections = Connections()
+        self.connections = Connections(most)
 
     async def start(self) -> None:
         """Begins to accept connections."""

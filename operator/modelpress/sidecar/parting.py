@@ -20,8 +20,8 @@ STREAMS = 1024
 STREAM_WINDOW = 1 << 20
 CONNECTION_WINDOW = 1 << 22
 """Bytes that a client may send ahead of us."""
-HEADERS_SIZE = 1 << 16
-"""Bytes of a request's headers, encoded and decoded; gRPC servers allow 8 to 16 kB."""
+HEADERS_SIZE = 1 << 14
+"""Bytes of a request's headers, encoded and decoded; as much as gRPC's own servers take at most."""
 GREETING = 10.0
 """Seconds for the preface of HTTP/2, and for the answer to our farewell."""
 STALL = 60.0

@@ -63,7 +63,7 @@ class Pipeline:
         self.keys = Keys(identity, self.measures, size=size)
         self._loop = asyncio.get_running_loop()
         self._now = self._loop.time
-        self.limiter = Limiter(_rules(tunables), now=self._now())
+        self.limiter = Limiter(Rules.of(tunables.concurrency), now=self._now())
         self.rollout = Rollout(identity.artifact)
         self._configure_rollout(tunables)
         self.tunables = tunables
@@ -88,7 +88,7 @@ class Pipeline:
         self.rest(resting=self.resting and cache.mode == "Auto")
         if cache.mode == "Disabled":
             self.memory.clear()
-        self.limiter.configure(_rules(tunables), now=self._now())
+        self.limiter.configure(Rules.of(tunables.concurrency), now=self._now())
         self._configure_rollout(tunables)
 
     @property
@@ -110,6 +110,7 @@ class Pipeline:
     def forget(self, cause: Cause) -> int:
         """Empties the memory; the number of answers that were there. What is on its way to it is not kept either."""
         self._epoch += 1
+        self._flights.clear()  # who asks from now on does not share what was asked before
         return self.memory.clear(cause)
 
     async def answer(self, question: Question, counts: Protocol) -> Answer:
@@ -301,9 +302,3 @@ async def _counted(whole: Awaitable[Answer], counts: Protocol) -> Answer:
     except Refused as refused:
         counts.refused[refused.reason] += 1
         raise
-
-
-def _rules(tunables: Tunables) -> Rules:
-    queue = tunables.concurrency
-    least = (queue.min or 1) if queue.mode == "Elastic" else None
-    return Rules(queue.limit, queue.queue_depth, queue.queue_timeout_seconds, least)

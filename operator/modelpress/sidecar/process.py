@@ -23,8 +23,7 @@ from modelpress.sidecar.exposition import Exposition
 from modelpress.sidecar.grpc_connection import GrpcConnection
 from modelpress.sidecar.grpc_service import GrpcService
 from modelpress.sidecar.key import Identity
-from modelpress.sidecar.listener import Listener, listen
-from modelpress.sidecar.measures import Measures
+from modelpress.sidecar.listener import Listener, listen, most_connections
 from modelpress.sidecar.pipeline import Pipeline
 from modelpress.sidecar.popular import Asked
 from modelpress.sidecar.question import Question
@@ -47,7 +46,6 @@ DRAIN_MARGIN = 5.0
 POLL = 0.02
 DISMISS_PERIOD = 0.25
 ADMIN_GRACE = 1.0
-ADMIN_BODY, ADMIN_BODIES = 1 << 16, 1 << 20
 PARTING, LULL = 3.0, 0.1
 """Seconds for what is still on the wire at the end, and without a request until nothing is."""
 COLLECT = (20_000, 20, 200)
@@ -133,10 +131,10 @@ class Sidecar:
             ]
             admin_socket = opened.enter_context(listen(host, settings.admin_port, field="--admin-port"))
             opened.pop_all()
-        admin_desk = _desk_of(admin)
-        self.grpc = Listener(lambda connections: GrpcConnection(self._grpc_desk, connections), data[0])
-        self.rest = Listener(lambda connections: RestConnection(self._rest_desk, connections), data[1])
-        self.admin = Listener(lambda connections: RestConnection(admin_desk, connections), admin_socket)
+        desk, (most, few) = admin.desk(), most_connections()
+        self.grpc = Listener(lambda connections: GrpcConnection(self._grpc_desk, connections), data[0], most)
+        self.rest = Listener(lambda connections: RestConnection(self._rest_desk, connections), data[1], most)
+        self.admin = Listener(lambda connections: RestConnection(desk, connections), admin_socket, few)
         loop = asyncio.get_running_loop()
         oldest = lambda: self.file.current.max_connection_age_seconds  # noqa: E731
         self._background = [
@@ -296,10 +294,3 @@ class Sidecar:
 
     def _desk(self, service: Service) -> Desk:
         return Desk(service, self._bodies, self.pipeline.measures, self._now)
-
-
-def _desk_of(admin: Admin) -> Desk:
-    """Administration is counted and bounded by itself: it answers however busy the data ports are."""
-    own = Measures()
-    bodies = Bodies(own, largest=ADMIN_BODY, total=ADMIN_BODIES)
-    return Desk(admin, bodies, own, asyncio.get_running_loop().time)

@@ -53,7 +53,7 @@ class RestUpstream:
         if self._session is None:
             self._session = self._open()
         host = "localhost" if self._address.path else str(self._address)
-        sent = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers if _passes(name)]
+        sent = [(name.decode("latin-1"), _text(value)) for name, value in headers if _passes(name)]
         try:
             async with self._session.request(
                 method,
@@ -82,6 +82,14 @@ class RestUpstream:
             cookie_jar=aiohttp.DummyCookieJar(),
             loop=asyncio.get_running_loop(),
         )
+
+
+def _text(value: bytes) -> str:
+    """What is written as the same bytes, where they are UTF-8."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
 
 
 def _passes(name: bytes) -> bool:

@@ -17,6 +17,7 @@ from modelpress.sidecar.outbox import Outbox, Windowed
 OUR_FRAME = 1 << 20
 """Bytes of the largest frame that we take."""
 _LARGEST_BLOCK = 1 << 18
+_LONG_BLOCK = 1 << 12
 _OF_CONNECTION = (frames.SETTINGS, frames.PING, frames.GOAWAY)
 _UNUSUAL = frames.PADDED | frames.HAS_PRIORITY
 
@@ -148,9 +149,17 @@ class Session(asyncio.Protocol, Generic[Meaning]):
         if not flags & frames.END_HEADERS:
             self._block = (number, first_flags, bytearray(fragment))
             return
+        self._check_block(fragment)
         # always decoded, also for streams that are gone: it keeps the table in step
         headers = self._decoder.decode(fragment)
         self._on_headers(number, headers, ends=bool(first_flags & frames.END_STREAM))
+
+    def _check_block(self, block: bytes | bytearray) -> None:
+        """Long ones cost much to decode, and gRPC has no use for them."""
+        if len(block) > self._largest_block:
+            raise ProtocolError(Code.ENHANCE_YOUR_CALM, "Header block too large")
+        for _ in range(len(block) // _LONG_BLOCK):
+            self._on_control(frames.HEADERS)
 
     def _on_continuation(self, received: Frame) -> None:
         if self._block is None or self._block[0] != received.stream:
@@ -158,7 +167,7 @@ class Session(asyncio.Protocol, Generic[Meaning]):
         number, first_flags, block = self._block
         block += received.payload
         if len(block) > self._largest_block:
-            raise ProtocolError(Code.ENHANCE_YOUR_CALM, "Header block too large")
+            self._check_block(block)
         if received.flags & frames.END_HEADERS:
             self._block = None
             self._on_block(number, first_flags, received.flags, bytes(block))

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pytest
 
-from modelpress.sidecar import connections, http1, patience
+from modelpress.sidecar import http1, patience
 from modelpress.sidecar.process import Sidecar
 
 PATH = "/v1/models/m:predict"
@@ -242,7 +242,7 @@ CHUNKS = "Transfer-Encoding: chunked"
         (b"GET / HTTP/1.1\r\n\r\n", 400, "exactly one header Host"),
         (get("/", "Host: y"), 400, "exactly one header Host"),
         (get("*", method="OPTIONS"), 400, "absolute path"),
-        (b"CONNECT a:1 HTTP/1.1\r\nHost: x\r\n\r\n", 400, "absolute path"),
+        (b"CONNECT a:1 HTTP/1.1\r\nHost: x\r\n\r\n", 405, "no proxy"),
         (get("/a#b"), 400, "absolute path"),
         (get("/", "A: b", " folded"), 400, "whitespace"),
         (get("/", "A : b"), 400, "header token"),
@@ -395,8 +395,8 @@ async def test_after_a_farewell_a_connection_at_rest_is_closed(sidecar, connect)
     assert await unused.ended()
 
 
-async def test_there_are_only_so_many_connections(sidecar, connect, monkeypatch):
-    monkeypatch.setattr(connections, "MOST", 1)
+async def test_there_are_only_so_many_connections(sidecar, connect):
+    sidecar.rest.connections.most = 1
     first, second = await connect(sidecar), await connect(sidecar)
     assert await second.ended()
     assert (await first.ask(post())).status == 200
@@ -437,3 +437,16 @@ async def test_what_is_sent_ahead_without_room_for_it_is_not_answered(start, con
     answer = await client.answer()
     assert (answer.status, answer.headers["connection"]) == (200, "close")
     assert await client.ended()
+
+
+async def test_it_is_no_proxy(sidecar, connect, upstream):
+    client = await connect(sidecar)
+    answer = await client.ask(b"CONNECT /v1/models/m HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert answer.status == 405
+
+
+async def test_header_values_in_utf8_reach_the_model_as_they_are(sidecar, connect, upstream):
+    client = await connect(sidecar)
+    said = "é€😀"
+    await client.ask(b"GET /v1/models/m/metadata HTTP/1.1\r\nHost: x\r\nX-Said: " + said.encode() + b"\r\n\r\n")
+    assert {name.lower(): value for name, value in upstream.headers[-1].items()}["x-said"] == said

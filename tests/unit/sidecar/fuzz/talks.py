@@ -48,7 +48,14 @@ class Echo:
 
     def begin(self, request: Request) -> Answer | Awaitable[Answer]:
         head = request.head
-        self.asked.append(Asked(head.method, head.target, head.headers, b"".join(request.body.chunks)))
+        self.asked.append(
+            Asked(
+                head.method,
+                head.path + ("?" if head.query else "") + head.query.decode("latin-1"),
+                head.headers,
+                b"".join(request.body.chunks),
+            )
+        )
         answer = Answer(200, (), repr(self.asked[-1]).encode())
         self.counts.bypassed[Bypass.NOT_CACHEABLE] += 1
         return self._later(answer) if "later" in head.path else answer

@@ -154,8 +154,8 @@ class TestAge:
         assert time.monotonic() - born >= 0.2 * (1 - connections.JITTER)
         watching.cancel()
 
-    async def test_there_are_not_too_many(self, connect, sidecar, monkeypatch):
-        monkeypatch.setattr(connections, "MOST", 1)
+    async def test_there_are_not_too_many(self, connect, sidecar):
+        sidecar.grpc.connections.most = 1
         first = await connect(sidecar)
         await first.reached()
         second = await connect(sidecar)
