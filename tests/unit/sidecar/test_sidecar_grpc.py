@@ -377,3 +377,17 @@ async def test_what_is_not_one_message_never_reaches_the_server(body, sidecar, u
     assert outcomes(sidecar) == {"requests": 1, "refused": {"Malformed": 1}}
     assert not upstream.calls
     client.close()
+
+
+async def test_after_a_purge_nobody_shares_what_was_asked_before(sidecar, upstream, calling, a_request, until):
+    upstream.gate.clear()
+    call = calling(sidecar)
+    calls = [asyncio.ensure_future(call(a_request(1)))]
+    await until(lambda: upstream.running == 1)
+    await sidecar.upkeep.purge(None)
+    calls.append(asyncio.ensure_future(call(a_request(1))))
+    await until(lambda: upstream.running == 2)
+    upstream.gate.set()
+    await asyncio.gather(*calls)
+    await call(a_request(1))
+    assert upstream.calls["Predict"] == 2
