@@ -81,12 +81,17 @@ class GrpcConnection(Guest[GrpcHead]):
         number, body, out = request.stream, answer.body, self._out
         early = self._requests.pop(number, None) is None and self._reading.pop(number, None) is not None
         plain = answer.trailers is OK_TRAILERS and answer.headers is HEADERS and not early
+        alone = not (self._requests or self._reading or out.corked)  # nothing could be sent together with it
+        if alone:
+            out.cork()
         if plain and out.admits(len(body), request.window):
             stream = number.to_bytes(4, "big")
             size = len(body).to_bytes(3, "big")
             out.send(b"".join((_START_PREFIX, stream, _START, size, _DATA, stream, body, _END_PREFIX, stream, _END)))
         else:
             self._reply(request, answer, early=early)
+        if alone:
+            out.uncork()
         if self._final is not None:
             self._part()
 

@@ -119,8 +119,13 @@ class Connection(Session[Headers]):
     def _open(self, stream: Stream) -> None:
         stream.number = self._next_stream
         self._next_stream += 2
+        alone = not self._streams  # then there is nothing to wait for that could be sent together with it
         self._streams[stream.number] = stream
+        if alone:
+            self._out.cork()
         self._out.open(stream)
+        if alone:
+            self._out.uncork()
         if self._next_stream > frames.LARGEST_WINDOW - 2:
             self.close("Stream numbers used up")
 

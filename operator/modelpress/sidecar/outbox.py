@@ -53,6 +53,11 @@ class Outbox:
         """Messages that wait for the peer's windows."""
         return len(self._blocked)
 
+    @property
+    def corked(self) -> bool:
+        """Whether what is sent waits for `uncork`."""
+        return self._corked
+
     def cork(self) -> None:
         """What is sent from now on waits for `uncork`, instead of the end of the loop's turn."""
         self._corked = True

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 FAILURES = 5
-"""In a row."""
+"""In a row, unless said otherwise."""
 SHORTEST, LONGEST = 1.0, 30.0
 """Seconds until the first probe, and at most between two."""
 
 
 class Breaker:
-    """Closed while all is well. Times are the caller's, in seconds; probes are the caller's too."""
+    """Closed while all is well. Times are the caller's, in seconds; probes are the caller's too.
 
-    def __init__(self) -> None:
+    It opens after so many `failures` in a row.
+    """
+
+    def __init__(self, failures: int = FAILURES) -> None:
+        self._failures = failures
         self._in_a_row = 0
         self._pause = SHORTEST
         self._probe_at: float | None = None
@@ -37,7 +41,7 @@ class Breaker:
     def fail(self, now: float) -> None:
         """It does not. Failures of what was asked before it opened make no pause longer."""
         self._in_a_row += 1
-        if self._probe_at is None and self._in_a_row >= FAILURES:
+        if self._probe_at is None and self._in_a_row >= self._failures:
             self.opened += 1
             self._probe_at = now + self._pause
 

@@ -8,9 +8,13 @@ every record is checked when it is read. All methods but `read` belong to one th
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+
+from modelpress.sidecar.tiers.connection import closed_on_failure, connect, is_no_space
 
 FILE = "answers.sqlite"
 LAYOUT = 1
@@ -22,6 +26,8 @@ ROW = 256
 """Bytes that an entry costs beside its record, indices and half a page included."""
 SMALLEST = 2**22
 """Bytes below which nothing is kept at all."""
+LEAST_LOG = 2**19
+"""Bytes that the log may need of the smallest disk: 64 pages, and the largest record."""
 RISE_AFTER = 4096
 """Records after which a disk that was full may be used up to twice as much."""
 _EVICTED_AT_ONCE = 16
@@ -40,15 +46,19 @@ class Database:
         self._directory = directory
         self._artifact = artifact
         self._reading: sqlite3.Connection | None = None
+        self._reading_lock = threading.Lock()  # else the writer could close the reader's connection while it reads
         self._writing: sqlite3.Connection | None = None
         self._clock = 0
         self._change = 0
         self._ceiling: int | None = None
+        self._room_below_it = 0
         self._stored_below_it = 0
         self.replaced = 0
         """Times that a file could not be used, or not grow, and was begun anew."""
         self.full = 0
         """Times that the disk had no space left, whatever the size we may use."""
+        self.gave_up = False
+        """Whether the last `store` met a disk so full that neither evicting nor beginning anew helped."""
         self.evicted = 0
         """Entries that made room for others."""
         self.used = 0
@@ -56,13 +66,13 @@ class Database:
         self.entries = 0
 
     def open(self) -> None:
-        """What is broken or of another layout is replaced: it is only a cache."""
+        """What is broken, of another layout, or itself what fills the disk is replaced: it is only a cache."""
         self._directory.mkdir(parents=True, exist_ok=True)
         self.close()
         try:
             self._writing = self._prepared()
         except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.OperationalError):
+            if isinstance(error, sqlite3.OperationalError) and not is_no_space(error):
                 raise
             self.replace()
 
@@ -72,37 +82,62 @@ class Database:
         self.close()
         for path in self._directory.glob(FILE + "*"):
             path.unlink(missing_ok=True)
+        self.entries = self.used = 0
         self._writing = self._prepared()
 
     def close(self) -> None:
-        """Of the writer; a reader closes with the last reference to it."""
-        if self._writing is not None:
-            self._writing.close()
-        self._reading = self._writing = None
+        """Lets go of all descriptors, the reader's included; waits for a lookup that is under way."""
+        with self._reading_lock:
+            reading, writing = self._reading, self._writing
+            self._reading = self._writing = None
+            if reading is not None:
+                reading.close()
+        if writing is not None:
+            writing.close()
 
     def read(self, key: bytes) -> bytes | None:
         """In a thread of its own, with a connection of its own, which never waits for a writer."""
-        if self._writing is None:
-            return None
-        connection = self._reading or self._connected()
-        self._reading = connection
         query = "select content from record join entry using (id) where key = ?"
-        found = connection.execute(query, (key,)).fetchone()
+        with self._reading_lock:
+            if self._writing is None:
+                return None
+            if self._reading is None:
+                self._reading = self._connected()
+            found = self._reading.execute(query, (key,)).fetchone()
         return None if found is None else bytes(found[0])
 
     def touch(self, keys: Iterable[bytes]) -> None:
         """These were asked for."""
+        if self._writing is None:
+            return
         with self._transaction() as connection:
             connection.executemany("update entry set used = ? where key = ?", [(self._tick(), key) for key in keys])
 
     def store(self, records: Sequence[tuple[bytes, bytes]], size: int) -> int:
-        """Keeps (key, record) pairs in a file of at most `size` bytes and returns how many of them fitted."""
-        self._connection.execute(f"pragma journal_size_limit = {size // LOG_SHARE}")
-        stored = 0
-        for key, record in records:
-            fits = size >= SMALLEST and len(record) + ROW <= size // LARGEST_SHARE
-            stored += fits and self._stored(key, record, size - size // LOG_SHARE)
-        self.used = self._occupied()
+        """Keeps (key, record) pairs in a file of at most `size` bytes and returns how many of them fitted.
+
+        Where the disk has less room than that, in as much as there is; none are tried after one that met a full disk.
+        """
+        self.gave_up = False
+        if size < SMALLEST:
+            return 0
+        stored, evicted, room = 0, self.evicted, self._room(size)
+        log = max(room // LOG_SHARE, LEAST_LOG)
+        if room < 2 * log:
+            self.full += 1
+            return 0
+        try:
+            self._begin_log(log)
+            for key, record in records:
+                if len(record) + ROW <= room // LARGEST_SHARE:
+                    self._store(key, record, room - log)
+                    stored += 1
+            self.used = self._occupied()
+        except sqlite3.OperationalError as error:
+            if not is_no_space(error):
+                raise
+            self.gave_up = True
+        self.full += room < size and self.evicted > evicted
         return stored
 
     def remove(self, key: bytes) -> None:
@@ -111,12 +146,20 @@ class Database:
             self._delete(connection.execute("select id from entry where key = ?", (key,)).fetchall())
 
     def purge(self, artifact: str | None) -> int:
-        """Deletes all records of one artifact, None: of all; how many there were."""
-        with self._transaction() as connection:
-            query = "select id from entry where ?1 is null or artifact = ?1"
-            rows = connection.execute(query, (artifact,)).fetchall()
-            self._delete(rows)
-        self.used = self._occupied()
+        """Deletes all records of one artifact, None: of all; how many there were.
+
+        A deletion is logged first: where the disk has no space for that, the others go, too.
+        """
+        query = "select id from entry where ?1 is null or artifact = ?1"
+        rows = self._connection.execute(query, (artifact,)).fetchall()
+        try:
+            with self._transaction():
+                self._delete(rows)
+            self.used = self._occupied()
+        except sqlite3.OperationalError as error:
+            if not is_no_space(error):
+                raise
+            self.replace()
         return len(rows)
 
     @property
@@ -128,36 +171,56 @@ class Database:
         return self._writing
 
     def _connected(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self._directory / FILE, timeout=1, isolation_level=None, check_same_thread=False)
-        connection.execute("pragma journal_mode = wal")
-        connection.execute("pragma synchronous = off")
-        connection.execute("pragma wal_autocheckpoint = 64")
-        return connection
+        return connect(self._directory / FILE)
 
     def _prepared(self) -> sqlite3.Connection:
         connection = self._connected()
-        found = connection.execute("pragma user_version").fetchone()[0]
-        if found != LAYOUT:
-            if connection.execute("select count(*) from sqlite_master").fetchone()[0]:
-                raise sqlite3.DatabaseError(f"Layout {found}")
-            connection.executescript(f"begin; {_SCHEMA} pragma user_version = {LAYOUT}; commit;")
-        self._clock, self.entries = connection.execute("select coalesce(max(used), 0), count(*) from entry").fetchone()
-        self.used = self._occupied(connection)
+        with closed_on_failure(connection):
+            found = connection.execute("pragma user_version").fetchone()[0]
+            if found != LAYOUT:
+                if connection.execute("select count(*) from sqlite_master").fetchone()[0]:
+                    raise sqlite3.DatabaseError(f"Layout {found}")
+                connection.executescript(f"begin; {_SCHEMA} pragma user_version = {LAYOUT}; commit;")
+            self._clock, self.entries = connection.execute(
+                "select coalesce(max(used), 0), count(*) from entry"
+            ).fetchone()
+            self.used = self._occupied(connection)
         return connection
 
-    def _stored(self, key: bytes, record: bytes, limit: int) -> bool:
+    def _room(self, size: int) -> int:
+        """Bytes that the files have or could have on this disk, at most `size`."""
+        taken = 0
+        for path in self._directory.glob(FILE + "*"):
+            with contextlib.suppress(FileNotFoundError):
+                taken += path.stat().st_size
+        disk = os.statvfs(self._directory)
+        room = taken + disk.f_bavail * disk.f_frsize
+        if self._ceiling is None:
+            self._room_below_it = room
+        elif room > self._room_below_it * 9 // 8:  # others have made room since
+            self._ceiling = None
+        return min(room, size)
+
+    def _begin_log(self, size: int) -> None:
+        if self._writing is not None and not (self._directory / FILE).exists():
+            self.replace()  # somebody deleted it, and has its space only once we let go of it
+        self._connection.execute(f"pragma journal_size_limit = {size}")
+
+    def _store(self, key: bytes, record: bytes, limit: int) -> None:
         """Makes room and stores; where the disk itself is full, in less space than is taken now."""
-        for attempt in range(3):
+        for shrink in (self._evict_more, self._begin_smaller):
             try:
                 self._insert(key, record, limit if self._ceiling is None else min(limit, self._ceiling))
             except sqlite3.OperationalError as error:
                 if not is_no_space(error):
                     raise
-                self._shrink(attempt, 4 * len(record))
+                self.full += 1
+                self._stored_below_it = 0
+                shrink(4 * len(record))
             else:
                 self._rise()
-                return True
-        return False
+                return
+        self._insert(key, record, limit if self._ceiling is None else min(limit, self._ceiling))
 
     def _insert(self, key: bytes, record: bytes, limit: int) -> None:
         size = len(record) + ROW
@@ -169,18 +232,16 @@ class Database:
             connection.execute("insert into record (id, content) values (?, ?)", (inserted.lastrowid, record))
             self._change += 1
 
-    def _shrink(self, attempt: int, size: int) -> None:
-        """First by evicting; but a log that cannot grow and a file that cannot either leave no way but a new file."""
-        occupied = self._occupied()
-        self.full += 1
-        self._stored_below_it = 0
-        self._ceiling = max(occupied - size, 0)
+    def _evict_more(self, size: int) -> None:
+        """What is in the log moves into the file, where there is room for it; so much less may be in use from now."""
+        self._ceiling = max(self._occupied() - size, LEAST_LOG)
         with contextlib.suppress(sqlite3.OperationalError):
-            if attempt:
-                self._ceiling = occupied * 3 // 4
-                self.replace()
-            else:
-                self._connection.execute("pragma wal_checkpoint(truncate)")
+            self._connection.execute("pragma wal_checkpoint(truncate)")
+
+    def _begin_smaller(self, _: int) -> None:
+        """A log that cannot grow and a file that cannot either leave no way but a new file."""
+        self._ceiling = max(self._occupied() * 3 // 4, LEAST_LOG)
+        self.replace()
 
     def _rise(self) -> None:
         """Others may have made room meanwhile."""
@@ -231,13 +292,3 @@ class Database:
                 connection.execute("rollback")
             raise
         self.entries += self._change
-
-
-def is_no_space(error: sqlite3.Error) -> bool:
-    """Whether the disk is full; a full tmpfs may come as an I/O error of a write."""
-    return error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
-
-
-def is_broken(error: Exception) -> bool:
-    """Whether the file itself is no longer a database, so that nothing but another one helps."""
-    return isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError)

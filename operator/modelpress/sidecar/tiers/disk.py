@@ -7,12 +7,14 @@ import contextlib
 import os
 import sqlite3
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from modelpress.sidecar.tiers import database
+from modelpress.sidecar.tiers.breaker import Breaker
+from modelpress.sidecar.tiers.connection import is_broken
 from modelpress.sidecar.tiers.database import Database
 from modelpress.sidecar.tiers.tier import Event, Kept, Tier
 
@@ -37,6 +39,7 @@ class Disk(Tier):
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="cache-disk-write")
         self._touched: dict[bytes, None] = {}
         self._closed = False
+        self._space = Breaker(failures=1)  # of writes alone: what a full disk holds can be read all the same
         self.database = Database(directory, artifact)
 
     async def start(self) -> None:
@@ -47,7 +50,7 @@ class Disk(Tier):
         try:
             found = await self._on(self._reader, self.database.read, key)
         except sqlite3.DatabaseError as error:
-            if not database.is_broken(error):
+            if not is_broken(error):
                 raise
             await self._begin_anew()
             return None
@@ -56,11 +59,26 @@ class Disk(Tier):
         return found
 
     async def write(self, batch: Sequence[Kept], ttl: float) -> int:
+        if self._space.is_open and not self._space.is_probe_due(time.monotonic()):
+            return 0
         touched, self._touched = self._touched, {}
         if touched:  # recency is written with the next answers, not on every read
             with contextlib.suppress(sqlite3.OperationalError):
                 await self._on(self._writer, self.database.touch, list(touched))
-        return await self._on(self._writer, self.database.store, batch, self._size())
+        full = self.database.full
+        stored = await self._on(self._writer, self.database.store, batch, self._size())
+        if self.database.full > full or self.database.gave_up:
+            self._tell_full("it makes do with what there is on its disk, and is tried again")
+        self._rest_or_go_on()
+        return stored
+
+    def _rest_or_go_on(self) -> None:
+        if not self.database.gave_up:
+            self._space.succeed()
+        elif self._space.is_open:
+            self._space.fail_probe(time.monotonic())
+        else:
+            self._space.fail(time.monotonic())
 
     async def discard(self, key: bytes) -> None:
         await self._on(self._writer, self.database.remove, key)
@@ -78,9 +96,11 @@ class Disk(Tier):
         return await self._on(self._writer, self._noted, name)
 
     async def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True  # nothing that comes after the closing may open the file again
         with contextlib.suppress(*self.errors):
-            await self._on(self._writer, self.database.close)
-        self._closed = True
+            await asyncio.get_running_loop().run_in_executor(self._writer, self.database.close)
         for executor in (self._reader, self._writer):
             executor.shutdown(wait=False)
 

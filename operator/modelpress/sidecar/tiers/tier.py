@@ -78,6 +78,7 @@ class Tier(ABC):
         self._idle = asyncio.Event()
         self._idle.set()
         self._probe: asyncio.Task[None] | None = None
+        self._told_full = False
         self.events: Counter[Event] = Counter()
         self.seconds = Distribution(FAST)
         """Of lookups, those that failed included."""
@@ -208,11 +209,14 @@ class Tier(ABC):
             return
         self.events[Event.STORED] += stored
         if stored < len(batch):
-            if not self.events[Event.FULL]:
-                log.warning(
-                    "The %s tier of the cache has no space left; answers that do not fit are not kept", self.name
-                )
+            self._tell_full("answers that do not fit are not kept")
             self.events[Event.FULL] += len(batch) - stored
+
+    def _tell_full(self, consequence: str) -> None:
+        """Once: a store that is full is so again and again."""
+        if not self._told_full:
+            self._told_full = True
+            log.warning("The %s tier of the cache has no space left; %s", self.name, consequence)
 
     def _fail(self, event: Event, what: str) -> None:
         """Only the kind of an error is told: its text may hold an address or a password."""
