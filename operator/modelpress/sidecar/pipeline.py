@@ -113,13 +113,8 @@ class Pipeline:
         self._flights.clear()  # who asks from now on does not share what was asked before
         return self.memory.clear(cause)
 
-    async def answer(self, question: Question, counts: Protocol) -> Answer:
-        """From memory or from upstream; raises Refused. Counts exactly one outcome."""
-        begun = self.begin(question, counts)
-        return begun if isinstance(begun, Answer) else await begun
-
     def begin(self, question: Question, counts: Protocol) -> Answer | Awaitable[Answer]:
-        """As `answer`, but what memory has is there at once, and a plain miss costs no coroutine."""
+        """From memory, at once, or from upstream; raises Refused. Counts exactly one outcome."""
         if self.rollout.active:
             return _counted(self.rollout.answer(question, counts, self._whole), counts)
         begun = self._begin(question, counts)

@@ -12,7 +12,7 @@ import hashlib
 import itertools
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -116,6 +116,10 @@ class RestModel(RestUpstream):
         return Answer(200, (), self.answer(body, headers))
 
 
+async def of(begun: Answer | Awaitable[Answer]) -> Answer:
+    return begun if isinstance(begun, Answer) else await begun
+
+
 class World:
     """Sidecars of every artifact that share one memory, as those that share a Redis do; one loop, no sockets."""
 
@@ -141,7 +145,7 @@ class World:
         pipeline.availability.version = case.version
         self.model.case = case
         question = service.question(PREDICT, b"\0" + len(message).to_bytes(4, "big") + message)
-        answer = await pipeline.answer(question, pipeline.measures.grpc)
+        answer = await of(pipeline.begin(question, pipeline.measures.grpc))
         return answer.body == self.model.answer(message)
 
     async def ask_rest(self, case: RestCase) -> bool:
@@ -151,7 +155,7 @@ class World:
         question = service.question(f"/v1/models/{case.model}:predict", case.body)
         head = Head("POST", question._head.path, b"", case.headers)
         question = type(question)(service, head, [case.body], 1e12)
-        answer = await pipeline.answer(question, pipeline.measures.rest)
+        answer = await of(pipeline.begin(question, pipeline.measures.rest))
         return answer.body == self.rest_model.answer(case.body, case.headers)
 
 
