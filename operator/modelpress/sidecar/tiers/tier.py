@@ -78,7 +78,7 @@ class Tier(ABC):
         self._idle = asyncio.Event()
         self._idle.set()
         self._probe: asyncio.Task[None] | None = None
-        self._told_full = False
+        self._told: set[str] = set()
         self.events: Counter[Event] = Counter()
         self.seconds = Distribution(FAST)
         """Of lookups, those that failed included."""
@@ -209,13 +209,14 @@ class Tier(ABC):
             return
         self.events[Event.STORED] += stored
         if stored < len(batch):
-            self._tell_full("answers that do not fit are not kept")
+            if not self._told:
+                self._tell_full("answers that do not fit are not kept")
             self.events[Event.FULL] += len(batch) - stored
 
     def _tell_full(self, consequence: str) -> None:
         """Once: a store that is full is so again and again."""
-        if not self._told_full:
-            self._told_full = True
+        if consequence not in self._told:
+            self._told.add(consequence)
             log.warning("The %s tier of the cache has no space left; %s", self.name, consequence)
 
     def _fail(self, event: Event, what: str) -> None:

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 import os
 import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from modelpress.sidecar.answer import Answer
+from modelpress.sidecar.tiers import breaker
 from modelpress.sidecar.tiers.database import Database
 from modelpress.sidecar.tiers.disk import Disk
 from modelpress.sidecar.tiers.tier import Event
@@ -194,59 +200,233 @@ async def test_another_artifacts_answers_are_purged_alone(opened):
     assert await kept(ours, range(8)) == []
 
 
+class SmallDisk:
+    """A file system of 2 MiB where we may mount one, else SQLite told that there is no more."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        directory.mkdir()
+        mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(directory)]
+        self.mounted = os.geteuid() == 0 and subprocess.run(mount, capture_output=True, check=False).returncode == 0
+        self.pages = 3 * MIB // 2 // 4096
+
+    def fill(self) -> None:
+        """Others take all that is left."""
+        self.pages = 1
+        with contextlib.suppress(OSError), (self.directory / "others").open("wb", buffering=0) as others:
+            for _ in range(2 * MIB // 4096):
+                others.write(bytes(4096))
+
+    def clear(self) -> None:
+        """They leave again."""
+        self.pages = 3 * MIB // 2 // 4096
+        (self.directory / "others").unlink()
+
+    def open_descriptors(self) -> list[str]:
+        """The paths of this process's open files on it."""
+        paths = []
+        for descriptor in Path("/proc/self/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                paths.append(str(descriptor.readlink()))
+        return [path for path in paths if path.startswith(str(self.directory))]
+
+    def lost(self) -> int:
+        """Bytes that are taken, but by no file that has a name."""
+        if not self.mounted:
+            return 0
+        disk = os.statvfs(self.directory)
+        named = sum(path.stat().st_blocks * 512 for path in self.directory.iterdir())
+        return (disk.f_blocks - disk.f_bfree) * disk.f_frsize - named
+
+
 @pytest.fixture
-def full_disk(tmp_path, monkeypatch) -> Iterator[Path]:
-    """A file system of 3 MiB where we may mount one, else SQLite told that there is no more."""
-    directory = tmp_path / "small"
-    directory.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(directory)]
-    mounted = os.geteuid() == 0 and subprocess.run(mount, capture_output=True, check=False).returncode == 0
-    if not mounted:
+def small_disk(tmp_path, monkeypatch) -> Iterator[SmallDisk]:
+    """For garbage collection is rare in a sidecar, there is none meanwhile."""
+    disk = SmallDisk(tmp_path / "small")
+    if not disk.mounted:
         connected = Database._connected
 
         def limited(database: Database) -> sqlite3.Connection:
             connection = connected(database)
-            connection.execute(f"pragma max_page_count = {2 * MIB // 4096}")
+            connection.execute(f"pragma max_page_count = {disk.pages}")
             return connection
 
         monkeypatch.setattr(Database, "_connected", limited)
-    yield directory
-    if mounted:
-        subprocess.run(["umount", "-l", str(directory)], check=True)
+    monkeypatch.setattr(breaker, "SHORTEST", 0.01)
+    gc.disable()
+    yield disk
+    gc.enable()
+    if disk.mounted:
+        subprocess.run(["umount", "-l", str(disk.directory)], check=True)
 
 
-async def test_a_full_disk_is_survived(full_disk, opened):
-    disk = await opened(full_disk, size=64 * MIB)
+@pytest.fixture
+def no_warning_from_statistics(monkeypatch) -> None:
+    """As with a quota, or when others take the space just now: the file system does not tell that there is none."""
+    monkeypatch.setattr(Database, "_room", lambda _, size: size)
+
+
+@pytest.fixture
+def tries(monkeypatch) -> Counter[str]:
+    """How often the file was opened, and a record was tried."""
+    counted: Counter[str] = Counter()
+    for name in ("_connected", "_insert"):
+        tried = getattr(Database, name)
+
+        def counting(*arguments: object, name: str = name, tried: Callable = tried) -> object:
+            counted[name] += 1
+            return tried(*arguments)
+
+        monkeypatch.setattr(Database, name, counting)
+    return counted
+
+
+FULL_DISK = (
+    "The disk tier of the cache has no space left; it makes do with what there is on its disk, and is tried again"
+)
+DESCRIPTORS = 5
+"""A writer's and a reader's of the file and of its log, and one of the index that they share."""
+
+
+async def test_a_full_disk_makes_the_tier_smaller(small_disk, opened, caplog):
+    disk = await opened(small_disk.directory, size=1000 * MIB)
     for start in range(0, 2000, 100):
         await fill(disk, range(start, start + 100), 5000)
+        await kept(disk, range(start, start + 5))
+        assert len(small_disk.open_descriptors()) <= DESCRIPTORS
+        assert small_disk.lost() == 0
     found = await kept(disk, range(2000))
     assert len(found) > 50
     assert max(found) == 1999
-    assert disk.database.full > 0
     for number in found:
         assert (await disk.find(key(number), HOUR)).answer == an_answer(number, 5000)
     assert disk.is_working
+    assert disk.database.full > 0
+    assert [record.message for record in caplog.records] == [FULL_DISK]
 
 
-async def test_a_disk_without_a_byte_left_costs_no_answer_and_is_counted(full_disk, opened):
-    filler = full_disk / "filler"
-    disk = await opened(full_disk, size=64 * MIB)
+async def test_a_full_disk_of_which_nobody_told_makes_the_tier_smaller(small_disk, opened, no_warning_from_statistics):
+    disk = await opened(small_disk.directory, size=1000 * MIB)
+    for start in range(0, 2000, 100):
+        await fill(disk, range(start, start + 100), 5000)
+        await kept(disk, range(start, start + 5))
+        assert len(small_disk.open_descriptors()) <= DESCRIPTORS
+        assert small_disk.lost() == 0
+    assert disk.database.full > 0
+    assert disk.database.replaced < 10
+    assert max(await kept(disk, range(2000))) > 1900
+    assert disk.is_working
+
+
+async def test_a_disk_that_others_have_filled_is_left_alone_until_they_leave(small_disk, opened, tries, caplog):
+    small_disk.fill()
+    disk = await opened(small_disk.directory, size=1000 * MIB)
+    for start in range(0, 1280, 128):
+        await fill(disk, range(start, start + 128), 5000)
+        assert await kept(disk, range(start, start + 5)) == []
+        assert small_disk.open_descriptors() == []
+        assert small_disk.lost() == 0
+    assert tries["_connected"] < 50
+    assert tries["_insert"] == 0
+    assert disk.events[Event.FULL] == 1280
+    assert [record.message for record in caplog.records] == [FULL_DISK]
+    small_disk.clear()
+    await until_it_keeps(disk)
+
+
+async def test_a_full_disk_is_told_although_an_answer_was_too_large_before(small_disk, opened, caplog):
+    disk = await opened(small_disk.directory, size=8 * MIB)
+    await fill(disk, range(1), 5 * MIB)
+    assert len(caplog.records) == 1
+    small_disk.fill()
+    await disk._on(disk._writer, disk.database.close)
+    await fill(disk, range(1, 100), 5000)
+    assert [record.message for record in caplog.records][1:] == [FULL_DISK]
+
+
+async def test_a_batch_is_abandoned_at_the_first_record_that_a_full_disk_refuses(
+    small_disk, opened, tries, caplog, no_warning_from_statistics
+):
+    disk = await opened(small_disk.directory, size=1000 * MIB)
+    await disk._on(disk._writer, disk.database.close)
+    small_disk.fill()
+    await fill(disk, range(128), 5000)
+    assert (tries["_insert"] <= 3, tries["_connected"] <= 6) == (True, True)
+    assert disk.events[Event.FULL] == 128
+    assert small_disk.open_descriptors() == []
+    assert [record.message for record in caplog.records] == [FULL_DISK]
+    small_disk.clear()
+    await until_it_keeps(disk)
+
+
+async def until_it_keeps(disk: Disk) -> None:
+    """Answers are stored and found again, though perhaps not at once."""
+    number, stored = 10**6, []
+    async with asyncio.timeout(5):
+        while not stored:
+            number += 1
+            await fill(disk, range(number, number + 1), 5000)
+            stored = await kept(disk, range(number, number + 1))
+    assert disk.is_working
+
+
+async def test_all_answers_of_a_full_disk_can_be_purged(small_disk, opened):
+    disk = await opened(small_disk.directory, size=1000 * MIB)
     await fill(disk, range(20))
-    try:
-        with filler.open("wb") as opened_file:
-            for _ in range(64):
-                opened_file.write(bytes(MIB // 8))
-                opened_file.flush()
-    except OSError:
-        pass
+    small_disk.fill()
+    assert await disk.purge(None) == 20
+    assert await kept(disk, range(20)) == []
+    assert small_disk.lost() == 0
+
+
+async def test_a_file_that_somebody_deletes_keeps_no_space(small_disk, opened):
+    disk = await opened(small_disk.directory, size=1000 * MIB)
+    await fill(disk, range(100), 5000)
+    assert await kept(disk, range(100)) == list(range(100))
+    (small_disk.directory / "answers.sqlite").unlink()
+    await fill(disk, range(200, 210), 5000)
+    assert await kept(disk, range(200, 210)) == list(range(200, 210))
+    assert small_disk.lost() == 0
+    assert [path for path in small_disk.open_descriptors() if path.endswith("(deleted)")] == []
+
+
+def test_a_file_begun_anew_while_it_is_read_disturbs_no_reader(tmp_path):
+    database = Database(tmp_path, OURS)
+    database.open()
+    stop, failed, lookups = threading.Event(), [], Counter()
+
+    def read() -> None:
+        while not stop.wait(0.0001):
+            try:
+                lookups[database.read(key(1))] += 1
+            except sqlite3.Error as error:
+                failed.append(error)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for _ in range(200):
+        assert database.store([(key(1), b"content")], 8 * MIB) == 1
+        database.replace()
+    stop.set()
+    reader.join()
+    database.close()
+    assert failed == []
+    assert set(lookups) <= {None, b"content"}
+    assert database.read(key(1)) is None
+    assert SmallDisk.open_descriptors(SimpleNamespace(directory=tmp_path)) == []
+
+
+async def test_a_disk_without_a_byte_left_costs_no_answer_and_is_counted(small_disk, opened):
+    disk = await opened(small_disk.directory, size=64 * MIB)
+    await fill(disk, range(20))
+    small_disk.fill()
     await fill(disk, range(100, 2000), 5000)
-    assert disk.events[Event.FULL] + disk.events[Event.DROPPED] + disk.database.evicted > 0
+    assert disk.events[Event.FULL] + disk.database.evicted > 0
     for number in await kept(disk, range(2000)):
         expected = an_answer(number) if number < 100 else an_answer(number, 5000)
         assert (await disk.find(key(number), HOUR)).answer == expected
-    filler.unlink(missing_ok=True)
-    await fill(disk, range(3000, 3010))
-    assert await kept(disk, range(3000, 3010))
+    small_disk.clear()
+    await until_it_keeps(disk)
 
 
 async def test_a_directory_that_cannot_be_written_is_left_alone(opened, tmp_path):
