@@ -26,7 +26,7 @@ ROW = 256
 """Bytes that an entry costs beside its record, indices and half a page included."""
 SMALLEST = 2**22
 """Bytes below which nothing is kept at all."""
-LEAST_LOG = 2**19
+LEAST_LOG = 3 * 2**18
 """Bytes that the log may need of the smallest disk: 64 pages, and the largest record."""
 RISE_AFTER = 4096
 """Records after which a disk that was full may be used up to twice as much."""
@@ -127,7 +127,7 @@ class Database:
             self.full += 1
             return 0
         try:
-            self._begin_log(log)
+            self._connection.execute(f"pragma journal_size_limit = {log}")
             for key, record in records:
                 if len(record) + ROW <= room // LARGEST_SHARE:
                     self._store(key, record, room - log)
@@ -189,6 +189,8 @@ class Database:
 
     def _room(self, size: int) -> int:
         """Bytes that the files have or could have on this disk, at most `size`."""
+        if not (self._directory / FILE).exists():  # whoever deleted it has the space only once we let go of it
+            self.close()
         taken = 0
         for path in self._directory.glob(FILE + "*"):
             with contextlib.suppress(FileNotFoundError):
@@ -200,11 +202,6 @@ class Database:
         elif room > self._room_below_it * 9 // 8:  # others have made room since
             self._ceiling = None
         return min(room, size)
-
-    def _begin_log(self, size: int) -> None:
-        if self._writing is not None and not (self._directory / FILE).exists():
-            self.replace()  # somebody deleted it, and has its space only once we let go of it
-        self._connection.execute(f"pragma journal_size_limit = {size}")
 
     def _store(self, key: bytes, record: bytes, limit: int) -> None:
         """Makes room and stores; where the disk itself is full, in less space than is taken now."""
