@@ -135,6 +135,7 @@ class Sidecar:
         self.grpc = Listener(lambda connections: GrpcConnection(self._grpc_desk, connections), data[0], most)
         self.rest = Listener(lambda connections: RestConnection(self._rest_desk, connections), data[1], most)
         self.admin = Listener(lambda connections: RestConnection(desk, connections), admin_socket, few)
+        await self.pipeline.lower.start()  # else the first questions would not be found in it
         loop = asyncio.get_running_loop()
         oldest = lambda: self.file.current.max_connection_age_seconds  # noqa: E731
         self._background = [

@@ -51,7 +51,6 @@ class Upkeep:
 
     async def run(self) -> None:
         """Runs until cancelled."""
-        await self._pipeline.lower.start()
         prefetching = asyncio.get_running_loop().create_task(self._prefetched())
         try:
             while True:

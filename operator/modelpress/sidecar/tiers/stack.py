@@ -10,6 +10,8 @@ from typing import NamedTuple
 from modelpress.sidecar.answer import Answer
 from modelpress.sidecar.tiers.tier import PURGE_PATIENCE, Tier
 
+START_PATIENCE = 1.0
+
 
 class Found(NamedTuple):
     """An answer, its age in seconds, and the name of the tier that had it."""
@@ -32,9 +34,11 @@ class Stack:
         return bool(self.tiers)
 
     async def start(self) -> None:
-        """Opens all; each writes in the background from now on."""
+        """Opens all, or tries that again later; each writes in the background from now on."""
         for tier in self.tiers:
-            await tier.start()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(START_PATIENCE):
+                    await tier.start()
             self._storing.append(asyncio.get_running_loop().create_task(tier.store(self._ttl)))
 
     async def find(self, key: bytes) -> Found | None:
