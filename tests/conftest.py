@@ -1,0 +1,8 @@
+"""What must be so before any test is imported."""
+
+from __future__ import annotations
+
+import os
+
+# grpc looks after its threads in every fork, and a child can die of that before it has become another program.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
