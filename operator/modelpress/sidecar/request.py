@@ -110,11 +110,11 @@ class Request:
         self._waiting: asyncio.Future[Answer] | None = None
         self._begun = True
         self.counts = desk.counts
+        """Where its outcome is counted; of its own where somebody observes, and added to the desk's at its end."""
         self._since = 0.0
         if desk.service.observer is not None:
             self.counts = measures.Protocol()
             self._since = time.perf_counter()
-        """Where its outcome is counted."""
         desk.counts.requests += 1
         desk.measures.active += 1
 
