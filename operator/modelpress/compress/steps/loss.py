@@ -39,6 +39,26 @@ def require_range(name: str, output: Array, probed: Array, labels: Array, traini
     _require_values(_kind(training, name, output, probed), name, output, labels)
 
 
+def of_constant(training: Training, name: str, output: Array, labels: Array) -> float:
+    """The least loss of a model that gives every row the same answer. Raises Invalid `LossUnclear`."""
+    kind = _kind(training, name, output, labels)
+    values = labels.reshape(len(labels), -1).astype(np.float64)
+    if kind == "MeanSquaredError":
+        return float(values.var(axis=0).mean())
+    if kind == "BinaryCrossentropy":
+        shares = values.mean(axis=0)
+        return float(np.mean(_entropy(shares) + _entropy(1 - shares)))
+    if _is_one_hot(output, labels):
+        return float(_entropy(values.mean(axis=0)).sum() / (values.shape[1] // output.shape[-1]))
+    shares = (np.bincount(column.astype(np.int64)) / len(values) for column in values.T)
+    return float(np.mean([_entropy(found).sum() for found in shares]))
+
+
+def _entropy(shares: Array) -> Array:
+    """-p log p."""
+    return -shares * np.log(np.maximum(shares, _TINY))
+
+
 def _kind(training: Training, name: str, output: Array, labels: Array) -> str:
     return training.loss if training.loss != "Auto" else _guessed(name, output, labels)
 
@@ -52,17 +72,14 @@ def _require_values(kind: str, name: str, output: Array, labels: Array) -> None:
 
 def _is_one_hot(output: Array, labels: Array) -> bool:
     """Whether each row of labels has a value for each class; there may be more labels than rows of output."""
-    return output.ndim > 1 and labels.shape[1:] == output.shape[1:] and output.shape[-1] > 1
+    return _has_classes(output) and labels.shape[1:] == output.shape[1:]
 
 
 def _guessed(name: str, output: Array, labels: Array) -> str:
-    classes = output.shape[-1] if output.ndim > 1 else 1
-    scalar = labels.reshape(len(labels), -1).shape[1] == 1
-    if classes > 1 and scalar and labels.dtype.kind in "iu" and output.ndim == 2:
+    if _are_class_numbers(output, labels):
         return "CategoricalCrossentropy"
-    zero_one = bool(np.isin(labels, (0, 1)).all())
-    if labels.size == output.size and zero_one:
-        one_hot = output.ndim == 2 and classes > 1 and bool((labels.reshape(output.shape).sum(axis=-1) == 1).all())
+    if labels.size == output.size and bool(np.isin(labels, (0, 1)).all()):
+        one_hot = _has_classes(output) and bool((labels.reshape(output.shape).sum(axis=-1) == 1).all())
         return "CategoricalCrossentropy" if one_hot else "BinaryCrossentropy"
     if labels.size == output.size and labels.dtype.kind == "f":
         return "MeanSquaredError"
@@ -73,6 +90,16 @@ def _guessed(name: str, output: Array, labels: Array) -> str:
         "set loss, and map the label column with columns.targets",
         field=_FIELD,
     )
+
+
+def _has_classes(output: Array) -> bool:
+    return output.ndim > 1 and output.shape[-1] > 1
+
+
+def _are_class_numbers(output: Array, labels: Array) -> bool:
+    """One whole number for each row of classes: of a row of data, or of each of its tokens, steps or pixels."""
+    fits = _has_classes(output) and labels.size * output.shape[-1] == output.size
+    return fits and labels.dtype.kind in "iufb" and bool((labels == np.floor(labels)).all())
 
 
 def _are_shares(output: Array, kind: str) -> bool:
@@ -142,7 +169,8 @@ def _one_hot(logits: bool) -> Loss:
 def _sparse(logits: bool) -> Loss:
     def loss(truth: Any, given: Any) -> Any:
         log = tf.nn.log_softmax(given) if logits else tf.math.log(tf.maximum(given, _TINY))
-        chosen = tf.one_hot(tf.reshape(tf.cast(truth, tf.int32), [-1]), tf.shape(given)[-1], dtype=given.dtype)
+        numbers = tf.reshape(tf.cast(truth, tf.int32), tf.shape(given)[:-1])
+        chosen = tf.one_hot(numbers, tf.shape(given)[-1], dtype=given.dtype)
         return -tf.reduce_mean(tf.reduce_sum(chosen * log, axis=-1))
 
     return loss
