@@ -139,6 +139,8 @@ def _not_a_model(path: Path, source: Source) -> Invalid:
         there = f"a directory with {', '.join(entries) if entries else 'nothing'}"
     elif recognition.is_pickle(path):
         there = "a pickle, which is a program and is never run"
+    elif recognition.is_cut_off(path):
+        there = f"the beginning of a zip file ({path.stat().st_size} bytes), whose end is missing; copy it again"
     else:
         there = f"a file of {path.stat().st_size} bytes"
     return Invalid(

@@ -89,6 +89,15 @@ def test_a_pickle_is_never_read(tmp_path):
     assert "a pickle, which is a program" in error.message
 
 
+def test_half_a_copied_file_is_told_from_one_of_another_format(tmp_path):
+    keras.Sequential([keras.layers.Input((2,)), keras.layers.Dense(1)]).save(tmp_path / "whole.keras")
+    content = (tmp_path / "whole.keras").read_bytes()
+    (tmp_path / "half.keras").write_bytes(content[: len(content) // 2])
+    error = refusal(lambda: source.find(Source(uri=str(tmp_path / "half.keras"))))
+    assert error.reason == "NotAModel"
+    assert "the beginning of a zip file" in error.message and "copy it again" in error.message
+
+
 def test_a_format_that_is_not_there_names_the_one_that_is(tmp_path):
     (tmp_path / "m.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(20))
     error = refusal(lambda: source.find(Source(uri=str(tmp_path / "m.h5"), format="Keras")))

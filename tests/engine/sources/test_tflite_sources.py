@@ -92,6 +92,30 @@ def test_a_model_that_computes_in_integers_is_refused(converted, opened):
     assert "computes in integers" in refused.value.message
 
 
+def test_dilated_series_videos_and_answers_that_are_numbers_are_read_back(opened, tmp_path):
+    random = np.random.default_rng(0)
+    series, video = (tf.constant(random.normal(size=size), tf.float32) for size in ((3, 4, 8), (2, 2, 2, 1, 8)))
+
+    def answer(steps, frames):
+        line = tf.nn.conv1d(tf.pad(steps, [[0, 0], [4, 0], [0, 0]]), series, 1, "VALID", dilations=2)
+        volume = tf.reduce_mean(tf.nn.conv3d(frames, video, [1, 1, 1, 1, 1], "SAME"), [1, 2, 3])
+        scores = tf.cumsum(tf.reduce_mean(line, 1) + volume, axis=1)
+        values, places = tf.math.top_k(scores, 3)
+        largest = tf.one_hot(tf.argmax(scores, 1), 8) + tf.cast(tf.cast(scores * 4, tf.int32), tf.float32)
+        return {"largest": largest, "places": places, "reversed": tf.reverse(values, [1])}
+
+    sizes = {"steps": (None, 16, 4), "frames": (None, 4, 4, 4, 1)}
+    specifications = [tf.TensorSpec(size, tf.float32, name) for name, size in sizes.items()]
+    function = tf.function(answer, input_signature=specifications)
+    tf.saved_model.save(tf.Module(), tmp_path / "saved", signatures=function)
+    path = tmp_path / "several.tflite"
+    path.write_bytes(tf.lite.TFLiteConverter.from_saved_model(str(tmp_path / "saved")).convert())
+    inputs = {name: random.normal(size=(3, *size[1:])).astype("f4") for name, size in sizes.items()}
+    found, expected = opened(path).call("serving_default", inputs), function(**inputs)
+    for name, value in expected.items():
+        np.testing.assert_allclose(found[name], value.numpy(), atol=1e-5, err_msg=name)
+
+
 def test_an_operation_that_is_not_known_is_named(opened, tmp_path):
     function = tf.function(lambda x: tf.cumsum(x, axis=1), input_signature=[tf.TensorSpec([1, 4], tf.float32)])
     converter = tf.lite.TFLiteConverter.from_concrete_functions([function.get_concrete_function()])

@@ -15,6 +15,7 @@ Format = Literal["SavedModel", "Keras", "KerasHDF5", "FrozenGraph", "TFLite"]
 
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 _TFLITE_MAGIC = b"TFL3"
+_ZIP_MAGIC = b"PK\x03\x04"
 _PICKLE_MAGIC = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 _MODEL_SUFFIXES = (".keras", ".h5", ".hdf5", ".pb", ".tflite")
 
@@ -60,6 +61,12 @@ def is_pickle(path: Path) -> bool:
         return False
     with path.open("rb") as opened:
         return opened.read(2) in _PICKLE_MAGIC
+
+
+def is_cut_off(path: Path) -> bool:
+    """Whether a file begins like a zip (a .keras file is one) and does not end like one."""
+    with path.open("rb") as opened:
+        return opened.read(4) == _ZIP_MAGIC and not zipfile.is_zipfile(path)
 
 
 def _is_graph(path: Path) -> bool:

@@ -134,15 +134,15 @@ class _Translation:
             custom = f" {code.customCode.decode()}" if code.customCode else ""
             raise _unreadable(self._path, f"has the operation {name}{custom}, which is not known here")
         operands = [None if index < 0 else self._operand(int(index)) for index in operator.inputs]
-        for index in map(int, operator.outputs):
-            self._dtype(index)
+        types = [self._dtype(int(index)) for index in operator.outputs]
         try:
             results = handler(operands, operator.builtinOptions)
+            several = results if isinstance(results, list | tuple) else [results]
+            cast = [tf.cast(one, dtype) for one, dtype in zip(several, types, strict=True)]
         except (ValueError, TypeError, AttributeError, KeyError, tf.errors.OpError) as error:
             text = " ".join(str(error).split())[:200]
             raise _unreadable(self._path, f"has the operation {name} in an unknown form ({text})") from error
-        several = results if isinstance(results, list | tuple) else [results]
-        self._tensors |= dict(zip(map(int, operator.outputs), several, strict=True))
+        self._tensors |= dict(zip(map(int, operator.outputs), cast, strict=True))
 
     def _operand(self, index: int) -> Any:
         if index not in self._tensors:

@@ -1,7 +1,8 @@
 """What the builtin operations of TFLite are in TensorFlow, on float32 tensors.
 
 Meanings are those of tensorflow/lite/kernels and of the converter's legalisation, read backwards. A handler takes the
-operands (None where an optional one is absent) and the operation's options, and returns the results.
+operands (None where an optional one is absent) and the operation's options, and returns the results, which are then
+cast to the types that the file gives them.
 """
 
 from __future__ import annotations
@@ -143,30 +144,57 @@ def _normalised(x: Sequence[Any], options: Any) -> Any:
     return _activated(tf.nn.l2_normalize(x[0], axis=-1, epsilon=1e-12), options)
 
 
+def _volume_convolution(x: Sequence[Any], options: Any) -> Any:
+    result = tf.nn.conv3d(
+        x[0],
+        x[1],
+        strides=[1, options.strideD, options.strideH, options.strideW, 1],
+        padding=_PADDINGS[options.padding],
+        dilations=[1, options.dilationDFactor, options.dilationHFactor, options.dilationWFactor, 1],
+    )
+    return _activated(_biased(result, x[2] if len(x) > 2 else None), options)
+
+
+def _cumulated(x: Sequence[Any], options: Any) -> Any:
+    return tf.cumsum(x[0], axis=x[1], exclusive=bool(options.exclusive), reverse=bool(options.reverse))
+
+
 HANDLERS: dict[str, Handler] = {
     "ABS": _plain(tf.abs),
     "ADD": _arithmetic(tf.add),
+    "ADD_N": lambda x, options: tf.add_n(list(x)),
+    "ARG_MAX": _plain(tf.argmax),
+    "ARG_MIN": _plain(tf.argmin),
     "AVERAGE_POOL_2D": _pooled("AVG"),
     "BATCH_MATMUL": lambda x, options: tf.matmul(
         x[0], x[1], transpose_a=bool(options.adjX), transpose_b=bool(options.adjY)
     ),
+    "BATCH_TO_SPACE_ND": _plain(tf.batch_to_space),
+    "BROADCAST_ARGS": _plain(tf.broadcast_dynamic_shape),
     "BROADCAST_TO": _plain(tf.broadcast_to),
+    "CAST": lambda x, options: x[0],
     "CEIL": _plain(tf.math.ceil),
     "CONCATENATION": lambda x, options: _activated(tf.concat(list(x), axis=options.axis), options),
     "CONV_2D": _convolution,
+    "CONV_3D": _volume_convolution,
     "COS": _plain(tf.cos),
+    "CUMSUM": _cumulated,
     "DEPTHWISE_CONV_2D": _depthwise,
     "DEPTH_TO_SPACE": lambda x, options: tf.nn.depth_to_space(x[0], options.blockSize),
     "DEQUANTIZE": lambda x, options: tf.cast(x[0], tf.float32),
     "DIV": _arithmetic(tf.divide),
     "ELU": _plain(tf.nn.elu),
+    "EMBEDDING_LOOKUP": lambda x, options: tf.gather(x[1], x[0]),
     "EQUAL": _plain(tf.equal),
     "EXP": _plain(tf.exp),
     "EXPAND_DIMS": _plain(tf.expand_dims),
     "FILL": _plain(tf.fill),
     "FLOOR": _plain(tf.floor),
+    "FLOOR_DIV": _plain(tf.math.floordiv),
+    "FLOOR_MOD": _plain(tf.math.floormod),
     "FULLY_CONNECTED": _fully_connected,
     "GATHER": lambda x, options: tf.gather(x[0], x[1], axis=options.axis, batch_dims=options.batchDims),
+    "GATHER_ND": _plain(tf.gather_nd),
     "GELU": lambda x, options: tf.nn.gelu(x[0], approximate=bool(options.approximate)),
     "GREATER": _plain(tf.greater),
     "GREATER_EQUAL": _plain(tf.greater_equal),
@@ -189,29 +217,37 @@ HANDLERS: dict[str, Handler] = {
     "MUL": _arithmetic(tf.multiply),
     "NEG": _plain(tf.negative),
     "NOT_EQUAL": _plain(tf.not_equal),
+    "ONE_HOT": lambda x, options: tf.one_hot(*x[:4], axis=options.axis),
     "PACK": lambda x, options: tf.stack(list(x), axis=options.axis),
     "PAD": lambda x, options: tf.pad(x[0], x[1]),
     "PADV2": lambda x, options: tf.pad(x[0], x[1], constant_values=x[2]),
     "POW": _plain(tf.pow),
     "PRELU": _prelu,
     "RANGE": _plain(tf.range),
+    "RANK": lambda x, options: tf.rank(x[0]),
+    "REDUCE_ALL": _reduced(tf.reduce_all),
+    "REDUCE_ANY": _reduced(tf.reduce_any),
     "REDUCE_MAX": _reduced(tf.reduce_max),
     "REDUCE_MIN": _reduced(tf.reduce_min),
     "REDUCE_PROD": _reduced(tf.reduce_prod),
     "RELU": _plain(tf.nn.relu),
     "RELU6": _plain(tf.nn.relu6),
+    "RELU_0_TO_1": lambda x, options: tf.clip_by_value(x[0], 0.0, 1.0),
     "RELU_N1_TO_1": lambda x, options: tf.clip_by_value(x[0], -1.0, 1.0),
     "RESHAPE": _reshaped,
     "RESIZE_BILINEAR": _resized(tf.raw_ops.ResizeBilinear),
     "RESIZE_NEAREST_NEIGHBOR": _resized(tf.raw_ops.ResizeNearestNeighbor),
+    "REVERSE_V2": _plain(tf.reverse),
     "ROUND": _plain(tf.round),
     "RSQRT": _plain(tf.math.rsqrt),
     "SELECT": _plain(tf.where),
     "SELECT_V2": _plain(tf.where),
     "SHAPE": lambda x, options: tf.shape(x[0]),
+    "SIGN": _plain(tf.sign),
     "SIN": _plain(tf.sin),
     "SLICE": _plain(tf.slice),
     "SOFTMAX": lambda x, options: tf.nn.softmax(x[0] if options.beta == 1 else x[0] * options.beta),
+    "SPACE_TO_BATCH_ND": _plain(tf.space_to_batch_nd),
     "SPACE_TO_DEPTH": lambda x, options: tf.nn.space_to_depth(x[0], options.blockSize),
     "SPLIT": lambda x, options: tf.split(x[1], options.numSplits, axis=tf.get_static_value(x[0])),
     "SPLIT_V": lambda x, options: tf.split(x[0], tf.get_static_value(x[1]), axis=tf.get_static_value(x[2])),
@@ -224,8 +260,10 @@ HANDLERS: dict[str, Handler] = {
     "SUM": _reduced(tf.reduce_sum),
     "TANH": _plain(tf.tanh),
     "TILE": _plain(tf.tile),
+    "TOPK_V2": lambda x, options: list(tf.math.top_k(x[0], x[1])),
     "TRANSPOSE": lambda x, options: tf.transpose(x[0], x[1]),
     "TRANSPOSE_CONV": _transposed_convolution,
     "UNPACK": lambda x, options: tf.unstack(x[0], num=options.num, axis=options.axis),
+    "ZEROS_LIKE": _plain(tf.zeros_like),
 }
 """Name of a builtin operation -> its meaning."""
