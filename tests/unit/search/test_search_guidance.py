@@ -12,6 +12,7 @@ from modelpress.api.request import Target
 from modelpress.api.trial import Trial
 from modelpress.compress.search import guidance, space
 from modelpress.compress.search import move as moves
+from modelpress.compress.search.anatomy import Net
 from modelpress.compress.search.guidance import Guide
 from modelpress.compress.search.journal import Journal
 
@@ -49,7 +50,7 @@ def a_trial(number, move, *, passed=True, net=0.5):
 def worth(move):
     """The more filters go, the faster; too many lose too much; distilling loses less."""
     share = move.parameters["share"] if move.parameters["way"] != "none" else 0.0
-    most = {"none": 0.0, "fineTune": 0.3, "distill": 0.4}[move.parameters["way"]]
+    most = {"none": 0.0, "fineTune": 0.3, "distill": 0.4, "shallow": 0.2}[move.parameters["way"]]
     return {"passed": share <= most, "net": 1 - share - 0.1 * (move.parameters.get("scheme") == "StaticInt8")}
 
 
@@ -112,15 +113,15 @@ def test_the_scheme_that_did_best_alone_is_combined_first_and_four_bits_only_whe
     ):
         found = space.Space(a_bench(), [*eight, four], "Latency", lambda: LAYERS)
         assert list(found.distributions["scheme"].choices) == schemes
-        assert {start["scheme"] for start in found.starts} == {schemes[0]}
+        assert {start["scheme"] for start in found.starts([])} == {schemes[0]}
 
 
 def test_mixed_is_combined_where_it_is_more_than_the_integers_alone_but_spares_layers_by_itself():
     rescued = [ladder_trial(1, "DynamicInt8", net=0.3, passed=False), ladder_trial(2, "Mixed", net=0.2)]
     found = space.Space(a_bench(), rescued, "Latency", lambda: LAYERS)
     assert list(found.distributions["scheme"].choices) == ["Mixed", "DynamicInt8", "StaticInt8"]
-    assert {start["scheme"] for start in found.starts if start["spared"]} == {"DynamicInt8", "StaticInt8"}
-    assert {start["scheme"] for start in found.starts if not start["spared"]} == {"Mixed"}
+    assert {start["scheme"] for start in found.starts([]) if start["spared"]} == {"DynamicInt8", "StaticInt8"}
+    assert {start["scheme"] for start in found.starts([]) if not start["spared"]} == {"Mixed"}
 
 
 def test_unlabelled_training_data_are_for_distilling_only():
@@ -136,3 +137,19 @@ def test_a_gpu_is_searched_without_integers():
 def test_several_moves_for_several_hands_are_all_different(tmp_path):
     guide = Guide(a_bench(), Search(), Journal(tmp_path / "trials.jsonl"))
     assert len({move.name for move in guide.next(8)}) == 8
+
+
+def test_it_goes_on_from_a_share_that_passed_to_a_larger_one_and_then_trains_longer(tmp_path):
+    _, journal = searched(tmp_path / "trials.jsonl", steps=4)
+    points = [trial.parameters for trial in journal.trials]
+    assert [point["way"] for point in points] == ["distill"] * 4
+    assert [point["share"] for point in points] == [0.4, 0.6, 0.5, 0.5]
+    assert points[3]["epochs"] > points[2]["epochs"]
+
+
+@pytest.mark.parametrize(("net", "ways", "rate"), [(Net(), 3, 1e-4), (Net(True, 3), 3, 1e-3), (Net(False, 6), 4, 1e-4)])
+def test_blocks_are_left_out_where_many_repeat_and_the_rate_follows_from_the_norms(net, ways, rate):
+    found = space.Space(a_bench(), [], "Latency", tuple, lambda: net)
+    assert len(found.distributions["way"].choices) == ways
+    assert {start["rate"] for start in found.starts([])} == {rate}
+    assert (found.starts([])[0]["way"] == "shallow") == (net.blocks > 3)

@@ -55,7 +55,7 @@ class Guide:
 
     def _other(self, pending: Sequence[Move]) -> Move | None:
         """A move that was not tried and is not pending."""
-        for point in self._space.starts:
+        for point in self._space.starts(self._journal.trials):
             move = self._space.move(point)
             if move is not None and move not in pending and self._journal.named(move.name) is None:
                 return move

@@ -10,21 +10,30 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 
 from modelpress.api.artifact import Form
 from modelpress.api.trial import Trial
-from modelpress.compress.search import front, move
+from modelpress.compress.search import anatomy, climbing, front, move
+from modelpress.compress.search.anatomy import Net
 from modelpress.compress.search.move import Move
 
 if TYPE_CHECKING:
     from modelpress.compress.bench import Bench
 
-WAYS = ("none", "fineTune", "distill")
-"""How a model becomes smaller: not at all; filters removed and trained on; or a student of that width."""
-SHARES = (0.2, 0.3, 0.4, 0.5)
-"""Of filters to be removed."""
-RATES = (3e-3, 1e-3, 3e-4)
-EPOCHS = (1, 2, 3)
+WAYS = ("none", "fineTune", "distill", "shallow")
+"""How a model becomes smaller: not at all; filters removed and trained on; a student of that width, or of that depth.
+"""
+SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
+"""Of filters, or of blocks, to be removed."""
+FIRST_SHARE = 0.4
+CLIMBED = ("shallow", "distill", "fineTune")
+"""The best first: blocks that go save most time, and on labels alone a net learns less than from its teacher."""
+RATES = (3e-3, 1e-3, 3e-4, 1e-4)
+EPOCHS = (1, 2, 4)
+USUAL_RATE, USUAL_RATE_OF_BATCHES = 1e-4, 1e-3
+"""For layers that are scaled by nothing or by themselves, as in transformers; and for those normalised by batches."""
+LEAST_BLOCKS = 4
+"""In a row, to do without some."""
 SPARED = (0, 1, 2, 3, 5, 8)
 """How many of the most sensitive layers stay float."""
-_USUAL = {"way": "none", "share": 0.3, "rate": 1e-3, "epochs": 2, "spared": 0}
+_USUAL = {"way": "none", "share": FIRST_SHARE, "epochs": 2, "spared": 0}
 INTEGERS = ("DynamicInt8", "StaticInt8")
 FEWER_BITS = ("Int4Weights", "Mixed")
 """Combined with the rest only where they passed alone: what they lose, no training step here is told of."""
@@ -33,12 +42,23 @@ FEWER_BITS = ("Int4Weights", "Mixed")
 class Space:
     """Optuna's parameters, and the move that each point of their space stands for."""
 
-    def __init__(self, bench: Bench, trials: Sequence[Trial], objective: str, layers: Callable[[], tuple[str, ...]]):
-        """`layers` gives the names of layers, the most sensitive first; asked only where they may be spared."""
+    def __init__(
+        self,
+        bench: Bench,
+        trials: Sequence[Trial],
+        objective: str,
+        layers: Callable[[], tuple[str, ...]],
+        net: Callable[[], Net] = Net,
+    ) -> None:
+        """`layers` gives the names of layers, the most sensitive first; asked only where they may be spared.
+
+        `net` tells what the source is made of; asked only where something can be trained.
+        """
         self._recipe, self._device = bench.request.recipe, bench.request.target.device
         self._is_saved_model = self._device == "GPU" or self._recipe.format == "SavedModel"
         self._schemes = self._integers(bench, trials, objective)
         self._layers = layers() if self._may_spare(trials, objective) else ()
+        self._net = net() if "training" in bench.examples.sets else Net()
         self._ways = self._possible_ways(bench)
         self.distributions = self._possible()
 
@@ -53,20 +73,24 @@ class Space:
         steps = [*_smaller(parameters), {"quantize": quantize}]
         return move.of_steps(steps, self._form, self._recipe, self._device, parameters)
 
-    @property
-    def starts(self) -> list[dict[str, Any]]:
-        """Points that experience says are good, to begin with."""
-        usual = {**_USUAL, "scheme": self._schemes[0]}
-        points = [{"way": way, "share": share} for share in (0.3, 0.4) for way in reversed(self._ways) if way != "none"]
+    def starts(self, trials: Sequence[Trial]) -> list[dict[str, Any]]:
+        """Points that experience says are good, after these trials: each way goes on from what passed to more."""
+        points = [point for way in CLIMBED if way in self._ways for point in _climbing(way, trials)]
         points += [
             {"spared": count, "scheme": scheme} for count in (1, 2) for scheme in self._eight_bits if self._layers
         ]
+        usual = self._usual
         return [{name: {**usual, **point}[name] for name in self.distributions} for point in points]
+
+    @property
+    def _usual(self) -> dict[str, Any]:
+        rate = USUAL_RATE_OF_BATCHES if self._net.is_normalised else USUAL_RATE
+        return {**_USUAL, "rate": rate, "scheme": self._schemes[0]}
 
     def parameters(self, name: str) -> dict[str, Any] | None:
         """The point of a move of the ladder; None where it has none."""
         for scheme in self._schemes:
-            point = {key: scheme if key == "scheme" else _USUAL[key] for key in self.distributions}
+            point = {key: scheme if key == "scheme" else self._usual[key] for key in self.distributions}
             found = self.move(point)
             if found is not None and found.name == name:
                 return point
@@ -121,11 +145,27 @@ class Space:
         known = [
             way for way in WAYS[1:] if self._is_known(_smaller({"way": way, "share": 0.5, "rate": 1e-3, "epochs": 1}))
         ]
-        return ("none", *(way for way in known if way == "distill" or training.rows.targets))
+        if self._net.blocks < LEAST_BLOCKS:
+            known = [way for way in known if way != "shallow"]
+        return ("none", *(way for way in known if way != "fineTune" or training.rows.targets))
 
     def _is_known(self, steps: list[dict[str, Any]]) -> bool:
         recipe = self._recipe.model_copy(update={"format": "Auto"})
         return move.of_steps(steps, self._form, recipe, self._device) is not None
+
+
+def _climbing(way: str, trials: Sequence[Trial]) -> list[dict[str, Any]]:
+    """The next point of a way: the next share, or where the largest that passes is known, longer at the one above."""
+    mine = [trial for trial in trials if trial.parameters.get("way") == way]
+    tried: dict[float, bool] = {}
+    for trial in mine:
+        share = trial.parameters["share"]
+        tried[share] = tried.get(share, False) or trial.passed
+    share = climbing.following(SHARES, FIRST_SHARE, tried)
+    if share is not None:
+        return [{"way": way, "share": share}]
+    above = climbing.edge(tried)
+    return [] if above is None else [{"way": way, "share": above, "epochs": EPOCHS[-1]}]
 
 
 def _has(trial: Trial, scheme: str) -> bool:
@@ -141,6 +181,8 @@ def _smaller(parameters: dict[str, Any]) -> list[dict[str, Any]]:
     share = parameters["share"]
     if way == "distill":
         return [{"distill": {"student": {"width": round(1 - share, 2)}, **training}}]
+    if way == "shallow":
+        return [{"distill": {"student": {"depth": round(1 - share, 2)}, **training}}]
     prune = {"structure": "Filter", "criterion": "Gradient", "sparsity": share}  # norms lose far more on ResNet-20
     return [{"prune": prune}, {"fineTune": training}]
 
@@ -149,4 +191,4 @@ def of(bench: Bench, trials: Sequence[Trial], objective: str) -> Space:
     """The space of a model and its data, after the trials of the ladder."""
     from modelpress.compress.search import sensitivity
 
-    return Space(bench, trials, objective, lambda: sensitivity.layers(bench))
+    return Space(bench, trials, objective, lambda: sensitivity.layers(bench), lambda: anatomy.of(bench))

@@ -16,6 +16,8 @@ import tensorflow as tf
 from tensorflow.core.framework import graph_pb2
 
 _PURE = ("Const", "Placeholder")
+_JOINING = 8
+"""Nodes at the end of a graph that may read every block."""
 
 
 class Segment(NamedTuple):
@@ -41,8 +43,16 @@ class Run(NamedTuple):
 
 
 def runs(graph: Any, weights: Sequence[str]) -> list[Run]:
-    """All runs of two or more equal blocks; `weights` are names of constants. Input order of the graph is kept."""
-    return _runs(_segments(graph, set(weights)))
+    """All runs of two or more equal blocks; `weights` are names of constants. Input order of the graph is kept.
+
+    Where what comes last reads the output of every block, as a head over all layers of an encoder, nothing cuts the
+    graph: then they are looked for in what one of its operands needs.
+    """
+    found = _runs(_segments(graph, set(weights)))
+    if found:
+        return found
+    parts = (_runs(_segments(_needed(graph, [end]), set(weights))) for end in _last_operands(graph, set(weights)))
+    return max(parts, key=lambda part: sum(len(run.blocks) for run in part), default=[])
 
 
 def kept(count: int, share: float) -> tuple[int, ...]:
@@ -110,6 +120,14 @@ def _segments(graph: Any, weights: set[str]) -> list[Segment]:
             Segment(start, end, likeness, sum(int(np.prod(shape)) for shape in read), (shapes[start], shapes[end]))
         )
     return found
+
+
+def _last_operands(graph: Any, weights: set[str]) -> list[str]:
+    """Of the last nodes that join parts of the flow, each one's operand that needs most; the last node first."""
+    flow = _flow(graph, weights)
+    places = {name: place for place, name in enumerate(flow)}
+    joining = [found for node in graph.node if len(found := [one for one in _inputs(node) if one in places]) > 1]
+    return list(dict.fromkeys(max(found, key=places.__getitem__) for found in reversed(joining[-_JOINING:])))
 
 
 def _flow(graph: Any, weights: set[str]) -> list[str]:
