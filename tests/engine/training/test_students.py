@@ -64,6 +64,25 @@ class Encoder(tf.Module):
         return self.run(ids, range(LAYERS))
 
 
+class Pooled(Encoder):
+    """Its head reads every layer, so that nothing cuts the graph."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = tf.Variable(tf.random.Generator.from_seed(4).normal((LAYERS * WIDTH, 3)), name="head/kernel")
+
+    def run(self, ids, kept):
+        mask = tf.cast(tf.equal(ids, 0), tf.float32)[:, tf.newaxis, :] * -1e9
+        hidden, pooled = tf.gather(self.table, ids), []
+        for place, layer in enumerate(self.layers):
+            if place in kept:
+                scores = tf.matmul(hidden @ layer["query"], hidden @ layer["key"], transpose_b=True) + mask
+                hidden = self.norm(hidden + tf.nn.softmax(scores) @ (hidden @ layer["value"]))
+                hidden = self.norm(hidden + tf.nn.relu(hidden @ layer["up"]) @ layer["down"])
+            pooled.append(tf.reduce_mean(hidden, axis=1))
+        return {"logits": tf.concat(pooled, axis=-1) @ self.head}
+
+
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory):
     """(the module, its SavedModel opened)."""
@@ -109,6 +128,18 @@ def test_a_shallower_student_computes_what_the_layers_that_stay_compute(encoder,
     assert student.signatures == opened.signatures
     assert len(student.variables()) == 2 + 3 * 5
     assert all(variable.trainable for variable in student.variables())
+
+
+def test_a_head_that_reads_every_layer_reads_the_one_before_where_layers_went(setting, tmp_path):
+    module = Pooled()
+    tf.saved_model.save(module, str(tmp_path / "1"), signatures={SIGNATURE: module.classify})
+    said = making.write(OpenedModel(tmp_path / "1", (SIGNATURE,)), Student(depth=0.67), setting(), tmp_path / "student")
+    assert said == "4 of 6 equal blocks"
+    student = OpenedModel(tmp_path / "student" / "student", (SIGNATURE,))
+    ids = np.random.default_rng(0).integers(0, 50, (5, 7)).astype("i4")
+    expected = module.run(tf.constant(ids), blocks.kept(LAYERS, 0.67))["logits"]
+    np.testing.assert_allclose(student.call(SIGNATURE, {"ids": ids})["logits"], expected, atol=1e-5)
+    assert len(student.variables()) == 2 + 4 * 5
 
 
 def test_a_residual_net_of_keras_gets_shallower_too(tmp_path, setting):
