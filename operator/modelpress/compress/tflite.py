@@ -6,6 +6,7 @@ converted, and its names and signatures are then written as the server reads the
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -24,7 +25,7 @@ SERVED_TYPES = frozenset({"float32", "int8", "uint8", "int16", "int32", "int64",
 """What TensorFlow Serving can take from and give to a TFLite model."""
 
 Weights = Literal["Float32", "Float16", "DynamicInt8", "StaticInt8"]
-_FLEX = re.compile(r"Flex ops: ([^\n]+)")
+_FLEX = re.compile(r"(?:Flex|TF Select) ops: ([^\n]+)")
 _CUSTOM = re.compile(r"Custom ops: ([^\n]+)")
 _STUCK = re.compile(r"'tf\.(\w+)' op (.+)")
 _AT = re.compile(r"^\S+:\d+:\d+: error: ")
@@ -58,7 +59,7 @@ def convert(
         try:
             content = converter.convert()
         except Exception as error:  # the converter raises whatever its passes raise
-            raise _explained(error) from error
+            raise _explained(error, opened) from error
     return joined.finished(content)
 
 
@@ -152,17 +153,28 @@ def _configure(converter: Any, weights: Weights, per_channel: bool, calibration:
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
 
 
-def _explained(error: Exception) -> NotConvertible:
+def _explained(error: Exception, opened: OpenedModel) -> NotConvertible:
     text = str(error)
-    missing = [found.group(1).strip() for found in (_FLEX.search(text), _CUSTOM.search(text)) if found]
+    missing = [
+        one.strip() for found in (_FLEX.search(text), _CUSTOM.search(text)) if found for one in found[1].split(",")
+    ]
     if missing:
-        return NotConvertible("UnsupportedOperation", f"TFLite has no operation for {', '.join(missing)}")
+        places = [f"{one}{_place(opened, one)}" for one in missing]
+        return NotConvertible("UnsupportedOperation", f"TFLite has no operation for {', '.join(places)}")
     lines = [_AT.sub("", line.strip()) for line in text.splitlines() if line.strip()]
     first = (lines[0] if lines else type(error).__name__)[:500]
     stuck = _STUCK.search(first)
     if stuck:
         return NotConvertible("UnsupportedOperation", f"TFLite cannot hold {stuck.group(1)}: {stuck.group(2)}")
     return NotConvertible("ConversionFailed", first)
+
+
+def _place(opened: OpenedModel, operation: str) -> str:
+    """Where the model has an operation, for people; empty where it is nowhere, as the converter made it of others."""
+    graph = model.meta_graph(opened.directory).graph_def
+    nodes = itertools.chain(graph.node, *(function.node_def for function in graph.library.function))
+    found = next((node.name for node in nodes if node.op == operation), None)
+    return "" if found is None else f" ({found})"
 
 
 class _Joined:
