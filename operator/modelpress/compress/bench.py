@@ -10,9 +10,10 @@ from typing import Any
 from modelpress.api.errors import Invalid
 from modelpress.api.request import Request
 from modelpress.api.source import Source
-from modelpress.compress import check, examples, graph, source, warmup
+from modelpress.compress import check, examples, graph, source, steadiness, warmup
 from modelpress.compress.check import Reference
 from modelpress.compress.dataset import Array, Rows
+from modelpress.compress.evaluation import evaluate
 from modelpress.compress.examples import Examples
 from modelpress.compress.limited import Limited
 from modelpress.compress.model import OpenedModel
@@ -97,6 +98,7 @@ def prepared(
     with progress.step("Running the source on a few rows"):
         reference = check.reference(opened, rows)
     random = tuple(graph.random_operations(graph.joined(opened)))
+    _require_steady(request, opened, reference, sets, random)
     versions = Versions(
         piece,
         opened,
@@ -108,6 +110,17 @@ def prepared(
         user_source=request.source,
     )
     return Bench(request, plan, found, area, limited, piece, opened, sets, reference, random, versions)
+
+
+def _require_steady(
+    request: Request, opened: OpenedModel, reference: Reference, sets: Examples, random: tuple[str, ...]
+) -> None:
+    if request.gate.on_failure == "ServeSource":
+        return
+    found = sets.sets.get("evaluation")
+    called = found.signature if found else evaluate.default_signature(tuple(opened.signatures))
+    rows = found.rows if found else Rows(inputs={}, targets={}, digest="")
+    steadiness.require(reference, opened.signatures[called], rows, request.gate.metrics, random)
 
 
 def require_data(plan: Plan, sets: Examples) -> None:

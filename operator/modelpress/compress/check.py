@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +35,15 @@ class Reference:
     outputs: dict[str, dict[str, Array]]
     repeatable: bool
     """Whether the source gave the same answers twice, bit by bit."""
+    again: dict[str, dict[str, Array]] = field(default_factory=dict)
+    """What it answered when it was asked once more."""
 
 
 def reference(source: OpenedModel, rows: Mapping[str, Rows]) -> Reference:
     """Runs the source twice on the rows of each signature. Raises Invalid `SourceDoesNotRun`."""
     inputs = {name: found.inputs for name, found in rows.items()}
     first, second = ({name: _answered(source, name, fed) for name, fed in inputs.items()} for _ in range(2))
-    return Reference(inputs, first, _equal(first, second))
+    return Reference(inputs, first, _equal(first, second), second)
 
 
 def _answered(source: OpenedModel, name: str, fed: Mapping[str, Array]) -> dict[str, Array]:

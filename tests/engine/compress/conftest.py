@@ -142,13 +142,13 @@ def images(tmp_path_factory):
 def ask(tmp_path):
     """Makes a Request; keyword arguments replace its parts."""
 
-    def make(uri, *, data=None, store=None, recipe=None, source=None, **fields):
+    def make(uri, *, data=None, store=None, recipe=None, source=None, gate=None, **fields):
         return Request(
             name="model",
             source=Source(uri=str(uri), **(source or {})),
             data=data,
             recipe=Recipe.model_validate(HALF if recipe is None else recipe),
-            gate=Gate(),
+            gate=Gate.model_validate(gate or {}),
             store=str(store or tmp_path / "store"),
             **fields,
         )

@@ -184,8 +184,16 @@ def test_a_candidate_with_nan_or_infinite_outputs_is_refused_and_named(models, c
     assert half.message in (done.message.message or "")
 
 
+def test_a_source_that_contradicts_itself_is_refused_before_candidates_are_compared_with_it(models, compress, store):
+    with pytest.raises(Invalid) as refused:
+        compress(models["throws_dice"], store=store)
+    assert (refused.value.reason, refused.value.field) == ("SourceNotSteady", "spec.gate.metrics[0]")
+    assert "RandomUniform" in refused.value.message and "training=False" in refused.value.message
+
+
 def test_random_operations_make_an_artifact_uncacheable(models, compress, store):
-    assert compress(models["throws_dice"], store=store).manifest.deterministic is False
+    gate = {"metrics": [{"type": "CosineSimilarity", "maxDrop": 0.9}]}
+    assert compress(models["throws_dice"], store=store, gate=gate).manifest.deterministic is False
     assert compress(models["two_outputs"], store=store).manifest.deterministic is True
 
 

@@ -99,6 +99,13 @@ _SOURCE = (
         "Give data of the shapes that it takes, correct the model, or leave the signature out.",
     ),
     Reason(
+        "SourceNotSteady",
+        _COMPRESS,
+        "The uncompressed model answers the same rows differently each time (dropout, sampling), by more than a metric "
+        "against the source allows.",
+        "Export it in inference mode, or judge by a metric against labels.",
+    ),
+    Reason(
         "SourceDoesNotLoad",
         _EVALUATE,
         "The model server cannot load the uncompressed model in time, so nothing can be compared.",
@@ -253,7 +260,7 @@ _RECIPE = (
     Reason(
         "TrainingDiverged",
         _COMPRESS,
-        "The loss became NaN or infinite.",
+        "The loss became NaN or infinite, or rose far above that of a model that always gives the same answer.",
         "Lower `learningRate`, and check the rows for NaN.",
     ),
 )

@@ -206,7 +206,12 @@ def candidate_failed(error: ServerRefused) -> CandidateFailed:
 
 
 def _cut(outputs: Mapping[str, Array], count: int) -> dict[str, Array]:
-    return {name: array[:count] for name, array in outputs.items()}
+    return {name: rows_of(array)[:count] for name, array in outputs.items()}
+
+
+def rows_of(output: Array) -> Array:
+    """The output; one value for the whole batch counts as one row."""
+    return output if output.ndim else output[None]
 
 
 def _require_alike(expected: Mapping[str, Array], got: Mapping[str, Array], said: str) -> None:
