@@ -6,8 +6,10 @@ A model with the suffix `_labels` is searched with labelled training data, so th
 to 90 minutes. With --store, a run that was ended goes on where it was.
 
 The naive ways are the plain dynamic-range conversion of tf.lite, and TFMOT's magnitude pruning alone. Latency is that
-of single rows at one server thread: net (less what the server itself takes) and gross. The last line is one JSON
-object, a member for each model; null is what could not be measured, e.g. where tf.lite cannot convert a model.
+of single rows at one server thread: net (less what the server itself takes) and gross, with 95 % intervals. The source,
+what the search found and the naive ways take turns in one window of time, so that their ratios can be compared. The
+last line is one JSON object, a member for each model; null is what could not be measured, e.g. where tf.lite cannot
+convert a model.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 sys.path.append(str(Path(__file__).resolve().parent))
 
+import window
 from nets import cases, naive
 from rich.console import Console
 from rich.table import Table
@@ -34,7 +37,7 @@ from rich.table import Table
 from modelpress.api.artifact import Candidate, Refused
 from modelpress.api.data import Data
 from modelpress.api.gate import Gate
-from modelpress.api.measurement import Measurements
+from modelpress.api.measurement import Compared, LatencyMeasured, Measurements
 from modelpress.api.recipe import Recipe
 from modelpress.api.request import Request, Target
 from modelpress.api.source import Source
@@ -42,11 +45,21 @@ from modelpress.compress import engine
 from modelpress.compress.engine import Compressed
 from modelpress.compress.evaluation import examples
 from modelpress.compress.local.measuring import Measuring
-from modelpress.compress.report.document import CandidateReport
+from modelpress.compress.report.document import CandidateReport, Judgement
+from modelpress.status import gate
 from modelpress.telemetry import progress
 
 TRIALS = 20
-WIDTH = 140
+WIDTH = 160
+SOURCE = {
+    "drop": 0.0,
+    "size": 1.0,
+    "latency": 1.0,
+    "gross_latency": 1.0,
+    "latency_low": 1.0,
+    "latency_high": 1.0,
+}
+"""What is told where the source has to serve."""
 
 
 def main() -> None:
@@ -86,22 +99,25 @@ def _compared(name: str, case: cases.Case, store: Path, console: Console, told: 
     done = engine.compress(request, progress=told, now=int(time.time()))
     seconds = time.monotonic() - began
     others = naive.candidates(done)
-    with (
-        tempfile.TemporaryDirectory(prefix="modelpress-logs-") as logs,
-        Measuring(
-            request, done.manifest, examples.evaluation_rows(request), name=name, logs=Path(logs), progress=told
-        ) as measuring,
-    ):
-        best = _best(done, measuring)
-        plain = [measuring.candidate(one) for one in others if isinstance(one, Candidate)]
-    _show(name, best, plain, console)
+    rows = examples.evaluation_rows(request)
+    with tempfile.TemporaryDirectory(prefix="modelpress-logs-") as logs:
+        with Measuring(request, done.manifest, rows, name=name, logs=Path(logs), progress=told) as measuring:
+            best = _best(done, measuring)
+            plain = [(one, measuring.candidate(one)) for one in others if isinstance(one, Candidate)]
+        answering = [
+            candidate for candidate, report in (*best, *plain) if report.measurements.latency_milliseconds is not None
+        ]
+        taken = window.measured(request, done, answering, rows, Path(logs), told)
+    found, ways = ([_judged(report, taken, request.gate) for _, report in some] for some in (best, plain))
+    _show(name, found, ways, console)
+    _compare(found, ways, taken, console)
     for refused in (one for one in others if isinstance(one, Refused)):
         console.print(f"  naive: {refused.recipe}: {refused.reason}: {refused.message}", soft_wrap=True)
     for trial in done.manifest.trials:
         console.print(
             f"  {trial.number:2} {trial.recipe}, {trial.form}: {trial.verdict}: {trial.message}", soft_wrap=True
         )
-    return _figures(best, plain, len(done.manifest.trials), seconds)
+    return _figures(found, ways, len(done.manifest.trials), seconds)
 
 
 def _request(name: str, case: cases.Case, store: Path) -> Request:
@@ -116,20 +132,34 @@ def _request(name: str, case: cases.Case, store: Path) -> Request:
     )
 
 
-def _best(done: Compressed, measuring: Measuring) -> CandidateReport | None:
-    """The first candidate that passes when it is measured again, for longer; None where the source has to serve."""
+def _best(done: Compressed, measuring: Measuring) -> list[tuple[Candidate, CandidateReport]]:
+    """The first candidate that passes when it is measured again, for longer; empty where the source has to serve."""
     for candidate in done.manifest.candidates:
         report = measuring.candidate(candidate)
         if report.verdict.passed:
-            return report
-    return None
+            return [(candidate, report)]
+    return []
 
 
-def _show(name: str, best: CandidateReport | None, plain: list[CandidateReport], console: Console) -> None:
+def _judged(report: CandidateReport, taken: window.Window, limits: Gate) -> CandidateReport:
+    """The report with the latency of the window, judged again."""
+    if report.index not in taken.times:
+        return report
+    measured = report.measurements.model_copy(update={"latency_milliseconds": taken.beside_source(report.index)})
+    verdict = gate.judge(measured, limits, samples=report.samples)
+    return report.model_copy(
+        update={
+            "measurements": measured,
+            "verdict": Judgement(passed=verdict.passed, reason=verdict.reason, message=verdict.message),
+        }
+    )
+
+
+def _show(name: str, found: list[CandidateReport], ways: list[CandidateReport], console: Console) -> None:
     table = Table(title=name, title_justify="left")
     for heading in ("", "metric", "drop, points (se)", "size", "net latency", "gross latency", "verdict"):
         table.add_column(heading, justify="left" if heading in ("", "verdict") else "right")
-    first = next((one.measurements for one in (best, *plain) if one and one.measurements.metrics), None)
+    first = next((one.measurements for one in (*found, *ways) if one.measurements.metrics), None)
     if first is not None:
         timed = first.latency_milliseconds
         net, gross = (
@@ -137,16 +167,23 @@ def _show(name: str, best: CandidateReport | None, plain: list[CandidateReport],
         )
         size = f"{first.size_bytes.source / 1e6:.2f} MB" if first.size_bytes else "-"
         table.add_row("source", f"{first.metrics[0].source or 1:.4f}", "", size, net, gross, "")
-    for title, one in (("search", best), *((f"naive: {one.recipe}", one) for one in plain)):
-        if one is None:
-            table.add_row(title, *["-"] * 5, "nothing passed: the source serves")
-            continue
-        table.add_row(
-            f"{title}: {one.recipe}, {one.form}" if one is best else title,
-            *_cells(one.measurements),
-            one.verdict.reason,
-        )
+    if not found:
+        table.add_row("search", *["-"] * 5, "nothing passed: the source serves")
+    for one in found:
+        table.add_row(f"search: {one.recipe}, {one.form}", *_cells(one.measurements), one.verdict.reason)
+    for one in ways:
+        table.add_row(f"naive: {one.recipe}", *_cells(one.measurements), one.verdict.reason)
     console.print(table)
+
+
+def _compare(found: list[CandidateReport], ways: list[CandidateReport], taken: window.Window, console: Console) -> None:
+    """What was found beside each naive way, and how far the window can be trusted."""
+    for best in found:
+        for way in (one for one in ways if one.index in taken.times):
+            net, gross = _latencies(taken.beside(best.index, way.index))
+            console.print(f"  search / naive: {way.recipe}: net latency {net}, gross {gross}", soft_wrap=True)
+    if taken.warning:
+        console.print(f"  warning: {taken.warning}", soft_wrap=True)
 
 
 def _cells(measured: Measurements) -> list[str]:
@@ -157,16 +194,26 @@ def _cells(measured: Measurements) -> list[str]:
         if metric and metric.drop is not None
         else "-",
         f"{measured.size_bytes.ratio:.3f}" if measured.size_bytes else "-",
-        f"{timed.net.ratio:.3f} ({timed.net_ratio_low:.3f}-{timed.net_ratio_high:.3f})" if timed and timed.net else "-",
-        f"{timed.p50.ratio:.3f}" if timed and timed.p50 else "-",
+        *(_latencies(timed) if timed else ("-", "-")),
     ]
 
 
-def _figures(best: CandidateReport | None, plain: list[CandidateReport], trials: int, seconds: float) -> dict[str, Any]:
-    found = _ratios(best.measurements) if best else {"drop": 0.0, "size": 1.0, "latency": 1.0, "gross_latency": 1.0}
-    dynamic = next((_ratios(one.measurements) for one in plain if one.recipe == naive.DYNAMIC), {})
+def _latencies(timed: LatencyMeasured) -> tuple[str, str]:
+    """Net and gross, as ratios with their intervals."""
+    return _interval(timed.net, timed.net_ratio_low, timed.net_ratio_high), _interval(
+        timed.p50, timed.ratio_low, timed.ratio_high
+    )
+
+
+def _interval(ratio: Compared | None, low: float | None, high: float | None) -> str:
+    return f"{ratio.ratio:.3f} ({low:.3f}-{high:.3f})" if ratio else "-"
+
+
+def _figures(found: list[CandidateReport], ways: list[CandidateReport], trials: int, seconds: float) -> dict[str, Any]:
+    best = next((_ratios(one.measurements) for one in found), SOURCE)
+    dynamic = next((_ratios(one.measurements) for one in ways if one.recipe == naive.DYNAMIC), {})
     return {
-        **found,
+        **best,
         "naive_size": dynamic.get("size"),
         "naive_latency": dynamic.get("latency"),
         "trials": trials,
@@ -176,12 +223,15 @@ def _figures(best: CandidateReport | None, plain: list[CandidateReport], trials:
 
 def _ratios(measured: Measurements) -> dict[str, float | None]:
     metric, timed = (measured.metrics[0] if measured.metrics else None), measured.latency_milliseconds
-    return {
-        "drop": round(100 * metric.drop, 3) if metric and metric.drop is not None else None,
-        "size": round(measured.size_bytes.ratio, 4) if measured.size_bytes else None,
-        "latency": round(timed.net.ratio, 4) if timed and timed.net else None,
-        "gross_latency": round(timed.p50.ratio, 4) if timed and timed.p50 else None,
+    found = {
+        "drop": 100 * metric.drop if metric and metric.drop is not None else None,
+        "size": measured.size_bytes.ratio if measured.size_bytes else None,
+        "latency": timed.net.ratio if timed and timed.net else None,
+        "gross_latency": timed.p50.ratio if timed and timed.p50 else None,
+        "latency_low": timed.net_ratio_low if timed else None,
+        "latency_high": timed.net_ratio_high if timed else None,
     }
+    return {name: None if value is None else round(value, 4) for name, value in found.items()}
 
 
 if __name__ == "__main__":

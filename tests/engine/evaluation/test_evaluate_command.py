@@ -18,7 +18,7 @@ from modelpress.api.recipe import Recipe
 from modelpress.api.request import Request
 from modelpress.api.source import Source
 from modelpress.compress import engine
-from modelpress.compress.evaluation import evaluate, latency
+from modelpress.compress.evaluation import latency
 from modelpress.server import assembly, flags, ports
 from modelpress.telemetry.progress import Silent
 
@@ -76,9 +76,7 @@ def server(root, servable, *arguments):
 def evaluated(compressed, tmp_path, monkeypatch):
     """Runs the command with more flags; returns its message."""
     plan = latency.Plan
-    monkeypatch.setattr(
-        evaluate.latency, "Plan", lambda *given, **_: plan(*given, seconds=0.2, blocks=4, min_requests=8)
-    )
+    monkeypatch.setattr(latency, "Plan", lambda *given, **_: plan(*given, seconds=0.2, blocks=4, min_requests=8))
     request, done = compressed
     (tmp_path / "request.json").write_text(request.json_line())
 

@@ -20,6 +20,12 @@ def times_of(ratio, *, blocks=24, each=50, seed=3):
     return latency.Timed(source, candidate)
 
 
+def timed(source, candidate, plan):
+    """Of two without constant-output models."""
+    (found,) = latency.together(latency.Side(source), [latency.Side(candidate)], plan, progress=Silent())
+    return found
+
+
 @pytest.mark.parametrize("percentile", [50, 95])
 def test_the_interval_holds_the_true_ratio_though_blocks_drift(percentile):
     plan = latency.Plan(percentile, 1, 2)
@@ -40,14 +46,14 @@ def test_percentiles_are_of_all_requests():
 def test_source_and_candidate_take_turns_and_swap_who_is_first():
     order = []
     plan = latency.Plan(50, 1, 1, seconds=0.0, blocks=4, min_requests=4, warm_up=1)
-    latency.timed((lambda _: order.append("A"), [b""]), (lambda _: order.append("B"), [b""]), plan, progress=Silent())
+    timed((lambda _: order.append("A"), [b""]), (lambda _: order.append("B"), [b""]), plan)
     assert "".join(order[-8:]) == "ABBAABBA"
 
 
 def test_a_measurement_is_bounded_in_requests_and_uses_every_request_in_turn():
     sent = []
     plan = latency.Plan(50, 1, 2, seconds=60, blocks=4, max_requests=80, warm_up=2)
-    times = latency.timed((sent.append, [b"1", b"2"]), (lambda _: None, [b""]), plan, progress=Silent())
+    times = timed((sent.append, [b"1", b"2"]), (lambda _: None, [b""]), plan)
     assert sum(len(block) for block in times.source) == 80
     assert sent.count(b"1") == sent.count(b"2")
 
@@ -60,7 +66,7 @@ def test_an_error_of_the_server_ends_the_measurement():
             raise ConnectionError("gone")
 
     with pytest.raises(ConnectionError):
-        latency.timed((send, [b""]), (send, [b""]), latency.Plan(50, 1, 2), progress=Silent())
+        timed((send, [b""]), (send, [b""]), latency.Plan(50, 1, 2))
 
 
 def test_net_latency_is_what_the_model_adds_to_its_server():
@@ -100,15 +106,25 @@ def test_constants_are_measured_in_the_same_turns():
     order = []
     plan = latency.Plan(50, 1, 1, seconds=0.0, blocks=2, min_requests=2, warm_up=1)
     source, candidate, one, other = ((lambda _, name=name: order.append(name), [b""]) for name in "ABab")
-    latency.timed(source, candidate, plan, progress=Silent(), constants=(one, other))
+    latency.together(latency.Side(source, one), [latency.Side(candidate, other)], plan, progress=Silent())
     assert "".join(order[-8:]) == "AaBbbBaA", "each model beside what is subtracted from it"
+
+
+def test_several_candidates_share_one_window_and_each_keeps_its_own_times():
+    order = []
+    plan = latency.Plan(50, 1, 1, seconds=0.0, blocks=2, min_requests=2, warm_up=1)
+    source, one, plain, constant = ((lambda _, name=name: order.append(name), [b""]) for name in "ABCc")
+    with_net, without = latency.together(
+        latency.Side(source, constant), [latency.Side(one, constant), latency.Side(plain)], plan, progress=Silent()
+    )
+    assert "".join(order[-10:]) == "AcBcCCcBcA"
+    assert with_net.source is without.source
+    assert with_net.candidate_constant and not without.source_constant, "net takes two constants"
 
 
 def test_quick_requests_are_measured_in_more_and_shorter_turns():
     def turns(seconds):
-        times = latency.timed(
-            *[(lambda _: None, [b""])] * 2, latency.Plan(50, 1, 1, seconds=seconds), progress=Silent()
-        )
+        times = timed(*[(lambda _: None, [b""])] * 2, latency.Plan(50, 1, 1, seconds=seconds))
         return len(times.source), sum(len(block) for block in times.source)
 
     blocks, requests = turns(seconds=60)

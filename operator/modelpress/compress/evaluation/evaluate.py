@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
 from typing import Any
 
 from modelpress.api import request as requests
 from modelpress.api.artifact import ArtifactManifest, Candidate
 from modelpress.api.errors import Invalid
-from modelpress.api.measurement import Compared, Evaluation, LatencyMeasured, Measurements
+from modelpress.api.measurement import Compared, Evaluation, Measurements
 from modelpress.api.request import Request
 from modelpress.compress.dataset import Rows
-from modelpress.compress.evaluation import comparison, examples, latency
-from modelpress.compress.evaluation.client import Client, ServerRefused
+from modelpress.compress.evaluation import comparison, examples, timing
+from modelpress.compress.evaluation.client import Client
 from modelpress.compress.evaluation.comparison import Answers, CandidateFailed, Comparison
 from modelpress.compress.evaluation.endpoint import DoesNotLoad, Endpoint, wait_available
 from modelpress.compress.signature import Signature
@@ -21,12 +19,8 @@ from modelpress.storage import layout
 from modelpress.telemetry.progress import Progress
 
 LOAD_SECONDS = 300.0
-CONSTANT_SECONDS = 60.0
-SECONDS = latency.Plan.seconds
 DEFAULT_SIGNATURE = "serving_default"
 PASSING_FAILURES = ("DoesNotLoad", "DoesNotAnswer")
-LATENCY_REQUESTS = 64
-"""Different requests that latency is measured with, in turn."""
 
 
 def key(request: Request, candidate: Candidate, *, rows: Rows | None, image: str | None) -> str:
@@ -125,19 +119,16 @@ def unloaded(
     )
 
 
-Side = tuple[Endpoint, Client]
-
-
 def measured(
     request: Request,
     chosen: examples.Examples,
     signature: Signature,
-    source: Side,
-    candidate: Side,
+    source: timing.Side,
+    candidate: timing.Side,
     answers: Answers,
     progress: Progress,
     *,
-    seconds: float = SECONDS,
+    seconds: float = timing.SECONDS,
 ) -> Measurements:
     """Metrics, latency and memory of a candidate, but for its size; what it does wrong is a `failure`.
 
@@ -154,7 +145,7 @@ def measured(
             answers=answers,
             progress=progress,
         )
-        timed = _latency(request, chosen.rows, signature, source, candidate, progress, seconds)
+        timed = timing.measured(request, chosen.rows, signature, source, candidate, progress, seconds=seconds)
     except DoesNotLoad as error:
         return Measurements(failure="DoesNotLoad", failure_message=str(error))
     except CandidateFailed as error:
@@ -176,63 +167,6 @@ def _broken(compared: Comparison, rows: int) -> dict[str, Any]:
         f"output {name} is NaN or infinite in {found.candidate} of {rows} rows" for name, found in broken.items()
     )
     return {"failure": "NotFinite", "failure_message": said}
-
-
-def _latency(
-    request: Request,
-    rows: Rows,
-    signature: Signature,
-    source: Side,
-    candidate: Side,
-    progress: Progress,
-    seconds: float,
-) -> LatencyMeasured:
-    size, fixed = request.gate.latency.batch_size, comparison.fixed_batch(signature)
-    if fixed and fixed != size:
-        raise Invalid(
-            "FixedBatch",
-            f"the model takes exactly {fixed} rows a request, {size} were asked for; set it to {fixed}",
-            field="spec.gate.latency.batchSize",
-        )
-    starts = range(0, min(len(rows), LATENCY_REQUESTS * size), size)
-    parts = [comparison.part(rows.inputs, start, size, padded=True) for start in starts]
-    plan = latency.Plan(request.gate.latency.percentile, size, request.target.concurrency, seconds=seconds)
-
-    def send(message: bytes) -> None:
-        try:
-            candidate[1].send(message)
-        except ServerRefused as error:
-            raise comparison.candidate_failed(error) from error
-
-    with contextlib.ExitStack() as stack:
-        constants = [_constant(stack, endpoint, signature) for endpoint, _ in (source, candidate)]
-        loads = [
-            (one.send, [one.request(part).SerializeToString() for part in parts])
-            for one in (source[1], candidate[1], *constants)
-            if one is not None
-        ]
-        return latency.measure(
-            loads[0],
-            (send, loads[1][1]),
-            plan,
-            progress=progress,
-            constants=(loads[2], loads[3]) if len(loads) == 4 else None,
-        )
-
-
-def _constant(stack: contextlib.ExitStack, endpoint: Endpoint, signature: Signature) -> Client | None:
-    """A client of the constant-output model beside a model; None where the server has none."""
-    name = endpoint.constant
-    if name is None and endpoint.serve_constant is not None:
-        name = endpoint.serve_constant(signature)
-    if name is None:
-        return None
-    beside = dataclasses.replace(endpoint, model=name)
-    try:
-        wait_available(beside, timeout_seconds=CONSTANT_SECONDS)
-    except DoesNotLoad:
-        return None
-    return stack.enter_context(Client(beside, signature.name))
 
 
 def _memory(source: Endpoint, candidate: Endpoint) -> Compared | None:

@@ -1,4 +1,4 @@
-"""Latency of two servers beside each other: the same requests in turn (A B B A), so that noise hits both.
+"""Latency of servers beside each other: the same requests in turn (A B B A), so that noise hits all.
 
 Each block is a closed loop of `concurrency` workers. Blocks are what the bootstrap draws from, because requests of one
 block share their noise; the interval of the ratio is therefore wider, and truer, than one over single requests.
@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -73,38 +73,53 @@ Load = tuple[Send, Sequence[bytes]]
 """How to send, and what, in turn."""
 
 
-def measure(
-    source: Load, candidate: Load, plan: Plan, *, progress: Progress, constants: tuple[Load, Load] | None = None
-) -> LatencyMeasured:
-    """Latency of both. Errors of `send` end the measurement and are raised.
+class Side(NamedTuple):
+    """A model to measure, and the constant-output model on its server; None where latency stays gross."""
 
-    `constants` are the constant-output models on the server of the source and on that of the candidate: with them
-    latency is known net, too.
+    model: Load
+    constant: Load | None = None
+
+
+def together(source: Side, candidates: Sequence[Side], plan: Plan, *, progress: Progress) -> tuple[Timed, ...]:
+    """The raw times of each candidate beside the source, after a warm-up of all; errors of `send` are raised.
+
+    All take turns: what disturbs the machine disturbs all, so that candidates can be compared with each other, too.
     """
-    return summary(timed(source, candidate, plan, progress=progress, constants=constants), plan)
-
-
-def timed(
-    source: Load, candidate: Load, plan: Plan, *, progress: Progress, constants: tuple[Load, Load] | None = None
-) -> Timed:
-    """The raw times, after a warm-up of all."""
-    sides = (source, candidate, *(constants or ()))
-    found: list[list[Floats]] = [[] for _ in sides]
+    sides = (source, *candidates)
     with ThreadPoolExecutor(plan.concurrency, thread_name_prefix="latency") as workers:
-        loops = [_Loop(send, requests, workers, plan.concurrency) for send, requests in sides]
-        paces = [_pace(loop, plan) for loop in loops]
-        blocks = _blocks(max(paces), plan)
-        counts = [_block_requests(pace, plan, blocks) for pace in paces]
-        # A constant answers much faster: as many requests as its model gets tell enough of it.
-        counts = [min(count, counts[side % 2]) for side, count in enumerate(counts)]
         # A model and its constant beside each other: their difference is what counts.
-        order = [0, 2, 1, 3] if constants else [0, 1]
-        with progress.step("Measuring latency", total=len(sides) * blocks) as step:
+        loops = [[_Loop(*load, workers, plan.concurrency) for load in side if load is not None] for side in sides]
+        paces = [[_pace(loop, plan) for loop in side] for side in loops]
+        blocks = _blocks(max(pace for side in paces for pace in side), plan)
+        turns = [
+            _Turn(loop, min(_block_requests(pace, plan, blocks), _block_requests(side_paces[0], plan, blocks)), [])
+            for side, side_paces in zip(loops, paces, strict=True)
+            for loop, pace in zip(side, side_paces, strict=True)
+        ]
+        with progress.step("Measuring latency", total=len(turns) * blocks) as step:
             for block in range(blocks):
-                for side in order if block % 2 == 0 else reversed(order):
-                    found[side].append(loops[side].run(counts[side]))
+                for turn in turns if block % 2 == 0 else reversed(turns):
+                    turn.times.append(turn.loop.run(turn.requests))
                     step.advance()
-    return Timed(*(tuple(times) for times in found))
+    taken = iter(turns)
+    found = [[tuple(next(taken).times) for _ in side] for side in loops]
+    return tuple(_pair(found[0], side) for side in found[1:])
+
+
+class _Turn(NamedTuple):
+    """What one model does in each round."""
+
+    loop: _Loop
+    requests: int
+    """Of each worker. A constant answers much faster: as many as its model gets tell enough of it."""
+    times: list[Floats]
+
+
+def _pair(source: Sequence[tuple[Floats, ...]], candidate: Sequence[tuple[Floats, ...]]) -> Timed:
+    """Each side is the model's times, and its constant's where there is one: net latency takes both."""
+    if len(source) == len(candidate) == 2:
+        return Timed(source[0], candidate[0], source[1], candidate[1])
+    return Timed(source[0], candidate[0])
 
 
 class _Loop:
