@@ -76,6 +76,12 @@ class Prune(Model):
             field=".threshold",
         ),
         Rule(
+            "!has(self.criterion) || self.criterion != 'Reconstruction'"
+            " || (has(self.structure) && self.structure == 'Filter')",
+            "criterion Reconstruction goes with structure Filter: set it, or use criterion Magnitude",
+            field=".criterion",
+        ),
+        Rule(
             "!has(self.maxSparsity) || has(self.threshold)",
             "maxSparsity goes with threshold: leave it out, sparsity is exact",
             field=".maxSparsity",
@@ -87,8 +93,10 @@ class Prune(Model):
         ),
     )
 
-    criterion: Literal["Magnitude", "L1", "L2", "Gradient", "Relative"] = Field(
-        default="Magnitude", description="What makes a weight unimportant. Default: Magnitude."
+    criterion: Literal["Magnitude", "L1", "L2", "Gradient", "Relative", "Reconstruction"] = Field(
+        default="Magnitude",
+        description="What makes a weight unimportant; Reconstruction, for structure Filter: that the others can make"
+        " up for it, measured on rows without labels. Default: Magnitude.",
     )
     threshold: float | None = Field(
         default=None, ge=0, le=1000, description="Weights with |w| below it become zero. Either this or sparsity."

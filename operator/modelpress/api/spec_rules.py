@@ -27,8 +27,9 @@ RULES = (
     ),
     Rule(
         "!has(self.recipe.steps) || has(self.data) || !self.recipe.steps.exists(x, has(x.prune)"
-        " && has(x.prune.criterion) && x.prune.criterion == 'Gradient')",
-        "criterion Gradient needs data: add data.training or data.calibration, or use criterion Magnitude",
+        " && has(x.prune.criterion) && x.prune.criterion in ['Gradient', 'Reconstruction'])",
+        "criteria Gradient and Reconstruction need data: add data.training or data.calibration, or use criterion"
+        " Magnitude",
         field=".recipe.steps",
     ),
     Rule(

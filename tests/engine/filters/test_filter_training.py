@@ -56,17 +56,19 @@ def call(opened, rows):
     return opened.call("serving_default", rows.sets["training"].rows.inputs)["y"]
 
 
-def test_gradients_spare_what_matters_where_norms_are_misled(prune, loud, rows):
-    by_norm = prune(loud, sparsity=0.5, examples=rows, at="norm")
-    by_gradient = prune(loud, sparsity=0.5, criterion="Gradient", examples=rows, at="gradient")
+@pytest.mark.parametrize("criterion", ["Gradient", "Reconstruction"])
+def test_what_is_measured_on_rows_spares_what_matters_where_norms_are_misled(prune, loud, rows, criterion):
+    by_norm = prune(loud, sparsity=0.5, at="norm")
+    measured = prune(loud, sparsity=0.5, criterion=criterion, examples=rows, at="measured")
     told = np.ptp(call(by_norm.rebuilt, rows), axis=0)
     assert not told.any(), "the neurons that are heard had the smaller weights; what is left tells rows not apart"
-    np.testing.assert_allclose(call(by_gradient.rebuilt, rows), call(by_gradient.source, rows), rtol=0, atol=1e-5)
+    np.testing.assert_allclose(call(measured.rebuilt, rows), call(measured.source, rows), rtol=0, atol=1e-5)
 
 
-def test_gradients_need_data(prune, loud):
+@pytest.mark.parametrize("criterion", ["Gradient", "Reconstruction"])
+def test_what_is_measured_on_rows_needs_data(prune, loud, criterion):
     with pytest.raises(Invalid) as refused:
-        prune(loud, sparsity=0.5, criterion="Gradient")
+        prune(loud, sparsity=0.5, criterion=criterion)
     assert (refused.value.reason, refused.value.field) == ("DataRequired", "spec.recipe.steps[0].prune.criterion")
 
 

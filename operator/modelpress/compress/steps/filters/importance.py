@@ -1,4 +1,7 @@
-"""Which channels matter least: scores of filters, neurons and heads from the weights that make them. Pure."""
+"""Which channels matter least: scores of filters, neurons and heads from the weights that make them. Pure.
+
+Scores of `Reconstruction` come from what reads them, see `readers`.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +15,10 @@ from modelpress.compress.dataset import Array
 from modelpress.compress.steps.filters.atoms import Atoms
 from modelpress.compress.steps.filters.groups import Group
 
-Criterion = Literal["Magnitude", "L1", "L2", "Gradient", "Relative"]
+Criterion = Literal["Magnitude", "L1", "L2", "Gradient", "Relative", "Reconstruction"]
 KEPT_SHARE = 0.1
 """Of every group stays at least, when channels are chosen over the whole model."""
-_WHOLE_MODEL = ("Gradient", "Relative")
+_WHOLE_MODEL = ("Gradient", "Relative", "Reconstruction")
 
 
 def scores(criterion: Criterion, atoms: Atoms, group: Group, values: Mapping[str, Array]) -> Array:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
+import threadpoolctl  # type: ignore[import-untyped]
 
 from modelpress.api.errors import Invalid
 from modelpress.api.recipe import FineTune, Prune
@@ -16,12 +17,16 @@ from modelpress.compress import examples, graph, lifting
 from modelpress.compress.dataset import Array
 from modelpress.compress.graph import FrozenGraph
 from modelpress.compress.model import OpenedModel
+from modelpress.compress.signature import Signature
 from modelpress.compress.steps import fine_tune
-from modelpress.compress.steps.filters import comparison, groups, importance, moments, rebuild
+from modelpress.compress.steps.filters import comparison, groups, importance, playback, readers, rebuild, reconstruction
+from modelpress.compress.steps.filters.playback import Batch
 from modelpress.compress.steps.prune import Taylor
 from modelpress.compress.steps.step import Changed, Setting
 from modelpress.compress.training import schedule
 
+ROWS = 256
+"""That layers are solved on at most."""
 _SHOWN = 3
 
 
@@ -104,8 +109,11 @@ class Removal:
 
     def written(self, share: float, whole: Sequence[int] = ()) -> Changed:
         """Writes the model without `share` of its filters; `whole`: sizes of the groups that the share is of."""
-        with self._setting.progress.step("Removing filters"):
-            scores = self._scores()
+        with (
+            self._setting.progress.step("Removing filters") as shown,
+            threadpoolctl.threadpool_limits(1, user_api="blas"),  # sums on several threads differ in their last bits
+        ):
+            scores = self._scores(shown.advance)
             removed = importance.least(self._step.criterion, self.groups, scores, share, whole)
             self._gone = gone = np.zeros(len(self._channels.atoms), bool)
             gone[np.concatenate(removed)] = True
@@ -115,24 +123,32 @@ class Removal:
             )
             if difference is not None:
                 raise self._refused(difference)
-            smaller, restored = self._restored(smaller, gone)
+            smaller, solved = self._solved(smaller, gone, shown.advance)
             trainable = {name: owner.trainable for name, owner in self.owners.items()}
             lifting.write(smaller, trainable or lifting.weights(smaller.graph), self._setting.replacement)
         masks, clusters = (self._carried(held, gone) for held in (self._setting.masks, self._setting.clusters))
-        return Changed(self._note(gone, smaller) + restored, masks, clusters, replaced=True)
+        return Changed(self._note(gone, smaller) + solved, masks, clusters, replaced=True)
 
-    def _restored(self, smaller: FrozenGraph, gone: Array) -> tuple[FrozenGraph, str]:
-        """The model with the moments that its layers had, where there are rows and no training follows; and a note."""
-        found = self._setting.examples.calibration()
-        if self._step.epochs or found is None:
+    def _solved(self, smaller: FrozenGraph, gone: Array, advance: Callable[[], None]) -> tuple[FrozenGraph, str]:
+        """The model whose layers give what they gave, where there are rows and no training follows; and a note."""
+        batches = () if self._step.epochs else self._batches()
+        if not batches:
             return smaller, ""
-        size = examples.batch_size(self._opened.signatures[found.signature], min(moments.ROWS, len(found.rows)))
-        inputs = found.rows.part(0, size).inputs
-        names = self._frozen.signatures[found.signature].inputs
-        fed = {names[key].name: value for key, value in inputs.items()}
-        graph_def, count = moments.corrected(self._frozen, smaller, self._channels, gone, fed)
-        note = f"; means and spreads of {count} layer{'' if count == 1 else 's'} restored on {size} rows"
+        graph_def, count = reconstruction.solved(
+            self._frozen.graph, smaller.graph, self._channels, gone, batches, advance
+        )
+        rows = sum(len(next(iter(batch.values()))) for batch in batches)
+        note = f"; {count} layer{'' if count == 1 else 's'} solved by least squares on {rows} rows"
         return FrozenGraph(graph_def, smaller.signatures), note
+
+    def _batches(self) -> Sequence[Batch]:
+        """Rows for the graph, by the names of input tensors; none without data."""
+        found = self._setting.examples.calibration()
+        if found is None:
+            return ()
+        names = self._frozen.signatures[found.signature].inputs
+        rows = {names[key].name: value for key, value in found.rows.part(0, ROWS).inputs.items()}
+        return playback.batches(self._frozen.graph, rows, _fixed(self._opened.signatures[found.signature]))
 
     def lost(self, name: str) -> list[tuple[int, Array]]:
         """(axis, True where it lost an entry) of a constant, for axes that make channels: not for those that sum them.
@@ -147,13 +163,25 @@ class Removal:
             if axis is not None and (place in made or len(axes) == 1)
         ]
 
-    def _scores(self) -> list[Array]:
+    def _scores(self, advance: Callable[[], None]) -> list[Array]:
+        if self._step.criterion == "Reconstruction":
+            return self._losses(advance)
         wanted = {weights.name for group in self.groups for weights in group.weights}
         if self._step.criterion == "Gradient":
             values = self._gradients(wanted)
         else:
             values = {node.name: _value(node) for node in self._frozen.graph.node if node.name in wanted}
         return [importance.scores(self._step.criterion, self._channels.atoms, group, values) for group in self.groups]
+
+    def _losses(self, advance: Callable[[], None]) -> list[Array]:
+        batches = self._batches()
+        if not batches:
+            raise Invalid(
+                "DataRequired",
+                "criterion Reconstruction is measured on rows; set spec.data.calibration (no labels), or use Magnitude",
+                field=f"{self._setting.field}.criterion",
+            )
+        return readers.scores(self._frozen.graph, self._channels, self.groups, batches, advance)
 
     def _gradients(self, wanted: set[str]) -> Mapping[str, Array]:
         """Mean |w * dL/dw| of weights; zero for those that are not trained."""
@@ -216,6 +244,11 @@ def parameters(frozen: FrozenGraph) -> int:
         for node in frozen.graph.node
         if node.op == "Const" and tf.as_dtype(node.attr["dtype"].type).is_floating
     )
+
+
+def _fixed(signature: Signature) -> int | None:
+    """The number of rows that the signature was built for; None: any."""
+    return examples.batch_size(signature, 0) or None
 
 
 def _value(node: object) -> Array:

@@ -1,0 +1,128 @@
+"""What a network loses without each channel, measured on rows without labels: the criterion `Reconstruction`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from modelpress.compress.dataset import Array
+from modelpress.compress.steps.filters import equations, importance, playback, surgeon
+from modelpress.compress.steps.filters.channels import Channels
+from modelpress.compress.steps.filters.groups import Group
+from modelpress.compress.steps.filters.playback import Batch, Playback
+from modelpress.compress.steps.filters.products import Product, kernels, products
+from modelpress.compress.steps.filters.surgeon import Reader
+
+
+@dataclass
+class _Heard:
+    """Of the inputs of a layer."""
+
+    rows: int
+    sums: Array
+    products: Array
+    places: int
+    """Of the layer's result, for a batch."""
+
+    @property
+    def covariance(self) -> Array:
+        """As float64."""
+        mean = self.sums / self.rows
+        found: Array = self.products / self.rows - np.outer(mean, mean)
+        return found
+
+
+def scores(
+    graph: Any, channels: Channels, groups: Sequence[Group], batches: Sequence[Batch], advance: Callable[[], None]
+) -> list[Array]:
+    """For each group one score a channel: what its readers lose, over the share of all multiplications that it saves.
+
+    Infinite for channels that stay in any case. `advance` is called after each layer and each group.
+    """
+    layers = playback.heard_by(products(graph), graph, batches[0])
+    weights = kernels(graph, layers)
+    heard = _heard(graph, layers, weights, batches, advance)
+    known = [layer for layer in layers if layer.name in heard]
+    read = {layer.name: _read(channels, layer, weights[layer.name]) for layer in known}
+    work = {layer.name: heard[layer.name].places * weights[layer.name].size for layer in known}
+    made = {layer.kernel: layer for layer in known}
+    found = []
+    for group in groups:
+        blocks = {layer.name: _blocks(read[layer.name], group) for layer in known}
+        reading = [layer for layer in known if any(len(block) for block in blocks[layer.name])]
+        losses = surgeon.scores(
+            [
+                Reader(heard[layer.name].covariance, layer.matrix(weights[layer.name]), blocks[layer.name])
+                for layer in reading
+            ],
+            len(group.atoms),
+            _most(group) if reading else 0,
+        )
+        saved = float(sum(work[made[one.name].name] for one in group.weights if one.name in made))
+        for layer in reading:
+            saved += work[layer.name] * sum(map(len, blocks[layer.name])) / len(read[layer.name])
+        found.append(losses * len(group.atoms) * sum(work.values()) / max(1.0, saved))
+        advance()
+    return found
+
+
+def _most(group: Group) -> int:
+    count = len(group.atoms)
+    return count - max(1, math.ceil(importance.KEPT_SHARE * count))
+
+
+def _heard(
+    graph: Any,
+    layers: Sequence[Product],
+    weights: Mapping[str, Array],
+    batches: Sequence[Batch],
+    advance: Callable[[], None],
+) -> dict[str, _Heard]:
+    """Of the layers whose inputs can be told."""
+    found: dict[str, _Heard] = {}
+    with Playback(graph, batches, layers) as running:
+        for layer in layers:
+            results = []
+            for batch in running:
+                data, result = running.run([layer.data, layer.name], batch)
+                results.append(result)
+                sides = equations.sides(layer, weights[layer.name], data, result, batch, len(batches))
+                if sides is not None:
+                    _add(found, layer, sides[0].astype(np.float64), len(layer.places(result)))
+            running.keep(layer.name, results)
+            advance()
+    return found
+
+
+def _add(found: dict[str, _Heard], layer: Product, inputs: Array, places: int) -> None:
+    sums, squares = inputs.sum(0), inputs.T @ inputs
+    known = found.get(layer.name)
+    if known is not None:
+        sums, squares = sums + known.sums, squares + known.products
+    rows = len(inputs) + (known.rows if known else 0)
+    found[layer.name] = _Heard(rows, sums, squares.astype(np.float32), places)
+
+
+def _read(channels: Channels, layer: Product, kernel: Array) -> Array:
+    """The atom of each input of a layer; -1 where it is none."""
+    axes = channels.of(layer.kernel) or ()
+    found = np.full(len(layer.matrix(kernel)), -1)
+    for place in layer.summed(kernel.ndim):
+        axis = axes[place] if axes else None
+        if axis is not None and channels.atoms.is_prunable(axis):
+            shape = [-1 if place == one else 1 for one in range(kernel.ndim)]
+            labels = np.broadcast_to(channels.atoms.roots(axis).reshape(shape), kernel.shape)
+            found = layer.matrix(labels)[:, 0]
+    return found
+
+
+def _blocks(read: Array, group: Group) -> list[Array]:
+    """For each channel of a group, which inputs it is."""
+    order = np.argsort(read, kind="stable")
+    first = np.searchsorted(read[order], group.atoms, "left")
+    last = np.searchsorted(read[order], group.atoms, "right")
+    return [np.sort(order[start:stop]) for start, stop in zip(first, last, strict=True)]

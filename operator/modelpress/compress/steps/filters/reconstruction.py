@@ -1,0 +1,97 @@
+"""After filters went: layer by layer, each is solved for what it gave before, from rows without labels.
+
+Least squares as He, Zhang and Sun 2017, Channel Pruning for Accelerating Very Deep Neural Networks, section 3, and Luo,
+Wu and Lin 2017, ThiNet, have it: inputs are what the smaller network gives, solved up to there, goals what the source
+gives, so that what is off does not add up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+import numpy as np
+
+from modelpress.compress.dataset import Array
+from modelpress.compress.steps.filters import equations, playback, regression
+from modelpress.compress.steps.filters.channels import Channels
+from modelpress.compress.steps.filters.installation import Installation
+from modelpress.compress.steps.filters.playback import Batch, Playback
+from modelpress.compress.steps.filters.products import Product, kernels, products
+from modelpress.compress.steps.filters.rebuild import sliced
+from modelpress.compress.steps.filters.regression import Fit, Sums
+
+HELD_OUT = 4
+"""Every so-manieth batch tells how far the others are to be trusted."""
+_ALIKE = 1e-8
+"""Of the variance of an output; less is rounding."""
+
+
+def solved(
+    before: Any, after: Any, channels: Channels, gone: Array, batches: Sequence[Batch], advance: Callable[[], None]
+) -> tuple[Any, int]:
+    """GraphDef of `after` with solved layers, and how many these are; `advance` is called after each layer."""
+    layers = playback.heard_by(products(after), after, batches[0])
+    weights = kernels(after, layers)
+    result, count = Installation(after), 0
+    with ExitStack() as stack:
+        source, smaller = (stack.enter_context(Playback(graph, batches, layers)) for graph in (before, after))
+        walk = _Walk(source, smaller, channels, gone)
+        for layer in layers:
+            fit = walk.passed(layer, weights[layer.name])
+            if fit is not None:
+                result.install(layer, fit)
+                count += 1
+            advance()
+    return result.graph, count
+
+
+class _Walk:
+    """Source and smaller network run side by side, from layer to layer."""
+
+    def __init__(self, source: Playback, smaller: Playback, channels: Channels, gone: Array) -> None:
+        self._source, self._smaller = source, smaller
+        self._channels, self._gone = channels, gone
+
+    def passed(self, layer: Product, kernel: Array) -> Fit | None:
+        """Goes on behind a layer; what it becomes, None where it gives what it did or cannot be solved."""
+        goals = [self._source.run([layer.name], batch)[0] for batch in self._source]
+        fitting, held_out = self._sums(layer, kernel, goals)
+        matrix = layer.matrix(kernel).astype(np.float64)
+        fit = None
+        if fitting is not None and not _is_as_before(fitting, matrix):
+            fit = regression.fitted(fitting, held_out, matrix)
+        self._source.keep(layer.name, goals)
+        self._smaller.keep(layer.name, list(self._results(layer, kernel, fit)))
+        return fit
+
+    def _sums(self, layer: Product, kernel: Array, goals: list[Array]) -> tuple[Sums | None, Sums | None]:
+        """Of the rows to fit and of those held out; None where there are none."""
+        parts: list[Sums | None] = [None, None]
+        axes = self._channels.of(layer.name) or ()
+        for batch, goal in enumerate(goals):
+            (data,) = self._smaller.run([layer.data], batch)
+            left = sliced(goal, axes, self._channels, self._gone)
+            sides = equations.sides(layer, kernel, data, left, batch, len(goals))
+            if sides is None:
+                return None, None
+            one, part = Sums.of(*sides), int(batch % HELD_OUT == HELD_OUT - 1)
+            known = parts[part]
+            parts[part] = one if known is None else known + one
+        return parts[0], parts[1]
+
+    def _results(self, layer: Product, kernel: Array, fit: Fit | None) -> Iterator[Array]:
+        """What the layer gives from now on, a batch each."""
+        values: dict[str, Array] = {}
+        shift = np.zeros((), np.float32)
+        if fit is not None:
+            values[f"{layer.kernel}:0"] = layer.kernel_of(fit.kernel, kernel.shape).astype(np.float32)
+            shift = layer.spread(fit.bias, kernel.shape).astype(np.float32)
+        for batch in self._smaller:
+            yield self._smaller.run([layer.name], batch, values)[0] + shift
+
+
+def _is_as_before(sums: Sums, matrix: Array) -> bool:
+    off = sums.errors(Fit(matrix, np.zeros(matrix.shape[1])))
+    return bool((off <= _ALIKE * np.square(sums.spread)).all())
