@@ -36,6 +36,6 @@ def write(
         halved.describe(meta)
         halved.write(directory)
         if halved.kept:
-            notes = (f"left float32, as float16 cannot hold their values: {', '.join(halved.kept[:5])}",)
+            notes = (f"left float32, as {quantize.scheme} cannot hold their values: {', '.join(halved.kept[:5])}",)
     (directory / model.FILE_NAME).write_bytes(saved.SerializeToString(deterministic=True))
     return notes
