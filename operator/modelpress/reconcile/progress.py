@@ -17,16 +17,16 @@ from modelpress.manifests import names
 from modelpress.manifests.measured import MeasuredWith
 from modelpress.manifests.served import SOURCE, Served
 from modelpress.manifests.served import candidate as candidate_servable
-from modelpress.reconcile import attempt, wanted
+from modelpress.reconcile import attempt, settled, wanted
 from modelpress.reconcile.facts import Facts
 from modelpress.reconcile.jobs import JobSeen
-from modelpress.status import conditions, gate, revision
+from modelpress.reconcile.settled import ROLLOUT_FAILED
+from modelpress.status import gate, revision
 from modelpress.status.gate import PASSED, Finding, Verdict
 from modelpress.status.revision import Location
 
 GATE_FAILED = "GateFailed"
 NO_CANDIDATE = "NoCandidate"
-ROLLOUT_FAILED = "RolloutFailed"
 SUSPENDED = "spec.suspend is true: no new Job or rollout is started"
 
 Stage = Literal["Refused", "Suspended", "Compressing", "Evaluating", "Passed", "Failed", "GivenUp", "Concluded"]
@@ -71,12 +71,12 @@ def of(facts: Facts) -> Progress:
 def _stage(facts: Facts) -> Progress:
     if facts.refused:
         return _refused(facts.refused)
-    if (settled := _settled(facts)) is not None:
-        passed = Progress("Passed", PASSED, _passed_message(facts, settled), settled, _served(facts, settled))
+    if (known := settled.revision_of(facts)) is not None:
+        passed = Progress("Passed", PASSED, _passed_message(facts, known), known, _served(facts, known))
         return _unless_given_up(facts, passed)
-    if _is_concluded(facts):
+    if settled.is_concluded(facts):
         stalled = facts.condition("Stalled")
-        assert stalled is not None  # noqa: S101 (for the type checker: _is_concluded has seen it)
+        assert stalled is not None  # noqa: S101 (for the type checker: is_concluded has seen it)
         return Progress("Concluded", stalled.reason, stalled.message, facts.status.candidate)
     if facts.model.spec.suspend and facts.jobs.get(facts.compress_job) is None:
         return Progress("Suspended", "Suspended", SUSPENDED)
@@ -88,41 +88,6 @@ def _refused(problems: tuple[Problem, ...]) -> Progress:
 
 
 # -- what is known without Jobs
-
-
-def _settled(facts: Facts) -> Revision | None:
-    """A passing revision of the very inputs that are wanted: the one being rolled out, else the current one."""
-    candidate, current = facts.status.candidate, facts.status.current
-    passed = conditions.is_true(facts.status.conditions, "GatePassed")
-    if candidate and (passed or revision.is_source(candidate)) and _stands(facts, candidate):
-        return candidate
-    return current if current and _stands(facts, current) else None
-
-
-def _stands(facts: Facts, known: Revision) -> bool:
-    wanted_image = facts.model.spec.serving.image
-    measured = facts.measured_with
-    return (
-        known.inputs_digest == facts.inputs
-        and revision.located(known.uri) is not None
-        and known.digest is not None
-        and wanted_image in (None, known.image)
-        and (measured is None or measured == MeasuredWith.wanted(facts.model))
-        and _still_passes(facts, known)
-    )
-
-
-def _still_passes(facts: Facts, known: Revision) -> bool:
-    """The verdict stands for this generation; for another one the limits may have changed, so it is judged again."""
-    passed = facts.condition("GatePassed")
-    is_of_this_generation = passed is not None and passed.observed_generation == facts.generation
-    limits = facts.model.spec.gate
-    if revision.is_source(known):
-        return is_of_this_generation and limits.on_failure == "ServeSource"
-    if is_of_this_generation and passed is not None and passed.status == "True":
-        return True
-    measured = revision.measurements(known, percentile=limits.latency.percentile)
-    return gate.judge(measured, limits, samples=known.samples or 0).passed
 
 
 def _unless_given_up(facts: Facts, passed: Progress) -> Progress:
@@ -138,16 +103,6 @@ def _unless_given_up(facts: Facts, passed: Progress) -> Progress:
         served=None,
         failed_rollout=failed.key,
     )
-
-
-def _is_concluded(facts: Facts) -> bool:
-    """This generation has failed for good, and the Jobs that said so are gone."""
-    candidate, stalled = facts.status.candidate, facts.condition("Stalled")
-    if stalled is None or candidate is None or candidate.inputs_digest != facts.inputs:
-        return False
-    verdicts = [facts.condition(type_) for type_ in ("Compressed", "GatePassed")]
-    has_failed = stalled.reason == ROLLOUT_FAILED or any(one and one.status == "False" for one in verdicts)
-    return has_failed and stalled.observed_generation == facts.generation and facts.compress_job not in facts.jobs
 
 
 def _served_so_far(facts: Facts) -> Served | None:
