@@ -92,11 +92,38 @@ def test_a_resumed_search_asks_what_an_undisturbed_one_asks(tmp_path):
     assert first + second == whole
 
 
-def test_without_training_data_and_with_integers_that_pass_nothing_is_left_to_vary(tmp_path):
+def test_without_training_data_and_rows_and_with_integers_that_pass_nothing_is_left_to_vary(tmp_path):
     passed = Trial(number=1, name="m", recipe="quantize DynamicInt8", form="TFLite", verdict="Passed", message="")
-    assert space.Space(a_bench(training=False), [passed], "Latency", lambda: LAYERS).distributions == {}
+    without = a_bench(training=False, calibration=False)
+    assert space.Space(without, [passed], "Latency", lambda: LAYERS).distributions == {}
     names, _ = searched(tmp_path / "trials.jsonl", bench=a_bench(training=False, device="GPU"))
     assert names == []
+
+
+@pytest.mark.parametrize(("scheme", "device"), [("StaticInt8", "CPU"), ("Float16", "GPU")])
+def test_without_training_data_filters_go_as_far_as_rows_without_labels_allow(tmp_path, scheme, device):
+    journal = Journal(tmp_path / "trials.jsonl")
+    form = "TFLite" if device == "CPU" else "SavedModel"
+    rung = moves.of_steps([{"quantize": {"scheme": scheme}}], form, Recipe(), device)
+    journal.append(a_trial(1, rung, net=0.3))
+    guide = Guide(a_bench(training=False, device=device), Search(), journal)
+    for _ in range(3):
+        (move,) = guide.next()
+        share = move.parameters["share"]
+        journal.append(a_trial(len(journal.trials) + 1, move, passed=share < 0.35, net=0.3 - 0.2 * share))
+    assert [trial.recipe for trial in journal.trials[1:]] == [
+        f"prune Filter Reconstruction {share} %; quantize {scheme}" for share in (40, 20, 30)
+    ]
+    (other,) = guide.next()
+    if device == "CPU":
+        assert other.build.recipe == "prune Filter Reconstruction 30 %; quantize DynamicInt8"
+
+
+def test_filters_do_not_go_where_the_scheme_alone_loses_too_much_or_the_metric_is_what_counts():
+    bench = a_bench(training=False)
+    failed, passed = (ladder_trial(1, "DynamicInt8", net=0.3, passed=good) for good in (False, True))
+    assert "way" not in space.Space(bench, [failed], "Latency", lambda: LAYERS).distributions
+    assert "way" not in space.Space(bench, [passed], "Metric", lambda: LAYERS).distributions
 
 
 def ladder_trial(number, scheme, *, net, passed=True):

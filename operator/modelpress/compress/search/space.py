@@ -17,14 +17,16 @@ from modelpress.compress.search.move import Move
 if TYPE_CHECKING:
     from modelpress.compress.bench import Bench
 
-WAYS = ("none", "fineTune", "distill", "shallow")
-"""How a model becomes smaller: not at all; filters removed and trained on; a student of that width, or of that depth.
+WAYS = ("none", "prune", "fineTune", "distill", "shallow")
+"""How a model becomes smaller: not at all; filters removed; removed and trained on; a student of that width or depth.
 """
+TRAINED = ("fineTune", "distill", "shallow")
 SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
 """Of filters, or of blocks, to be removed."""
 FIRST_SHARE = 0.4
-CLIMBED = ("shallow", "distill", "fineTune")
-"""The best first: blocks that go save most time, and on labels alone a net learns less than from its teacher."""
+CLIMBED = ("prune", "shallow", "distill", "fineTune")
+"""The cheapest first, which trains nothing, then the best: blocks that go save most time, and on labels alone a net
+learns less than from its teacher."""
 RATES = (3e-3, 1e-3, 3e-4, 1e-4)
 EPOCHS = (1, 2, 4)
 USUAL_RATE, USUAL_RATE_OF_BATCHES = 1e-4, 1e-3
@@ -33,6 +35,7 @@ LEAST_BLOCKS = 4
 """In a row, to do without some."""
 SPARED = (0, 1, 2, 3, 5, 8)
 """How many of the most sensitive layers stay float."""
+_EXAMPLE: dict[str, Any] = {"way": "prune", "share": 0.5, "rate": 1e-3, "epochs": 1}
 _USUAL = {"way": "none", "share": FIRST_SHARE, "epochs": 2, "spared": 0}
 INTEGERS = ("DynamicInt8", "StaticInt8")
 FEWER_BITS = ("Int4Weights", "Mixed")
@@ -59,7 +62,7 @@ class Space:
         self._schemes = self._integers(bench, trials, objective)
         self._layers = layers() if self._may_spare(trials, objective) else ()
         self._net = net() if "training" in bench.examples.sets else Net()
-        self._ways = self._possible_ways(bench)
+        self._ways = self._possible_ways(bench, trials, objective)
         self.distributions = self._possible()
 
     def move(self, parameters: dict[str, Any]) -> Move | None:
@@ -75,7 +78,7 @@ class Space:
 
     def starts(self, trials: Sequence[Trial]) -> list[dict[str, Any]]:
         """Points that experience says are good, after these trials: each way goes on from what passed to more."""
-        points = [point for way in CLIMBED if way in self._ways for point in _climbing(way, trials)]
+        points = [point for way in CLIMBED if way in self._ways for point in self._climbing(way, trials)]
         points += [
             {"spared": count, "scheme": scheme} for count in (1, 2) for scheme in self._eight_bits if self._layers
         ]
@@ -112,6 +115,7 @@ class Space:
         if len(self._ways) > 1:
             found["way"] = CategoricalDistribution(self._ways)
             found["share"] = CategoricalDistribution(SHARES)
+        if set(self._ways) & set(TRAINED):
             found["rate"] = CategoricalDistribution(RATES)
             found["epochs"] = CategoricalDistribution(EPOCHS)
         if found and len(self._schemes) > 1:
@@ -137,35 +141,41 @@ class Space:
         passed = [trial for trial in trials if trial.passed and any(name in trial.recipe for name in INTEGERS)]
         return objective == "Metric" or not passed
 
-    def _possible_ways(self, bench: Bench) -> tuple[str, ...]:
+    def _possible_ways(self, bench: Bench, trials: Sequence[Trial], objective: str) -> tuple[str, ...]:
         """By the data there are, and what this release can do."""
+        rows = bench.examples.calibration() is not None and objective != "Metric"
+        passed = any(_has(trial, self._schemes[0]) for trial in trials if trial.passed)
+        ways = ["none", *(["prune"] if rows and passed and self._is_known(_smaller(_EXAMPLE)) else [])]
         training = bench.examples.sets.get("training")
         if training is None:
-            return WAYS[:1]
-        known = [
-            way for way in WAYS[1:] if self._is_known(_smaller({"way": way, "share": 0.5, "rate": 1e-3, "epochs": 1}))
-        ]
+            return tuple(ways)
+        known = [way for way in TRAINED if self._is_known(_smaller(_EXAMPLE | {"way": way}))]
         if self._net.blocks < LEAST_BLOCKS:
             known = [way for way in known if way != "shallow"]
-        return ("none", *(way for way in known if way != "fineTune" or training.rows.targets))
+        return (*ways, *(way for way in known if way != "fineTune" or training.rows.targets))
+
+    def _climbing(self, way: str, trials: Sequence[Trial]) -> list[dict[str, Any]]:
+        """The next point of a way: the next share; where the largest that passes is known, more than that of one kind.
+
+        With training this is to train longer at the share above, without it another scheme.
+        """
+        tried: dict[float, bool] = {}
+        for trial in trials:
+            if trial.parameters.get("way") == way:
+                share = trial.parameters["share"]
+                tried[share] = tried.get(share, False) or trial.passed
+        share = climbing.following(SHARES, FIRST_SHARE, tried)
+        if share is not None:
+            return [{"way": way, "share": share}]
+        if way == "prune":
+            most = max((share for share, good in tried.items() if good), default=None)
+            return [{"way": way, "share": most, "scheme": scheme} for scheme in self._schemes[1:] if most is not None]
+        above = climbing.edge(tried)
+        return [] if above is None else [{"way": way, "share": above, "epochs": EPOCHS[-1]}]
 
     def _is_known(self, steps: list[dict[str, Any]]) -> bool:
         recipe = self._recipe.model_copy(update={"format": "Auto"})
         return move.of_steps(steps, self._form, recipe, self._device) is not None
-
-
-def _climbing(way: str, trials: Sequence[Trial]) -> list[dict[str, Any]]:
-    """The next point of a way: the next share, or where the largest that passes is known, longer at the one above."""
-    mine = [trial for trial in trials if trial.parameters.get("way") == way]
-    tried: dict[float, bool] = {}
-    for trial in mine:
-        share = trial.parameters["share"]
-        tried[share] = tried.get(share, False) or trial.passed
-    share = climbing.following(SHARES, FIRST_SHARE, tried)
-    if share is not None:
-        return [{"way": way, "share": share}]
-    above = climbing.edge(tried)
-    return [] if above is None else [{"way": way, "share": above, "epochs": EPOCHS[-1]}]
 
 
 def _has(trial: Trial, scheme: str) -> bool:
@@ -177,13 +187,15 @@ def _smaller(parameters: dict[str, Any]) -> list[dict[str, Any]]:
     way = parameters.get("way", "none")
     if way == "none":
         return []
-    training = {"epochs": parameters["epochs"], "learningRate": parameters["rate"]}
     share = parameters["share"]
+    prune = {"structure": "Filter", "criterion": "Reconstruction", "sparsity": share}
+    if way == "prune":
+        return [{"prune": prune}]
+    training = {"epochs": parameters["epochs"], "learningRate": parameters["rate"]}
     if way == "distill":
         return [{"distill": {"student": {"width": round(1 - share, 2)}, **training}}]
     if way == "shallow":
         return [{"distill": {"student": {"depth": round(1 - share, 2)}, **training}}]
-    prune = {"structure": "Filter", "criterion": "Gradient", "sparsity": share}  # norms lose far more on ResNet-20
     return [{"prune": prune}, {"fineTune": training}]
 
 
