@@ -100,13 +100,26 @@ def _require_fit(metric: gate.Metric, answer: Array, rows: Rows, output: str) ->
         scores.values(target, answer)
     elif metric.type == "AUC":
         column = answer[..., 1] if classes == 2 and target.size * 2 == answer.size else answer
-        scores.truths(target, column)
+        _require_both(metric, scores.truths(target, column), output)
     elif scores.has_classes(answer) and (metric.type != "F1" or target.size != answer.size):
         if target.dtype.kind in "iufb" and target.shape != answer.shape:
             _require_range(rows, output, classes, f"spec.data.evaluation.{_TARGETS}.{output}")
         scores.labels(target, answer)
+    elif metric.type == "F1":
+        _require_both(metric, scores.truths(target, answer), output)
     else:
         scores.truths(target, answer)
+
+
+def _require_both(metric: gate.Metric, truths: Array, output: str) -> None:
+    """AUC compares rows of both kinds; F1 is 0 for every model where nothing is true."""
+    if not truths.any() or (metric.type == "AUC" and truths.all()):
+        raise Invalid(
+            "LabelsOutOfRange",
+            f"{metric.type} of output {output} says nothing on these rows: all of their labels are "
+            f"{int(truths.flat[0])}; give rows of both kinds, or judge by Accuracy or Agreement",
+            field=f"spec.data.evaluation.{_TARGETS}.{output}",
+        )
 
 
 def _require_range(rows: Rows, output: str, classes: int, field: str) -> None:

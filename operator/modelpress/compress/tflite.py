@@ -165,7 +165,8 @@ def _explained(error: Exception, opened: OpenedModel) -> NotConvertible:
     first = (lines[0] if lines else type(error).__name__)[:500]
     stuck = _STUCK.search(first)
     if stuck:
-        return NotConvertible("UnsupportedOperation", f"TFLite cannot hold {stuck.group(1)}: {stuck.group(2)}")
+        what, why = stuck.groups()
+        return NotConvertible("UnsupportedOperation", f"TFLite cannot hold {what}{_place(opened, what)}: {why}")
     return NotConvertible("ConversionFailed", first)
 
 

@@ -135,9 +135,10 @@ def counts(output: Array, truth: Array, threshold: float) -> Counts:
 
 
 def _misfit(target: Array, output: Array, wanted: str) -> Invalid:
+    kind = "text" if target.dtype.kind in "USO" else str(target.dtype)
     return Invalid(
         "TargetMismatch",
-        f"targets of {target.dtype} {list(target.shape[1:])} do not fit an output of {list(output.shape[1:])} a row: "
+        f"targets of {kind} {list(target.shape[1:])} do not fit an output of {list(output.shape[1:])} a row: "
         f"{wanted} are needed",
         field=TARGETS_FIELD,
     )
