@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from modelpress.api.artifact import Refused
 from modelpress.api.errors import Invalid
+from modelpress.api.recipe import Distill
 from modelpress.api.trial import Trial
 from modelpress.compress import check, forms, graph, tflite
 from modelpress.compress.bench import Bench
@@ -75,6 +76,7 @@ def build_all(bench: Bench) -> list[Built]:
     Raises Invalid where steps or a form were named and nothing that runs can be built: `StepCannotApply`,
     `FormNotPossible`.
     """
+    _require_convertible(bench)
     version = bench.versions.after(bench.plan.changes)
     built = [build(bench, version, one) for one in bench.plan.builds]
     if all(one.is_impossible for one in built):
@@ -93,15 +95,33 @@ def build(bench: Bench, version: Version, wanted: Build, *, iteration: int = 1) 
 
 def _impossible(bench: Bench, built: list[Built]) -> Invalid:
     tries = "; ".join(f"{one.build.form}: {one.finding.message}" for one in built if one.finding is not None)
-    only_tflite = all(one.build.form == "TFLite" for one in built)
+    return _no_form(bench, [one.build for one in built], tries)
+
+
+def _no_form(bench: Bench, builds: Sequence[Build], tries: str) -> Invalid:
+    only_tflite = all(one.form == "TFLite" for one in builds)
     cure = (
         "use scheme: Float16 with format: SavedModel" if only_tflite else "export the model again without these parts"
     )
     return Invalid(
         "StepCannotApply" if bench.plan.quantize_field else "FormNotPossible",
-        f"{built[0].build.recipe} cannot be built for this model. {tries}; {cure}",
+        f"{builds[0].recipe} cannot be built for this model. {tries}; {cure}",
         field=f"{bench.plan.quantize_field}.scheme" if bench.plan.quantize_field else "spec.recipe.format",
     )
+
+
+def _require_convertible(bench: Bench) -> None:
+    """Refuses what TFLite cannot hold before anything is trained for it: no step but a student adds operations."""
+    plan = bench.plan
+    if any(one.form != "TFLite" for one in plan.builds) or not any(change.trains for change in plan.changes):
+        return
+    if any(isinstance(change.step, Distill) and change.step.student.uri for change in plan.changes):
+        return
+    with bench.progress.step("Looking whether TFLite can hold the model"):
+        try:
+            forms.floating(bench, Version(bench.opened))
+        except tflite.NotConvertible as error:
+            raise _no_form(bench, plan.builds, f"TFLite: {error}") from error
 
 
 def _facts(bench: Bench, version: Version, wanted: Build, new: Path) -> dict[str, Any]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from modelpress.api.data import Data, DataSet
+from modelpress.api.errors import Invalid
 from modelpress.api.recipe import Recipe
 from modelpress.compress import engine
 from modelpress.compress.model import OpenedModel
@@ -91,3 +93,24 @@ def test_another_student_under_the_same_uri_is_another_artifact(models, ask, dat
     assert found[0].manifest.key != found[1].manifest.key
     sizes = [one.manifest.candidates[0].servable.size_bytes for one in found]
     assert sizes[0] < sizes[1]
+
+
+def test_what_tflite_cannot_hold_is_refused_before_anything_is_trained_for_it(compress, data, tmp_path):
+    kernel = tf.Variable(tf.zeros((64, 4)), name="kernel")
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 8, 8, 1], tf.float32, "image")])
+    def answer(image):
+        flat = tf.reshape(image, (-1, 64))
+        digits = tf.strings.length(tf.strings.as_string(flat[:, :4]))
+        return {"probs": tf.nn.softmax(flat @ kernel + tf.cast(digits, tf.float32))}
+
+    module = tf.Module()
+    module.kernel = kernel
+    tf.saved_model.save(module, tmp_path / "spells", signatures=answer)
+    steps = [{"fineTune": {"epochs": 1}}, {"quantize": {"scheme": "DynamicInt8"}}]
+    with pytest.raises(Invalid) as refused:
+        compress(tmp_path / "spells", data=data, store=tmp_path / "store", recipe={"steps": steps})
+    assert refused.value.reason == "StepCannotApply"
+    assert refused.value.field == "spec.recipe.steps[1].quantize.scheme"
+    assert "AsString" in refused.value.message
+    assert not list((tmp_path / "store").rglob("step-1-*"))
