@@ -55,6 +55,8 @@ class Candidate(Model):
     iteration: int = 1
     notes: tuple[str, ...] = ()
     """What the engine wants to be known: why a form was chosen, what was left out."""
+    warnings: tuple[str, ...] = ()
+    """What the user will hardly have wanted, each with its cure: a layer that a threshold removed."""
 
 
 class Refused(Model):

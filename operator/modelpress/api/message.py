@@ -1,7 +1,7 @@
 """The termination message of a Job: the only thing that flows from a Job to the operator.
 
-At most 3,800 bytes of JSON (the kubelet keeps 4,096); trials are cut first. Exit status 0 goes with any verdict, 64
-with `Invalid` (bad input, final); anything else is retried.
+At most 3,800 bytes of JSON (the kubelet keeps 4,096); trials are cut first, then warnings. Exit status 0 goes with any
+verdict, 64 with `Invalid` (bad input, final); anything else is retried.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ class CandidateReported(Model):
     form: Form
     digest: str
     size_bytes: int
+    warnings: tuple[str, ...] = ()
+    """What its recipe did that the user will hardly have wanted, each with its cure."""
 
 
 class Trial(Model):
@@ -77,10 +79,13 @@ class Message(Model):
     trials: tuple[Trial, ...] | None = None
 
     def fitted(self, limit: int = LIMIT_BYTES) -> Self:
-        """The same message in at most `limit` bytes: trials go first, then the end of `message`."""
+        """The same message in at most `limit` bytes: trials go first, then warnings, then the end of `message`."""
         fitted = self
         while fitted.trials and len(fitted.json_line().encode()) > limit:
             fitted = fitted.model_copy(update={"trials": fitted.trials[:-1] or None})
+        if len(fitted.json_line().encode()) > limit and fitted.candidates:
+            quiet = tuple(one.model_copy(update={"warnings": ()}) for one in fitted.candidates)
+            fitted = fitted.model_copy(update={"candidates": quiet})
         if fitted.message and (excess := len(fitted.json_line().encode()) - limit) > 0:
             kept = fitted.message.encode()[: max(0, len(fitted.message.encode()) - excess - 8)]
             fitted = fitted.model_copy(update={"message": kept.decode(errors="ignore") + "…"})

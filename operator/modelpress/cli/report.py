@@ -76,6 +76,8 @@ def _show(found: Report) -> None:
     if found.candidates:
         console.print(tables.comparison(found))
     console.print(tables.verdicts(found))
+    for warning in tables.warnings(found):
+        console.print(f"{warning}\n", style="yellow", highlight=False, markup=False)
     if found.trials:
         console.print(tables.trials(found.trials))
     if found.traffic:

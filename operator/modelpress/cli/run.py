@@ -83,6 +83,8 @@ def _tell(report: Report, console: Console, output: Output) -> None:
     if report.candidates:
         console.print(tables.comparison(report))
     console.print(tables.verdicts(report))
+    for warning in tables.warnings(report):
+        console.print(f"{warning}\n", style="yellow", highlight=False, markup=False)
     if report.traffic:
         for answered in report.traffic.answered:
             console.print(answered.request, highlight=False, markup=False)

@@ -35,6 +35,7 @@ class Built:
     notes: tuple[str, ...]
     repeatable: bool
     iteration: int = 1
+    warnings: tuple[str, ...] = ()
 
     @property
     def is_impossible(self) -> bool:
@@ -90,7 +91,8 @@ def build(bench: Bench, version: Version, wanted: Build, *, iteration: int = 1) 
     piece = bench.area.piece(name, lambda new: _facts(bench, version, wanted, new))
     facts = piece.facts
     finding = Finding(facts["reason"], facts["message"]) if facts["reason"] else None
-    return Built(wanted, piece, finding, (*version.notes, *facts["notes"]), facts["repeatable"], iteration)
+    notes = (*version.notes, *facts["notes"])
+    return Built(wanted, piece, finding, notes, facts["repeatable"], iteration, version.warnings)
 
 
 def _impossible(bench: Bench, built: list[Built]) -> Invalid:

@@ -123,6 +123,7 @@ def _assemble(
                 servable=_place(one.piece, directory, f"candidates/{index}/{now}", one.build.form, bench.names),
                 iteration=one.iteration,
                 notes=one.notes,
+                warnings=one.warnings,
             )
             for index, one in enumerate(offered, start=1)
         ),
@@ -198,6 +199,7 @@ def _compressed(
                 form=one.servable.form,
                 digest=one.servable.digest,
                 size_bytes=one.servable.size_bytes,
+                warnings=one.warnings,
             )
             for one in manifest.candidates
         ),

@@ -37,6 +37,8 @@ class Version:
     opened: OpenedModel
     notes: tuple[str, ...] = ()
     """For people, one a step."""
+    warnings: tuple[str, ...] = ()
+    """Of the steps."""
     key: str = ""
     """Names the steps that led here; empty for the source."""
 
@@ -95,7 +97,8 @@ class Versions:
         piece = self._area.piece(name, build)
         opened, found = self._restored(version.opened, piece, is_fresh=bool(fresh))
         shutil.rmtree(self._area.scratch(name), ignore_errors=True)
-        return Version(opened, (*version.notes, piece.facts["note"]), key), found
+        notes, warnings = (*version.notes, piece.facts["note"]), (*version.warnings, *piece.facts.get("warnings", ()))
+        return Version(opened, notes, warnings, key), found
 
     def _changed(
         self, opened: OpenedModel, held: Held, chain: tuple[Change, ...], name: str, new: Path
@@ -120,7 +123,9 @@ class Versions:
         if not changed.replaced:
             dataset.save(new / VARIABLES, _numbered(variable.numpy() for variable in opened.variables()))
         (Held(changed.masks, changed.clusters) if changed.replaced else held.joined(changed)).write(new)
-        return {"note": changed.note, "replaced": changed.replaced}
+        for warning in changed.warnings:
+            self._progress.say(f"Warning: {warning}")
+        return {"note": changed.note, "warnings": list(changed.warnings), "replaced": changed.replaced}
 
     def _restored(self, opened: OpenedModel, piece: Piece, *, is_fresh: bool) -> tuple[OpenedModel, Held]:
         """The model after a step, and what holds from then on."""

@@ -129,6 +129,8 @@ def _compressed(facts: Facts, progress: Progress) -> Part:
         recipes = "; ".join(f"{one.index}: {one.recipe} ({one.form})" for one in message.candidates or ())
         count = len(message.candidates or ())
         told = f"{count} candidate{'' if count == 1 else 's'}: {recipes}." if count else "No candidate."
+        warnings = dict.fromkeys(warning for one in message.candidates or () for warning in one.warnings)
+        told += "".join(f" Warning: {warning}." for warning in warnings)
         return Draft("Compressed", "True", "Compressed", told)
     if progress.stage == "Compressing":
         return Draft("Compressed", "Unknown", "Compressing", f"{progress.message}.")

@@ -50,6 +50,16 @@ def test_pruning_below_a_threshold_removes_the_smallest_and_keeps_the_cap(models
     assert np.abs(few[few != 0]).min() >= 0.001
 
 
+def test_a_threshold_that_removes_a_layer_is_told_wherever_the_candidate_goes(models, compress):
+    step = {"prune": {"threshold": 100, "excludeLayers": ["^probs/"]}}
+    done = compress(models["image"], recipe={"steps": [step], "format": "SavedModel"})
+    (candidate,) = done.manifest.candidates
+    (warning,) = candidate.warnings
+    assert warning.startswith("prune: threshold 100 removes all of ")
+    assert "probs" not in warning
+    assert done.message.candidates[0].warnings == candidate.warnings
+
+
 def test_pruning_to_a_share_leaves_excluded_layers_alone(models, compress):
     step = {"prune": {"sparsity": 0.5, "excludeLayers": ["^probs/"]}}
     done = compress(models["image"], recipe={"steps": [step], "format": "SavedModel"})
@@ -119,7 +129,7 @@ def test_labels_out_of_range_are_refused(models, compress, images, tmp_path):
     [
         ("image", [INT8], "DataRequired", "spec.recipe.steps[0].quantize.scheme"),
         ("image", [{"prune": {"sparsity": 0.1}}, {"fineTune": {}}], "DataRequired", "spec.recipe.steps[1].fineTune"),
-        ("throws_dice", [{"prune": {"sparsity": 0.1}}], "StepCannotApply", "spec.recipe.steps[0].prune"),
+        ("divides", [{"prune": {"sparsity": 0.1}}], "StepCannotApply", "spec.recipe.steps[0].prune"),
         (
             "two_inputs",
             [{"quantize": {"scheme": "DynamicInt8"}}],

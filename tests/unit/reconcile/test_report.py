@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from modelpress.api.errors import Problem
-from modelpress.api.message import Message, Trial
+from modelpress.api.message import CandidateReported, Message, Trial
 from modelpress.reconcile import report, rollout
 from modelpress.reconcile.world import World
 from modelpress.status.cache_effect import Effect
@@ -102,6 +102,17 @@ def test_the_source_is_shown_as_it_was_found(model: Model) -> None:
     assert model.condition("SourceResolved")[2] == "pvc://models/bert/7 (SavedModel, sha256:736f75726365)."
     assert model.condition("Compressed")[2] == "2 candidates: 1: first (TFLite); 2: second (TFLite)."
     assert (status.source.uri, status.source.signatures) == ("pvc://models/bert/7", ("serving_default",))
+
+
+def test_what_a_recipe_did_to_the_model_is_a_warning_beside_its_candidates(model: Model) -> None:
+    told = CandidateReported(
+        index=1, recipe="prune", form="TFLite", digest="sha256:1", size_bytes=25, warnings=("removes all of stem",)
+    )
+    model.compressed(candidates=(told, told.model_copy(update={"index": 2})))
+    model.look()
+    assert model.condition("Compressed")[2] == (
+        "2 candidates: 1: prune (TFLite); 2: prune (TFLite). Warning: removes all of stem."
+    )
 
 
 def test_a_passed_revision_is_a_candidate_until_its_pods_are_there(model: Model) -> None:

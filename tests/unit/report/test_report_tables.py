@@ -55,6 +55,13 @@ def test_no_line_is_wider_than_the_terminal(a_report, make_candidate, width):
         assert max(map(len, shown(table, width).splitlines())) <= width
 
 
+def test_a_warning_is_told_once_for_all_candidates_that_share_it(a_report, make_candidate):
+    both = [make_candidate(index).model_copy(update={"warnings": ("prune: removes all of stem",)}) for index in (1, 2)]
+    report = a_report(candidates=(*both, make_candidate(3)))
+    assert list(tables.warnings(report)) == ["Warning: candidates 1, 2: prune: removes all of stem"]
+    assert not list(tables.warnings(a_report()))
+
+
 def test_verdicts_hold_what_was_refused_with_the_reason(a_report):
     text = shown(tables.verdicts(a_report()))
     assert "passed" in text

@@ -63,6 +63,7 @@ class Measuring:
             digest=candidate.servable.digest,
             size_bytes=candidate.servable.size_bytes,
             notes=candidate.notes,
+            warnings=candidate.warnings,
             evaluation=found.key,
             evidence=found.evidence,
             samples=found.samples,

@@ -30,6 +30,7 @@ class CandidateReport(Model):
     digest: str
     size_bytes: int
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
     evaluation: str
     """Evaluation key E."""
     evidence: Evidence

@@ -26,6 +26,7 @@ def html(report: Report) -> str:
         report=report,
         rows=list(tables.rows(report)),
         verdicts=list(tables.verdict_rows(report)),
+        warnings=list(tables.warnings(report)),
         traffic=list(tables.traffic_rows(report.traffic)) if report.traffic else [],
         ratios=tables.RATIOS,
         costs=plots.costs(report) if report.candidates else None,

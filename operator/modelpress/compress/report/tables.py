@@ -206,6 +206,17 @@ def _share(ratio: float | None) -> str:
     return ABSENT if ratio is None else f"{ratio:.3f}×"
 
 
+def warnings(report: Report) -> Iterator[str]:
+    """What the candidates' recipes did that the user will hardly have wanted; once, where several share it."""
+    by_text: dict[str, list[int]] = {}
+    for one in report.candidates:
+        for warning in one.warnings:
+            by_text.setdefault(warning, []).append(one.index)
+    for text, indexes in by_text.items():
+        plural = "s" if len(indexes) > 1 else ""
+        yield f"Warning: candidate{plural} {', '.join(map(str, indexes))}: {text}"
+
+
 def traffic(measured: Traffic) -> Table:
     """Latency of real requests through the sidecar."""
     table = Table(

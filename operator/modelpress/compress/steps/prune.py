@@ -13,7 +13,7 @@ from modelpress.api.recipe import Prune
 from modelpress.compress.dataset import Array
 from modelpress.compress.examples import Bound
 from modelpress.compress.model import OpenedModel
-from modelpress.compress.steps import fine_tune, importance
+from modelpress.compress.steps import emptied, fine_tune, importance
 from modelpress.compress.steps.step import Changed, Setting
 from modelpress.compress.training import loop, objective, schedule, weights
 from modelpress.compress.training.batches import Batches
@@ -36,8 +36,9 @@ def apply(opened: OpenedModel, step: Prune, setting: Setting) -> Changed:
     if step.epochs == 0:
         with setting.progress.step("Pruning"):
             masks = pruning.final_masks()
+        warnings = pruning.warnings(masks)
         pruning.assign(masks)
-        return Changed(pruning.note(masks), masks)
+        return Changed(pruning.note(masks), masks, warnings=warnings)
     return pruning.trained()
 
 
@@ -93,6 +94,14 @@ class _Pruning:
         removed = considered - sum(int(mask.sum()) for mask in masks.values())
         share = removed / considered if considered else 0
         return f"prune: {removed:,} of {considered:,} weights ({share:.2%}) became 0"
+
+    def warnings(self, masks: Mapping[int, Array]) -> tuple[str, ...]:
+        """Of weights as they are before masks hold; only a threshold takes more than the share it was given of one."""
+        if self._step.threshold is None:
+            return ()
+        names = {place: name.rpartition("/")[0] or name for place, name in weights.names(self._variables).items()}
+        told = emptied.warning(emptied.found(names, self._values(), masks), self._step.threshold)
+        return (told,) if told else ()
 
     def _raise(self, constraints: Constraints, update: int, total: int) -> None:
         if self._step.structure == "TwoOfFour":

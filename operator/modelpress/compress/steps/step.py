@@ -58,5 +58,7 @@ class Changed:
     """As in `Setting`, of this step."""
     clusters: Mapping[int, Array] = dataclasses.field(default_factory=dict)
     """As in `Setting`, of this step."""
+    warnings: tuple[str, ...] = ()
+    """What the user will hardly have wanted, each with its cure."""
     replaced: bool = False
     """Whether a SavedModel with the same signatures is at `Setting.replacement`; masks and clusters start anew."""
