@@ -45,12 +45,6 @@ def honoured(*paths: str) -> tuple[Row, ...]:
     return tuple(Row(path, "Honoured", "Honoured") for path in paths)
 
 
-def refused(path: str, why: str, cure: str, *values: Any, reason: str = NOT_SUPPORTED) -> Row:
-    """Refused everywhere: these values, or any but the default."""
-    about = (lambda value: value in values) if values else None
-    return Row(path, "Refused", "Refused", why, cure, about, ", ".join(str(value) for value in values), reason)
-
-
 def cluster_only(*paths: str) -> tuple[Row, ...]:
     """Honoured in a cluster, listed in a local run."""
     why = "only a cluster can honour it, `modelpress run` goes on without"

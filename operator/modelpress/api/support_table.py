@@ -35,12 +35,6 @@ _RECIPE = (
         )
     ),
     *row.honoured("spec.recipe.training", "spec.recipe.iterations", "spec.recipe.search"),
-    row.refused(
-        f"{_STEPS}.quantize.weights",
-        "TFLite's kernels take weights with zero in the middle of their range",
-        "leave it out",
-        "Asymmetric",
-    ),
     row.Row(
         f"{_STEPS}.quantize.learningRate",
         "Reported",

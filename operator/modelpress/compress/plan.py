@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, NoReturn
+from typing import Literal, NamedTuple
 
 from modelpress.api import identity
 from modelpress.api.artifact import Form
@@ -83,7 +83,7 @@ class Plan:
 
 
 def of_recipe(recipe: Recipe, *, device: Device) -> Plan:
-    """What to do for a recipe. Raises Invalid `FieldNotSupported` or `StepCannotApply`."""
+    """What to do for a recipe. Raises Invalid `StepCannotApply`."""
     if recipe.steps is None:
         _possible(_cheapest(), recipe, device)
         return Plan((), (), named=False, search=recipe.search or Search())
@@ -95,7 +95,7 @@ def _of_steps(steps: Sequence[Step], recipe: Recipe, device: Device) -> Plan:
     for index, step in enumerate(steps):
         kind = next(iter(step.plain()), "")
         at = f"{STEPS_FIELD}[{index}].{kind}"
-        _require_known(step, at)
+        _require_amount(step, at)
         if step.quantize is not None:
             quantize, field = step.quantize, at
             if quantize.epochs:
@@ -192,25 +192,10 @@ def _of(step: Step) -> Distill | Prune | Cluster | FineTune:
     return found
 
 
-def _require_known(step: Step, at: str) -> None:
-    """What no part of this release does is refused here; each line goes when its step works."""
-    if step.prune is not None:
-        _require_known_prune(step.prune, at)
-    if step.quantize is not None:
-        _require_known_quantize(step.quantize, at)
-
-
-def _require_known_prune(prune: Prune, at: str) -> None:
-    if prune.structure == "TwoOfFour":
+def _require_amount(step: Step, at: str) -> None:
+    """A prune step that says not how much is refused here, as the schema does in a cluster."""
+    prune = step.prune
+    if prune is None or prune.structure == "TwoOfFour":
         return
     if (prune.threshold is None) == (prune.sparsity is None):
         raise Invalid("Invalid", "set either threshold or sparsity", field=at)
-
-
-def _require_known_quantize(quantize: Quantize, at: str) -> None:
-    if quantize.weights == "Asymmetric":
-        _refuse(f"{at}.weights", "Asymmetric: TFLite's kernels take weights with zero in the middle; leave it out")
-
-
-def _refuse(field: str, message: str) -> NoReturn:
-    raise Invalid("FieldNotSupported", message, field=field)

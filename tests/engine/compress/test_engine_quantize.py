@@ -79,8 +79,6 @@ def test_an_unknown_layer_is_refused_in_both_forms(quantized):
 def test_what_a_form_cannot_hold_is_refused_before_any_work(quantized, ask):
     with pytest.raises(Invalid, match=r"quantize.scheme: BFloat16 cannot be served as TFLite"):
         quantized(scheme="BFloat16", format="TFLite")
-    with pytest.raises(Invalid, match=r"quantize.weights: Asymmetric: TFLite's kernels"):
-        quantized(scheme="DynamicInt8", weights="Asymmetric")
 
 
 def test_the_notes_say_what_was_chosen_and_what_it_lost(quantized):

@@ -201,10 +201,7 @@ def _document(process):
         ({"source": {"uri": "nowhere"}}, "spec.source.uri: "),
         ({"source": {"uri": "model", "digest": "sha256:" + "0" * 64}}, "spec.source.digest: "),
         ({"data": {"evaluation": {"uri": "none.npz"}}}, "spec.data.evaluation.uri: no file is at"),
-        (
-            {"recipe": {"steps": [{"quantize": {"scheme": "DynamicInt8", "weights": "Asymmetric"}}]}},
-            "spec.recipe.steps[0].quantize.weights",
-        ),
+        ({"cache": {"ttl": "0s"}}, "spec.cache.ttl: "),
     ],
 )
 def test_bad_input_ends_with_64_the_field_and_no_stack_trace(project, tmp_path, spec, said):

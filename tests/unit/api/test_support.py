@@ -46,12 +46,6 @@ READ_ONLY = "such a store can only be read; write s3, gs, az or pvc://claim/path
 
 REFUSED_EVERYWHERE = [
     (
-        quantize(weights="Asymmetric"),
-        NOT,
-        'spec.recipe.steps[0].quantize.weights: "Asymmetric" is not supported: TFLite\'s kernels take weights'
-        " with zero in the middle of their range; leave it out",
-    ),
-    (
         {"cache": {"disk": {"size": "1Mi"}}},
         NOT,
         'spec.cache.disk.size: "1Mi" is not supported: a smaller disk tier could hold nothing; raise it to 4Mi or more,'
@@ -142,6 +136,7 @@ HONOURED = [
     step(prune={"threshold": 0.01, "maxSparsity": 0.1}),
     step(fineTune={"epochs": 3, "learningRate": 0.001}),
     *(quantize(scheme) for scheme in ("DynamicInt8", "StaticInt8", "Float16", "BFloat16", "Int4Weights", "Mixed")),
+    quantize(weights="Asymmetric", activations="Symmetric"),
     quantize(weights="Symmetric", activations="Asymmetric", granularity="PerChannel", epochs=0),
     quantize(granularity="PerTensor", activations="Symmetric", excludeLayers=["^head/"]),
     {"data": TRAINING, **quantize(epochs=2, learningRate=0.001)},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from ai_edge_quantizer import qtyping
@@ -39,6 +39,8 @@ class Assignment:
     symmetric_activations: bool = False
     rounding: Rounding = "MinMax"
     """Of int4 weights; for int8 clipping gains nothing."""
+    on_grid: frozenset[str] = frozenset()
+    """Scopes among the exceptions whose weights are whole steps already, so that nothing is clipped."""
 
     @property
     def needs_ranges(self) -> bool:
@@ -53,6 +55,7 @@ class Assignment:
             self.per_channel,
             self.symmetric_activations,
             self.rounding,
+            self.on_grid,
         )
 
 
@@ -61,7 +64,8 @@ def recipe(assignment: Assignment) -> RecipeManager:
     manager = RecipeManager()
     _add(manager, _EVERYTHING, assignment.base, assignment)
     for scope, precision in assignment.exceptions.items():
-        _add(manager, f"^{re.escape(scope)}$", precision, assignment)
+        chosen = replace(assignment, rounding="MinMax") if scope in assignment.on_grid else assignment
+        _add(manager, f"^{re.escape(scope)}$", precision, chosen)
     for boundary in (_OPERATION.INPUT, _OPERATION.OUTPUT):
         manager.add_quantization_config("^(?:.*)$", boundary, algorithm_key=AlgorithmName.NO_QUANTIZE)
     return manager

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from modelpress.api.recipe import Quantize
-from modelpress.compress.quantization import layers, mixed, ranges, rewriting
+from modelpress.compress.quantization import centring, layers, mixed, ranges, rewriting
 from modelpress.compress.quantization.comparison import BROKEN, Batch, Comparison, Loss, unlimited
 from modelpress.compress.quantization.layers import Operation
 from modelpress.compress.quantization.precision import Assignment, Precision
@@ -77,31 +77,62 @@ def quantized(
         per_channel=quantize.granularity != "PerTensor",
         symmetric_activations=quantize.activations == "Symmetric",
     )
-    if quantize.scheme not in CALIBRATED:
-        base: Precision = "DynamicInt4" if quantize.scheme == "Int4Weights" else "DynamicInt8"
-        tables = ranges.of_tables(original.content)
-        floats = layers.without_gain(found) if base == "DynamicInt8" else ()
-        assignment = Assignment(
-            base,
-            {**settings.exceptions, **dict.fromkeys((*floats, *_gathered(found, tables)), "Float32")},
-            settings.per_channel,
-            rounding="Octav" if base == "DynamicInt4" else "MinMax",
-        )
-        return Quantized(rewriting.quantize(original.content, assignment, tables), ())
-    if calibration is None:
-        raise NotConvertible("DataRequired", f"{quantize.scheme} measures activations on examples, and there are none")
-    used, judged = _split(calibration.batches)
-    measured = ranges.measured(original.content, calibration.signature, used)
-    judging = Comparison(original.content, calibration.signature, judged, beat=calibration.beat)
-    if quantize.scheme == "Mixed":
-        ordering = Comparison(original.content, calibration.signature, used[:_ORDERING], beat=calibration.beat)
-        return _mixed(original, found, measured, ordering, judging, calibration.tolerance, settings)
-    return _static(original, settings, measured, judging, converted)
+    if quantize.scheme in CALIBRATED:
+        return _calibrated(original, settings, quantize, calibration, converted)
+    base: Precision = "DynamicInt4" if quantize.scheme == "Int4Weights" else "DynamicInt8"
+    floats = layers.without_gain(found) if base == "DynamicInt8" else ()
+    settings = settings.but(dict.fromkeys(floats, "Float32"))
+    settings = replace(settings, base=base, rounding="Octav" if base == "DynamicInt4" else "MinMax")
+    original, settings, notes = _with_zero_points(original, settings, quantize)
+    tables = ranges.of_tables(original.content)
+    settings = settings.but(dict.fromkeys(_gathered(original.operations(), tables), "Float32"))
+    return Quantized(rewriting.quantize(original.content, settings, tables), notes)
+
+
+def _with_zero_points(
+    original: Float, settings: Assignment, quantize: Quantize
+) -> tuple[Float, Assignment, tuple[str, ...]]:
+    """The flatbuffer whose weights have their zero points apart, what is quantized of it, and a note."""
+    if quantize.weights != "Asymmetric":
+        return original, settings, ()
+    bits = 4 if quantize.scheme == "Int4Weights" else 8
+    found = centring.centred(
+        original.content, original.variables, settings.exceptions, bits=bits, per_channel=settings.per_channel
+    )
+    exceptions = settings.but({**dict.fromkeys(found.floats, "Float32"), **dict.fromkeys(found.rounded, "DynamicInt4")})
+    return (
+        Float(found.content, found.variables),
+        replace(exceptions, on_grid=frozenset(found.rounded)),
+        (found.note,),
+    )
 
 
 def _gathered(found: Sequence[Operation], tables: Collection[str]) -> list[str]:
     """Scopes of what picks from activations instead of tables: without examples nobody knows their ranges."""
     return [one.scope for one in found if one.kind == "GATHER" and one.scope.removesuffix(";") not in tables]
+
+
+def _calibrated(
+    original: Float,
+    settings: Assignment,
+    quantize: Quantize,
+    calibration: Calibration | None,
+    converted: Callable[[], bytes] | None,
+) -> Quantized:
+    if calibration is None:
+        raise NotConvertible("DataRequired", f"{quantize.scheme} measures activations on examples, and there are none")
+    used, judged = _split(calibration.batches)
+    reference = original.content
+    judging = Comparison(reference, calibration.signature, judged, beat=calibration.beat)
+    original, settings, notes = _with_zero_points(original, settings, quantize)
+    measured = ranges.measured(original.content, calibration.signature, used)
+    if quantize.scheme == "Mixed":
+        ordering = Comparison(reference, calibration.signature, used[:_ORDERING], beat=calibration.beat)
+        made = _mixed(original, measured, ordering, judging, calibration.tolerance, settings)
+    else:
+        may_convert = not settings.exceptions and not settings.symmetric_activations and not notes
+        made = _static(original, settings, measured, judging, converted if may_convert else None)
+    return Quantized(made.content, (*made.notes, *notes))
 
 
 def _static(
@@ -112,7 +143,7 @@ def _static(
     converted: Callable[[], bytes] | None,
 ) -> Quantized:
     """The way of joining ranges that loses less on rows that were not calibrated on."""
-    assignment = Assignment("StaticInt8", settings.exceptions, settings.per_channel, settings.symmetric_activations)
+    assignment = replace(settings, base="StaticInt8")
     tried: list[tuple[Loss, Update, bytes]] = []
     refusal: NotConvertible | None = None
     for update in ranges.UPDATES:
@@ -123,7 +154,7 @@ def _static(
             continue
         tried.append((judging.of(content), update, content))
     if not any(loss != BROKEN for loss, _, _ in tried):
-        if converted is None or settings.exceptions or settings.symmetric_activations:
+        if converted is None:
             raise refusal or NotConvertible("NotQuantizable", "no layer of this model can be quantized")
         content = converted()
         why = refusal or "what the quantizer wrote does not run"
@@ -134,14 +165,13 @@ def _static(
 
 def _mixed(
     original: Float,
-    found: Sequence[Operation],
     measured: Ranges,
     ordering: Comparison,
     judging: Comparison,
     tolerance: Loss,
     settings: Assignment,
 ) -> Quantized:
-    free = [one for one in layers.layers(found) if one.operation.scope not in settings.exceptions]
+    free = [one for one in layers.layers(original.operations()) if one.operation.scope not in settings.exceptions]
     may_lighten, tolerance = tolerance.is_told_by(len(judging)), tolerance.told_by(len(judging))
     search = mixed.Search(original.content, free, measured, ordering, judging, tolerance, settings, may_lighten)
     chosen = search.result()

@@ -34,7 +34,7 @@ def ordered(
 ) -> list[Sensitive]:
     """All layers, the most sensitive first, equal ones in the order in which they run.
 
-    `content` is the float32 flatbuffer; of `settings` only granularity, symmetry and rounding are looked at.
+    `content` is the float32 flatbuffer; the base of `settings` is not looked at.
     """
     alone = Assignment(
         "Float32",
@@ -44,7 +44,7 @@ def ordered(
     )
     found = []
     for layer in layers:
-        only = alone.but(dict.fromkeys(scopes(layer, precision), precision))
+        only = alone.but({**dict.fromkeys(scopes(layer, precision), precision), **settings.exceptions})
         try:
             loss = comparison.of(rewriting.quantize(content, only, statistics))
         except NotConvertible:
