@@ -233,6 +233,12 @@ class Training(Model):
     )
     optimizer: Literal["Adam", "AdamW", "SGD"] = Field(default="Adam", description="Optimizer.")
     batch_size: int = Field(default=32, ge=1, le=65536, description="Rows a step, of all workers together.")
+    clip_norm: float = Field(
+        default=10,
+        ge=0,
+        le=1000000,
+        description="Gradients whose norm, over all weights, is greater are scaled down to it; 0: none are.",
+    )
     seed: int = Field(default=0, ge=0, le=2147483647, description="Seed of everything random.")
 
 

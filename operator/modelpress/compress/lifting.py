@@ -38,9 +38,10 @@ _PASSED = ("Cast", "ExpandDims", "Identity", "Reshape", "Squeeze")
 
 
 def weights(graph: Any) -> dict[str, bool]:
-    """Constants that layers use as weights, all of them trainable: for graphs whose variables are not known.
+    """Constants that layers use as weights -> whether gradients change them: for graphs whose variables are not known.
 
-    Kernels, tables, biases, and the scale and offset of batch normalisation; its statistics are left constant.
+    Kernels, tables, biases, and the scale and offset of batch normalisation; its statistics are variables that no
+    gradient changes.
     """
     nodes = {node.name: node for node in graph.node}
     found = {}
@@ -52,6 +53,9 @@ def weights(graph: Any) -> dict[str, bool]:
             source = _source(nodes, name)
             if source.op == "Const" and _is_float(source) and source.attr["value"].tensor.tensor_shape.dim:
                 found[source.name] = True
+        for name in node.input[3:5] if node.op == "FusedBatchNormV3" else ():
+            if nodes[name.split(":")[0]].op == "Const":
+                found.setdefault(name.split(":")[0], False)
     return found
 
 

@@ -71,8 +71,8 @@ def test_hyper_parameters_are_tried_and_adjusted_and_trials_are_remembered(opene
     given = setting()
     changed = distill.apply(opened, step(epochs=2, learningRate=1e-5), given)
     remembered = json.loads((given.checkpoints / "trials.json").read_text())
-    assert len(remembered) == 6
-    assert "learningRate 3e-05 (best of 6 short trials)" in changed.note
+    assert len(remembered) == 7
+    assert "learningRate 0.00027 (best of 7 short trials)" in changed.note
     best = min(remembered, key=remembered.get)
     assert f"{best} (best of" in changed.note
 
@@ -86,7 +86,7 @@ def test_trials_vary_one_value_after_the_other_around_the_best():
 
     best, tried = trials.adjusted(Choice(2, 0.9, 0.001), measure, softens=True, labelled=True)
     assert best == Choice(4, 0.5, 0.003)
-    assert tried == len(asked) == trials.MOST
+    assert tried == len(asked) == trials.USUAL
     plain, _ = trials.adjusted(Choice(2, 1, 0.001), measure, softens=False, labelled=False)
     assert plain == Choice(2, 1, 0.003)
 

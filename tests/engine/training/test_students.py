@@ -171,8 +171,8 @@ def test_a_narrower_student_has_a_share_of_the_filters(opened, setting, tmp_path
     making.write(opened, Student(width=0.5), setting(), tmp_path / "student")
     student = OpenedModel(tmp_path / "student" / "student", (SIGNATURE,))
     shapes = {variable.name.split(":")[0]: tuple(variable.shape) for variable in student.variables()}
-    assert shapes["conv/kernel"] == (3, 3, 1, 4)
-    assert shapes["head/kernel"] == (16, 10)
+    assert sum(shapes[name][-1] for name in ("conv/kernel", "mix/kernel", "dense/kernel")) == (8 + 8 + 32) / 2
+    assert shapes["head/kernel"] == (shapes["dense/kernel"][-1], 10)
     assert student.signatures == opened.signatures
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
+from modelpress.api.errors import Invalid
 from modelpress.api.recipe import Distill
 from modelpress.compress.model import OpenedModel
 from modelpress.compress.steps.step import Changed, Setting
@@ -46,7 +48,7 @@ def _choice(lesson: Lesson, step: Distill, setting: Setting) -> tuple[Choice, in
         return first, 0
     signature = lesson.student.signatures[lesson.found.signature]
     batches = Batches(rows, signature, size=setting.training.batch_size, seed=setting.training.seed, hold_out=True)
-    updates = max(trials.LEAST_UPDATES, batches.count // trials.MOST)
+    updates = max(trials.LEAST_UPDATES, batches.count // trials.USUAL)
 
     def measure(choice: Choice) -> float:
         lesson.begin_again()
@@ -59,7 +61,12 @@ def _choice(lesson: Lesson, step: Distill, setting: Setting) -> tuple[Choice, in
             updates=updates,
         )
         task = lesson.task(choice.temperature, choice.teacher_weight)
-        return loop.train(task, course, Place(None, None, setting.progress)).held_out[-1]
+        try:
+            return loop.train(task, course, Place(None, None, setting.progress)).held_out[-1]
+        except Invalid as error:
+            if error.reason != "TrainingDiverged":
+                raise
+            return math.inf
 
     memory = trials.Memory(setting.checkpoints if workers.joined().count == 1 else None)
     return trials.adjusted(

@@ -39,9 +39,12 @@ def require_range(name: str, output: Array, probed: Array, labels: Array, traini
     _require_values(_kind(training, name, output, probed), name, output, labels)
 
 
-def of_constant(training: Training, name: str, output: Array, labels: Array) -> float:
-    """The least loss of a model that gives every row the same answer. Raises Invalid `LossUnclear`."""
-    kind = _kind(training, name, output, labels)
+def of_constant(name: str, output: Array, probed: Array, labels: Array, training: Training) -> float:
+    """The least loss on `labels` of a model that always gives the same answer; `probed` are those of the output's rows.
+
+    Raises Invalid `LossUnclear`.
+    """
+    kind = _kind(training, name, output, probed)
     values = labels.reshape(len(labels), -1).astype(np.float64)
     if kind == "MeanSquaredError":
         return float(values.var(axis=0).mean())

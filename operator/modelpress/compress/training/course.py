@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +14,8 @@ from modelpress.compress.training.constraints import Constraints
 
 Loss = Callable[[dict[str, Any], dict[str, Any]], Any]
 """(inputs by name, labels by output) -> mean over the rows; a scalar tensor. Traced."""
+Seen = Callable[[], Mapping[int, Any]]
+"""Position of a variable that is a moving average -> what the last loss's rows say of it. Traced, after the loss."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,10 @@ class Task:
     """Loss as the model will serve, where training runs it otherwise (dropout, batch statistics); None: `loss`."""
     names: Mapping[int, str] = field(default_factory=dict)
     """Readable names of variables, for histograms; absent ones are numbered."""
+    seen: Seen | None = None
+    """What moving averages follow; None: there are none, or they stay as they are."""
+    worthless: float = math.inf
+    """Loss of a model that always gives the same answer; inf: not known."""
 
 
 @dataclass(frozen=True)

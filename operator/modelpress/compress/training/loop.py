@@ -6,7 +6,7 @@ import contextlib
 import json
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from tensorflow.python.framework import config as framework_config
 
 from modelpress.api.errors import Invalid
 from modelpress.compress.dataset import Array
-from modelpress.compress.training import checkpoint, schedule, workers
+from modelpress.compress.training import checkpoint, divergence, schedule, workers
 from modelpress.compress.training.batches import Batch, Batches
 from modelpress.compress.training.course import Course, History, Task
 from modelpress.compress.training.crew import WorkerLost
@@ -31,6 +31,8 @@ _LOST = (
     tf.errors.DeadlineExceededError,
     tf.errors.InternalError,
 )
+MOMENTUM = 0.99
+"""Of moving averages, after the first updates."""
 HOLD_OUT_FROM = 2
 """Epochs from which on rows are kept out: with one there is nothing to choose from."""
 
@@ -43,18 +45,19 @@ class _Standing:
     batch: int = 0
     total: float = 0.0
     """Sum of the losses of this epoch's batches so far."""
+    watch: divergence.Watch = field(default_factory=divergence.Watch)
     stopped: bool = False
     losses: tuple[float, ...] = ()
     held_out: tuple[float, ...] = ()
     best: int = -1
 
     def plain(self) -> dict[str, Any]:
-        return {**self.__dict__, "losses": list(self.losses), "held_out": list(self.held_out)}
+        return {**self.__dict__, "losses": list(self.losses), "held_out": list(self.held_out), "watch": [*self.watch]}
 
     @classmethod
     def of(cls, counters: dict[str, Any]) -> _Standing:
         both = {"losses": tuple(counters["losses"]), "held_out": tuple(counters["held_out"])}
-        return cls(**{**counters, **both})
+        return cls(**{**counters, **both, "watch": divergence.Watch(*counters["watch"])})
 
 
 def train(task: Task, course: Course, place: Place) -> History:
@@ -120,6 +123,8 @@ class _Loop:
             with journal.update(number):
                 loss = float(self._update(batch.inputs, batch.labels, tf.constant(batch.share, tf.float32)))
             self._require_finite(loss)
+            standing.watch = standing.watch.after(loss, self._task.worthless)
+            self._require_learning(standing.watch)
             journal.updated(number, loss=loss, learning_rate=rate)
             standing.total += loss
             standing.batch += 1
@@ -162,10 +167,21 @@ class _Loop:
                 field=f"{self._course.field}.learningRate",
             )
 
+    def _require_learning(self, watch: divergence.Watch) -> None:
+        if watch.is_diverged(self._task.worthless):
+            raise Invalid(
+                "TrainingDiverged",
+                f"the loss rose from {watch.first:.3g} to {watch.recent:.3g} in {watch.updates} updates, while always "
+                f"giving the same answer would cost {self._task.worthless:.3g}; lower learningRate "
+                f"({self._course.learning_rate:g})",
+                field=f"{self._course.field}.learningRate",
+            )
+
     def _traced_update(self, inputs: dict[str, Any], labels: dict[str, Any], share: Any) -> Any:
         """One update of the weights; gives the loss over the rows of all workers."""
         trainable, constraints = self._task.trainable, self._task.constraints
         reached: list[int] = []
+        averaged: list[int] = []
 
         def local() -> list[Any]:
             with tf.GradientTape(watch_accessed_variables=False) as tape:
@@ -173,19 +189,33 @@ class _Loop:
                 total = tf.cast(self._task.loss(inputs, labels), tf.float32) * share
             gradients = dict(zip(trainable, tape.gradient(total, list(trainable.values())), strict=True))
             reached[:] = [position for position, gradient in gradients.items() if gradient is not None]
-            return [total, *(gradients[position] for position in reached)]
+            seen = self._task.seen() if self._task.seen else {}
+            averaged[:] = list(seen)
+            return [total, *(gradients[position] for position in reached), *(seen[place] * share for place in averaged)]
 
-        total, *gradients = self._workers.summed(local)
+        total, *found = self._workers.summed(local)
+        gradients, seen = found[: len(reached)], dict(zip(averaged, found[len(reached) :], strict=True))
         if not reached:
             raise Invalid(
                 "StepCannotApply",
                 "no gradient reaches a variable of the model, so that it cannot be trained; leave the step out",
                 field=self._course.field,
             )
+        if self._course.training.clip_norm:
+            gradients, _ = tf.clip_by_global_norm(gradients, self._course.training.clip_norm)
         held = constraints.gradients(dict(zip(reached, gradients, strict=True)))
         self._optimizer.apply_gradients([(gradient, trainable[position]) for position, gradient in held.items()])
         constraints.hold()
+        self._follow(seen)
         return total
+
+    def _follow(self, seen: dict[int, Any]) -> None:
+        """Moves averages towards what the batch says, at first faster: their old values are of another net. Traced."""
+        done = tf.cast(self._optimizer.iterations, tf.float32)
+        kept = tf.minimum(MOMENTUM, done / (done + 10.0))
+        for position, value in seen.items():
+            variable = self._task.variables[position]
+            variable.assign(kept * variable + (1.0 - kept) * value)
 
     def _model_arrays(self) -> dict[str, Array]:
         state = [*self._task.variables, *self._task.constraints.state]

@@ -19,6 +19,7 @@ from modelpress.compress.training.batches import fixed_rows
 from modelpress.compress.training.course import Loss
 
 _PROBE_ROWS = 256
+_PROBE_LABELS = 10000
 
 Answer = Callable[[dict[str, Any]], Mapping[str, Any]]
 """Inputs by name -> outputs by name. Traced."""
@@ -75,6 +76,15 @@ def label_losses(opened: OpenedModel, found: Bound, training: Training) -> dict[
         losses.require_range(name, answers[name], labels, found.rows.targets[name], training)
         chosen[name] = losses.choose(training, name, answers[name], labels)
     return chosen
+
+
+def worthless(opened: OpenedModel, found: Bound, training: Training) -> float:
+    """Loss on labels of a model that always gives the same answer. Raises Invalid `LossUnclear`."""
+    some, answers = probe(opened, found)
+    return sum(
+        losses.of_constant(name, answers[name], probed, found.rows.targets[name][:_PROBE_LABELS], training)
+        for name, probed in some.targets.items()
+    )
 
 
 def of_energy(answer: Answer) -> Loss:

@@ -11,8 +11,10 @@ import tensorflow as tf
 from modelpress.api.errors import Invalid
 from modelpress.api.recipe import Distill
 from modelpress.compress import graph
+from modelpress.compress.dataset import Array, Rows
 from modelpress.compress.examples import Bound
 from modelpress.compress.model import OpenedModel
+from modelpress.compress.steps import normalisation
 from modelpress.compress.steps.step import Setting
 from modelpress.compress.steps.students import features, flat, layers, softened
 from modelpress.compress.steps.students.features import Matching, Pair
@@ -39,8 +41,12 @@ class Lesson:
                 "map label columns with spec.data.training.columns.targets, or set teacherWeight: 1",
                 field=f"{setting.field}.teacherWeight",
             )
-        self._kinds = _kinds(teacher, student, self.found, setting)
-        self._teacher, self._student, self._matching = self._models(teacher)
+        self._learner: normalisation.Learner | None = None
+        self._probed = objective.probe(teacher, self.found)
+        self._kinds = _kinds(self._probed, student, self.found, setting)
+        self._own = objective.worthless(teacher, self.found, setting.training) if self._hard else 0.0
+        self._teacher, self._learning, self._matching = self._models(teacher)
+        self._student: Model = objective.answering(student, self.found.signature)
         self._variables = [*student.variables(), *(self._matching.variables if self._matching else ())]
         self._initial = [np.asarray(variable) for variable in self._variables]
 
@@ -69,6 +75,8 @@ class Lesson:
             variables=self._variables,
             trainable=trainable,
             constraints=Constraints(trainable, {}),
+            seen=self._learner.seen if self._learner else None,
+            worthless=self._worthless(temperature, teacher_weight),
             held_out_loss=self._criterion(),
             names=weights.names(self._variables),
         )
@@ -78,13 +86,22 @@ class Lesson:
 
         def loss(inputs: dict[str, Any], labels: dict[str, Any]) -> Any:
             wanted = {name: tf.stop_gradient(value) for name, value in self._teacher(inputs).items()}
-            given = self._student(inputs)
+            given = self._learning(inputs)
             total = teacher_weight * tf.add_n([one(wanted[name], given[name]) for name, one in soft.items()])
             if self._hard and teacher_weight < 1:
                 total += (1 - teacher_weight) * self._on_labels(given, labels)
             return total + self._matching.distance(wanted, dict(given)) if self._matching else total
 
         return loss
+
+    def _worthless(self, temperature: float, teacher_weight: float) -> float:
+        """Loss of a student that always answers as the teacher does on average."""
+        answers, total = self._probed[1], (1 - teacher_weight) * self._own
+        for name, kind in self._kinds.items():
+            given = tf.constant(answers[name])
+            always = tf.broadcast_to(tf.reduce_mean(given, axis=0, keepdims=True), tf.shape(given))
+            total += teacher_weight * float(softened.distance(kind, temperature)(given, always))
+        return total
 
     def _criterion(self) -> Loss:
         """What trials and epochs are judged by, whatever the hyper-parameters: labels, else the teacher's answers."""
@@ -105,7 +122,7 @@ class Lesson:
     def _models(self, teacher: OpenedModel) -> tuple[Model, Model, Matching | None]:
         name, student = self.found.signature, self.student
         if not self._step.features:
-            return objective.answering(teacher, name), objective.answering(student, name), None
+            return objective.answering(teacher, name), self._as_it_trains({}), None
         teaching, learning = self._constant(teacher), flat.Flat.lifted(student)
         names = features.pairs(self._step.features)
         at = f"{self._setting.field}.features"
@@ -120,7 +137,17 @@ class Lesson:
         shapes = [(teaching.shape(pair.teacher), learning.shape(pair.student)) for pair in pairs]
         matching = Matching(pairs, shapes, seed=self._setting.training.seed, field=self._setting.field)
         tapped = teaching.tapped(name, {pair.name: pair.teacher for pair in pairs})
-        return tapped, learning.tapped(name, {pair.name: pair.student for pair in pairs}), matching
+        taps = {pair.name: pair.student for pair in pairs}
+        return tapped, self._as_it_trains(taps, learning), matching
+
+    def _as_it_trains(self, taps: Mapping[str, str], flattened: flat.Flat | None = None) -> Model:
+        """The student, normalised by its batches if it can be; with inner tensors by name."""
+        name, student = self.found.signature, self.student
+        if normalisation.fits(student, self.found, self._setting):
+            self._learner = normalisation.learner(student, name, taps)
+        if self._learner is not None:
+            return self._learner
+        return flattened.tapped(name, taps) if flattened else objective.answering(student, name)
 
     def _constant(self, teacher: OpenedModel) -> flat.Flat:
         try:
@@ -133,9 +160,11 @@ class Lesson:
             ) from error
 
 
-def _kinds(teacher: OpenedModel, student: OpenedModel, found: Bound, setting: Setting) -> dict[str, softened.Answers]:
-    """What the outputs are that can be learned; the student's have to be the same."""
-    some, wanted = objective.probe(teacher, found)
+def _kinds(
+    probed: tuple[Rows, dict[str, Array]], student: OpenedModel, found: Bound, setting: Setting
+) -> dict[str, softened.Answers]:
+    """What the outputs are that can be learned, given some of the teacher's; the student's have to be the same."""
+    some, wanted = probed
     given = student.call(found.signature, some.inputs)
     kinds = {}
     for name in softened.chosen(wanted):

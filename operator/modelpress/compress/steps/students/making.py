@@ -70,7 +70,7 @@ def _shallower(opened: OpenedModel, depth: float, directory: Path, field: str) -
 
 
 def _narrower(opened: OpenedModel, width: float, setting: Setting, directory: Path, field: str) -> str:
-    step = Prune(structure="Filter", criterion="L2", sparsity=1 - width)
+    step = Prune(structure="Filter", criterion="Reconstruction", sparsity=1 - width)
     try:
         pruning.apply(opened, step, dataclasses.replace(setting, replacement=directory, masks={}, clusters={}))
     except Invalid as error:

@@ -12,8 +12,10 @@ from modelpress.storage import durable
 
 FROM_EPOCHS = 2
 """Trials cost about an epoch: with fewer epochs than this, the recipe's values are taken as they are."""
-MOST = 6
-"""Trials."""
+USUAL = 6
+"""Trials, where the rate of the recipe is a good one."""
+_STEPS = 3
+"""In one direction, of the rate."""
 LEAST_UPDATES = 10
 _FACTOR_RATE, _FACTOR_TEMPERATURE = 3.0, 2.0
 _OTHER_WEIGHT = 0.5
@@ -42,17 +44,40 @@ def given(step: Distill) -> Choice:
 def adjusted(first: Choice, measure: Callable[[Choice], float], *, softens: bool, labelled: bool) -> tuple[Choice, int]:
     """(the best choice found around the first, how many were measured); smaller measures are better.
 
-    Rate, temperature and weight are varied in this order, each around the best so far. Without `softens` the
-    temperature has no effect, without `labelled` the weight.
+    Rate, temperature and weight are varied in this order, each around the best so far; the rate as far as it helps.
+    Without `softens` the temperature has no effect, without `labelled` the weight.
     """
-    best, least, tried = first, measure(first), 1
-    for vary in (_rates, _temperatures if softens else None, _weights if labelled else None):
-        for choice in list(vary(best)) if vary else ():
-            tried += 1
-            found = measure(choice)
-            if found < least:
-                best, least = choice, found
-    return best, tried
+    search = _Search(first, measure)
+    if not search.goes_on(lambda best: best._replace(learning_rate=best.learning_rate * _FACTOR_RATE)):
+        search.goes_on(lambda best: best._replace(learning_rate=best.learning_rate / _FACTOR_RATE))
+    for vary in (_temperatures if softens else None, _weights if labelled else None):
+        for choice in list(vary(search.best)) if vary else ():
+            search.tries(choice)
+    return search.best, search.tried
+
+
+class _Search:
+    """The best choice so far."""
+
+    def __init__(self, first: Choice, measure: Callable[[Choice], float]) -> None:
+        self._measure = measure
+        self.best, self._least, self.tried = first, measure(first), 1
+
+    def tries(self, choice: Choice) -> bool:
+        """Whether this one is better than the best so far, whose place it takes."""
+        found = self._measure(choice)
+        self.tried += 1
+        better = found < self._least
+        if better:
+            self.best, self._least = choice, found
+        return better
+
+    def goes_on(self, change: Callable[[Choice], Choice]) -> bool:
+        """Changes the best in one direction as long as that helps; whether it did."""
+        steps = 0
+        while steps < _STEPS and self.tries(change(self.best)):
+            steps += 1
+        return steps > 0
 
 
 class Memory:
@@ -71,11 +96,6 @@ class Memory:
             if self._path is not None:
                 durable.write(self._path, json.dumps(self._known).encode())
         return self._known[str(choice)]
-
-
-def _rates(best: Choice) -> Iterator[Choice]:
-    yield best._replace(learning_rate=best.learning_rate * _FACTOR_RATE)
-    yield best._replace(learning_rate=best.learning_rate / _FACTOR_RATE)
 
 
 def _temperatures(best: Choice) -> Iterator[Choice]:
