@@ -127,6 +127,7 @@ HONOURED = [
         prune(criterion=criterion, structure="Unstructured")
         for criterion in ("Magnitude", "L1", "L2", "Gradient", "Relative")
     ),
+    step(prune={"structure": "Filter", "criterion": "Reconstruction", "sparsity": 0.3}) | {"data": TRAINING},
     step(prune={"structure": "TwoOfFour"}),
     prune(epochs=2, learningRate=0.001),
     step(distill={"student": {"width": 0.5, "depth": 0.5}, "temperature": 4, "teacherWeight": 1}),
