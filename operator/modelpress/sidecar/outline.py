@@ -20,7 +20,9 @@ LARGEST = 1 << 20
 BULK = 1024
 """Bytes of an element that are left out."""
 
-_VARINT, _EIGHT_BYTES, _LENGTH, _FOUR_BYTES = 0, 1, 2, 5
+LENGTH = 2
+"""Wire type of strings, bytes and messages."""
+_VARINT, _EIGHT_BYTES, _FOUR_BYTES = 0, 1, 5
 _LONGEST_HEAD = 20
 """Bytes of a field's number and length."""
 _INPUTS, _VALUE, _CONTENT, _STRINGS = 2, 2, 4, 8
@@ -54,7 +56,7 @@ class Outline:
 
     def only(self, wanted: int) -> bytes:
         """All top-level fields of one number, as a message of their own."""
-        fields = self._fields(self._start, self._ends[-1] if self._ends else 0)
+        fields = self.fields(self._start, self._ends[-1] if self._ends else 0)
         return b"".join([self._kept(field.start, field.end) for field in fields if field.number == wanted])
 
     def request(self) -> bytes:
@@ -63,18 +65,19 @@ class Outline:
 
     def _without_bulk(self, start: int, end: int, *, depth: int) -> bytes:
         parts: list[bytes] = []
-        for field in self._fields(start, end):
-            if depth < len(_MESSAGES) and field.wire == _LENGTH and field.number == _MESSAGES[depth]:
+        for field in self.fields(start, end):
+            if depth < len(_MESSAGES) and field.wire == LENGTH and field.number == _MESSAGES[depth]:
                 inner = self._without_bulk(field.content, field.end, depth=depth + 1)
             elif depth == len(_MESSAGES) and _is_bulk(field):
                 inner = b""
             else:
                 parts.append(self._kept(field.start, field.end))
                 continue
-            parts += (bytes((field.number << 3 | _LENGTH,)), _varint_of(len(inner)), inner)
+            parts += (bytes((field.number << 3 | LENGTH,)), _varint_of(len(inner)), inner)
         return b"".join(parts)
 
-    def _fields(self, position: int, end: int) -> Iterator[Field]:
+    def fields(self, position: int, end: int) -> Iterator[Field]:
+        """The fields of the message that lies there."""
         while position < end:
             self._left -= 1
             if self._left < 0:
@@ -89,7 +92,7 @@ class Outline:
         head = self._cut(start, min(start + _LONGEST_HEAD, end))
         tag, length = _varint(head, 0)
         wire = tag & 7
-        if wire == _LENGTH:
+        if wire == LENGTH:
             size, length = _varint(head, length)
         elif wire == _VARINT:
             size = _varint(head, length)[1] - length
@@ -117,7 +120,7 @@ class Outline:
 
 
 def _is_bulk(field: Field) -> bool:
-    return field.wire == _LENGTH and field.number in (_CONTENT, _STRINGS) and field.end - field.content > BULK
+    return field.wire == LENGTH and field.number in (_CONTENT, _STRINGS) and field.end - field.content > BULK
 
 
 def _varint(head: bytes, position: int) -> tuple[int, int]:

@@ -8,11 +8,12 @@ enough. Templates are only made of requests whose canonical key was found by par
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from hashlib import sha256
 from typing import Any, NamedTuple
 
 from modelpress.sidecar.key import Part, framed, is_short
+from modelpress.sidecar.outline import LENGTH, Outline
+from modelpress.sidecar.reason import Uncacheable
 
 SHORTEST = 64
 """Bytes of content below which parsing is hardly dearer."""
@@ -24,8 +25,6 @@ MOST_OF_LENGTH = 4
 
 _INPUTS, _VALUE, _CONTENT = 2, 2, 4
 """Field numbers: PredictRequest.inputs, the value of a map's entry, TensorProto.tensor_content."""
-_VARINT, _EIGHT_BYTES, _LENGTH, _FOUR_BYTES = 0, 1, 2, 5
-"""Wire types, https://protobuf.dev/programming-guides/encoding."""
 
 Span = tuple[int, int]
 
@@ -91,50 +90,14 @@ def _template(message: bytes, prefix: int, parts: list[tuple[Part, bytes]]) -> T
 
 def content_span(message: bytes, start: int = 0) -> Span | None:
     """Where the `tensor_content` of a PredictRequest's only input lies, None where there is not exactly one."""
-    span: Span | None = (start, len(message))
-    for number in (_INPUTS, _VALUE, _CONTENT):
-        span = _only(message, span, number) if span is not None else None
+    outline = Outline((message,), start)
+    span: Span = (start, len(message))
+    try:
+        for number in (_INPUTS, _VALUE, _CONTENT):
+            found = [field for field in outline.fields(*span) if field.number == number]
+            if len(found) != 1 or found[0].wire != LENGTH:
+                return None
+            span = (found[0].content, found[0].end)
+    except Uncacheable:
+        return None
     return span
-
-
-def _only(message: bytes, span: Span, wanted: int) -> Span | None:
-    found = [at for number, at in _fields(message, *span) if number in (wanted, _MALFORMED)]
-    return found[0] if len(found) == 1 and found[0] is not None else None
-
-
-_MALFORMED = 0
-"""There is no field of this number."""
-
-
-def _fields(message: bytes, position: int, end: int) -> Iterator[tuple[int, Span | None]]:
-    """Number and place of every field; None for those without a length, and number 0 for what is malformed."""
-    while position < end:
-        tag, position = _varint(message, position, end)
-        wire, span = tag & 7, None
-        if wire == _LENGTH:
-            length, start = _varint(message, position, end)
-            position = start + length
-            span = start, position
-        elif wire == _VARINT:
-            _, position = _varint(message, position, end)
-        else:
-            position += {_EIGHT_BYTES: 8, _FOUR_BYTES: 4}.get(wire, end)
-        number = tag >> 3
-        if number == _MALFORMED or position > end:
-            yield _MALFORMED, None
-            return
-        yield number, span
-
-
-def _varint(message: bytes, position: int, end: int) -> tuple[int, int]:
-    """A number and what comes after it, which is beyond `end` where the number is cut off or too long."""
-    value = 0
-    for shift in range(0, 70, 7):
-        if position >= end:
-            break
-        byte = message[position]
-        position += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, position
-    return value, end + 1
