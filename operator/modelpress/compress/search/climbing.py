@@ -15,7 +15,7 @@ def following(shares: Sequence[float], first: float, tried: Mapping[float, bool]
     passed = max((share for share, good in tried.items() if good), default=0.0)
     failed = min((share for share, good in tried.items() if not good and share > passed), default=1.0)
     between = [share for share in shares if passed < share < failed]
-    return between[len(between) // 2] if between else None
+    return between[(len(between) - 1) // 2] if between else None
 
 
 def edge(tried: Mapping[float, bool]) -> float | None:

@@ -45,20 +45,26 @@ class Guide:
 
     def next(self, count: int = 1) -> list[Move]:
         """The next moves, at most `count`; none where the search should end."""
-        if not self._space.distributions or self._is_hopeless():
+        if not self._space.distributions:
             return []
         found: list[Move] = []
-        while len(found) < count and (move := self._other(found)) is not None:
+        while len(found) < count and (move := self._first(found) or self._other(found)) is not None:
             self.moves[move.name] = move
             found.append(move)
         return found
 
-    def _other(self, pending: Sequence[Move]) -> Move | None:
-        """A move that was not tried and is not pending."""
+    def _first(self, pending: Sequence[Move]) -> Move | None:
+        """One of those to begin with that was not tried and is not pending; all of them are tried."""
         for point in self._space.starts(self._journal.trials):
             move = self._space.move(point)
             if move is not None and move not in pending and self._journal.named(move.name) is None:
                 return move
+        return None
+
+    def _other(self, pending: Sequence[Move]) -> Move | None:
+        """What the estimator proposes: not tried and not pending; None where nothing better is to be expected."""
+        if self._is_hopeless():
+            return None
         study = self._study(len(pending))
         for _ in range(REPEATED):
             asked = study.ask(self._space.distributions)

@@ -21,7 +21,9 @@ WAYS = ("none", "prune", "fineTune", "distill", "shallow")
 """How a model becomes smaller: not at all; filters removed; removed and trained on; a student of that width or depth.
 """
 TRAINED = ("fineTune", "distill", "shallow")
-SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
+WIDTHS = ("fineTune", "distill")
+"""Those that begin with what `prune` leaves."""
+SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
 """Of filters, or of blocks, to be removed."""
 FIRST_SHARE = 0.4
 CLIMBED = ("prune", "shallow", "distill", "fineTune")
@@ -161,7 +163,8 @@ class Space:
         """
         tried: dict[float, bool] = {}
         for trial in trials:
-            if trial.parameters.get("way") == way:
+            how = trial.parameters.get("way")
+            if how == way or (how == "prune" and way in WIDTHS and trial.passed):  # what needs no training bears it
                 share = trial.parameters["share"]
                 tried[share] = tried.get(share, False) or trial.passed
         share = climbing.following(SHARES, FIRST_SHARE, tried)

@@ -48,7 +48,7 @@ def _choice(lesson: Lesson, step: Distill, setting: Setting) -> tuple[Choice, in
         return first, 0
     signature = lesson.student.signatures[lesson.found.signature]
     batches = Batches(rows, signature, size=setting.training.batch_size, seed=setting.training.seed, hold_out=True)
-    updates = max(trials.LEAST_UPDATES, batches.count // trials.USUAL)
+    updates = max(trials.LEAST_UPDATES, min(trials.MOST_UPDATES, batches.count // trials.USUAL))
 
     def measure(choice: Choice) -> float:
         lesson.begin_again()

@@ -16,7 +16,8 @@ USUAL = 6
 """Trials, where the rate of the recipe is a good one."""
 _STEPS = 3
 """In one direction, of the rate."""
-LEAST_UPDATES = 10
+LEAST_UPDATES, MOST_UPDATES = 10, 100
+"""Of one; of large data sets a part tells as much."""
 _FACTOR_RATE, _FACTOR_TEMPERATURE = 3.0, 2.0
 _OTHER_WEIGHT = 0.5
 _FILE = "trials.json"
