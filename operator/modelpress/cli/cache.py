@@ -32,7 +32,7 @@ cache = typer.Typer(help="What the caches of a model hold and bring, and how to 
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module to the program."""
-    app.add_typer(cache, name="cache")
+    app.add_typer(cache, name="cache", short_help="What the caches of a model hold; empty them.")
 
 
 @cache.command()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from pydantic import ValidationError
@@ -14,8 +14,13 @@ from rich.console import Console
 from modelpress.api.errors import Invalid
 from modelpress.api.message import EXIT_FAILED, EXIT_INVALID, Message
 from modelpress.api.request import Request
+from modelpress.status import wording
 from modelpress.telemetry import progress
 
+if TYPE_CHECKING:
+    from modelpress.compress.engine import Compressed
+
+Output = Literal["text", "json"]
 REQUEST_VARIABLE = "MODELPRESS_REQUEST"
 MESSAGE_VARIABLE = "MODELPRESS_MESSAGE_PATH"
 TERMINATION_LOG = "/dev/termination-log"
@@ -23,25 +28,40 @@ TERMINATION_LOG = "/dev/termination-log"
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module to the program."""
-    app.command()(compress)
-    app.command()(fetch)
+    app.command(short_help="Compress a model into a store, and no more.")(compress)
+    app.command(short_help="Copy a servable from the store into a server's folder.")(fetch)
 
 
 def compress(
+    file: Annotated[
+        Path | None,
+        typer.Option("--file", "-f", help="File with one CompressedModel, as for `modelpress run`; else a Request."),
+    ] = None,
+    store: Annotated[
+        str | None, typer.Option(help="With --file: where results are kept; absent: as for `modelpress run`.")
+    ] = None,
     request: Annotated[
         Path | None,
-        typer.Option(help=f"File with the Request as JSON. Default: environment variable {REQUEST_VARIABLE}."),
+        typer.Option(
+            help="File with the Request that the operator gives to a Job, as JSON. Absent: environment variable "
+            f"{REQUEST_VARIABLE}."
+        ),
     ] = None,
-    output: Annotated[str, typer.Option(help="text, or json: print the message of the run.")] = "text",
+    output: Annotated[
+        Output, typer.Option(help="text: candidates and where they lie; json: the message that a Job leaves.")
+    ] = "text",
 ) -> None:
-    """Compress a model as a Request says; exit status 0 when done, 64 for bad input, 1 for what may work later."""
+    """Compress the model of FILE, or of a Request, into a store; `modelpress run` also judges and serves the result.
+
+    Ends with 0 when done, with 64 for bad input, with 1 for what may work later. What is finished stays in the store.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     from modelpress.compress import engine, following, prefetch
     from modelpress.compress.training import crew
 
     console = Console(stderr=True)
     try:
-        wanted = read_request(request)
+        wanted = read_request(request) if file is None else _of_file(file, store, request, console)
         if crew.index(os.environ) > 0:
             message = following.follow(wanted, progress=progress.on(console))
         else:
@@ -49,6 +69,8 @@ def compress(
             done = engine.compress(wanted, progress=progress.on(console), now=int(time.time()))
             prefetch.write(wanted, done.manifest, common, progress=progress.on(console))
             message = done.message
+            if output == "text":
+                _tell(done)
     except Invalid as error:
         message = engine.failed(error)
         console.print(f"{error.reason}: {error}", highlight=False, markup=False, soft_wrap=True)
@@ -58,6 +80,27 @@ def compress(
     report(message, output)
     if message.outcome != "Done":
         raise typer.Exit(EXIT_INVALID if message.outcome == "Invalid" else EXIT_FAILED)
+
+
+def _of_file(file: Path, store: str | None, request: Path | None, console: Console) -> Request:
+    """What `modelpress run` would ask the engine for."""
+    from modelpress.api import request as requests
+    from modelpress.compress.local import anchoring, session
+
+    if request is not None:
+        raise Invalid("InvalidRequest", "--file and --request name two things to do; leave one out", field="--request")
+    resource, reported = anchoring.load(file)
+    for problem in reported:
+        console.print(f"Note: {problem}", highlight=False, markup=False, soft_wrap=True)
+    return requests.of_resource(resource, store=session.store(session.Options(file, store), resource))
+
+
+def _tell(done: Compressed) -> None:
+    typer.echo(done.message.message)
+    for one in done.manifest.candidates:
+        servable = one.servable
+        typer.echo(f"{one.index}: {one.recipe}, {servable.form}, {wording.size(servable.size_bytes)}")
+        typer.echo(f"   {done.directory / servable.path}")
 
 
 def fetch(

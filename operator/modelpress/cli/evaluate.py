@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module to the program."""
-    app.command()(evaluate)
+    app.command(short_help="Measure a candidate beside its source through two servers.")(evaluate)
 
 
 def evaluate(

@@ -11,7 +11,7 @@ from modelpress import __version__
 
 def register(app: typer.Typer) -> None:
     """Add the command to the program."""
-    app.command(name="operator")(operator)
+    app.command(name="operator", short_help="Reconcile CompressedModels in a cluster.")(operator)
 
 
 def operator(

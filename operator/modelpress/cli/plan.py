@@ -13,7 +13,7 @@ from modelpress import __version__
 
 def register(app: typer.Typer) -> None:
     """Add the command to the program."""
-    app.command()(plan)
+    app.command(short_help="Print the objects that a file would make in a cluster.")(plan)
 
 
 def plan(

@@ -20,8 +20,8 @@ ARTIFACT = typer.Option(help="Folder of the artifact instead of --file.")
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module to the program."""
-    app.command()(report)
-    app.command()(trials)
+    app.command(short_help="Show what the last run of a file found.")(report)
+    app.command(short_help="List what the search for a file tried.")(trials)
 
 
 def report(

@@ -19,7 +19,7 @@ LOG_WIDTH = 110
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module to the program."""
-    app.command()(run)
+    app.command(short_help="Compress, measure, judge and serve a model, all of it here.")(run)
 
 
 def run(

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module to the program."""
-    app.command()(sidecar)
+    app.command(short_help="Cache, limit and forward requests to a model server.")(sidecar)
 
 
 def sidecar(

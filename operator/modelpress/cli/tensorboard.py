@@ -19,7 +19,7 @@ DEFAULT_PORT = 6006
 
 def register(app: typer.Typer) -> None:
     """Add the command of this module to the program."""
-    app.command()(tensorboard)
+    app.command(short_help="Show in TensorBoard what the last run of a file trained.")(tensorboard)
 
 
 def tensorboard(

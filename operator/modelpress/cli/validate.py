@@ -121,6 +121,6 @@ def schema() -> None:
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module to the program."""
-    app.command()(validate)
-    app.command()(crds)
-    app.command()(schema)
+    app.command(short_help="Say what an API server and this release would refuse.")(validate)
+    app.command(short_help="Print the CustomResourceDefinition.")(crds)
+    app.command(short_help="Print the JSON Schema of a file, for editors.")(schema)
