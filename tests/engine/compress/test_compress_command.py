@@ -1,0 +1,44 @@
+"""`modelpress compress` by hand: of the same file as `modelpress run`, into the same store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from modelpress import cli
+
+
+@pytest.fixture
+def file(models, tmp_path):
+    path = tmp_path / "model.yaml"
+    path.write_text(
+        f"""
+apiVersion: modelpress.dev/v1alpha1
+kind: CompressedModel
+metadata: {{name: shapes}}
+spec:
+  source: {{uri: {models["image"]}}}
+  recipe:
+    format: SavedModel
+    steps: [{{prune: {{sparsity: 0.5}}}}]
+"""
+    )
+    return path
+
+
+def test_candidates_are_told_with_the_folders_in_which_they_lie(file):
+    told = CliRunner().invoke(cli.app, ["compress", "-f", str(file)])
+    assert told.exit_code == 0, told.output
+    summary, candidate, folder = told.stdout.splitlines()
+    assert summary == "1 candidate"
+    assert candidate.startswith("1: prune Magnitude 50 %, SavedModel, ")
+    assert (Path(folder.strip()) / "saved_model.pb").is_file()
+    assert Path(folder.strip()).is_relative_to(file.parent / ".modelpress")
+
+
+def test_a_file_and_a_request_are_two_things_to_do(file):
+    told = CliRunner().invoke(cli.app, ["compress", "-f", str(file), "--request", "request.json"])
+    assert told.exit_code == 64
+    assert "InvalidRequest: --request: --file and --request name two things to do; leave one out" in told.stderr
