@@ -102,7 +102,7 @@ def test_a_full_disk_loses_nothing_that_was_finished(models, ask, monkeypatch, t
 
 
 def test_of_two_runs_at_once_one_works_and_the_other_adopts(models, ask):
-    request, done = ask(models["throws_dice"]), []
+    request, done = ask(models["throws_dice"], gate={"metrics": [{"type": "CosineSimilarity", "maxDrop": 0.9}]}), []
     runs = [threading.Thread(target=lambda: done.append(in_process(request))) for _ in range(2)]
     for run in runs:
         run.start()
