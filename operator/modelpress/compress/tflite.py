@@ -28,6 +28,7 @@ Weights = Literal["Float32", "Float16", "DynamicInt8", "StaticInt8"]
 _FLEX = re.compile(r"(?:Flex|TF Select) ops: ([^\n]+)")
 _CUSTOM = re.compile(r"Custom ops: ([^\n]+)")
 _STUCK = re.compile(r"'tf\.(\w+)' op (.+)")
+_CALLED = re.compile(r"^(?:StatefulPartitionedCall/)+(?=.)")
 _AT = re.compile(r"^\S+:\d+:\d+: error: ")
 
 
@@ -175,7 +176,7 @@ def _place(opened: OpenedModel, operation: str) -> str:
     graph = model.meta_graph(opened.directory).graph_def
     nodes = itertools.chain(graph.node, *(function.node_def for function in graph.library.function))
     found = next((node.name for node in nodes if node.op == operation), None)
-    return "" if found is None else f" ({found})"
+    return "" if found is None else f" ({_CALLED.sub('', found)})"
 
 
 class _Joined:
