@@ -17,7 +17,7 @@ from modelpress.api.source import Source
 from modelpress.compress.dataset import Rows
 from modelpress.compress.model import OpenedModel
 from modelpress.compress.steps import distill
-from modelpress.compress.steps.students import softened, trials
+from modelpress.compress.steps.students import remembered, softened, trials
 from modelpress.compress.steps.students.softened import Answers
 from modelpress.compress.steps.students.trials import Choice
 
@@ -65,6 +65,29 @@ def test_equal_seeds_give_equal_students(opened, setting, tmp_path):
         )
     assert found[0] == found[1]
     assert len(found[0]) == 3
+
+
+def test_the_teacher_is_asked_once_for_all_its_students(opened, setting, tmp_path, monkeypatch):
+    rows = []
+    ask = OpenedModel.call
+
+    def call(model, name, inputs):
+        rows.append(len(inputs["image"]) if model is opened else 0)
+        return ask(model, name, inputs)
+
+    monkeypatch.setattr(OpenedModel, "call", call)
+    monkeypatch.setattr(remembered, "_LAST", [])
+    found = []
+    for most in (remembered.MOST_BYTES, remembered.MOST_BYTES, 0):
+        monkeypatch.setattr(remembered, "MOST_BYTES", most)
+        root = tmp_path / str(len(found))
+        given = setting(replacement=root / "model", checkpoints=root / "checkpoints")
+        distill.apply(opened, step(), given)
+        found.append([one.numpy() for one in replaced(given).variables()])
+    assert sum(count == 1200 % remembered.BATCH for count in rows) == 1
+    for one, again, anew in zip(*found, strict=True):
+        assert one.tobytes() == again.tobytes()
+        np.testing.assert_allclose(one, anew, atol=1e-3)
 
 
 def test_hyper_parameters_are_tried_and_adjusted_and_trials_are_remembered(opened, setting):

@@ -16,7 +16,7 @@ from modelpress.compress.examples import Bound
 from modelpress.compress.model import OpenedModel
 from modelpress.compress.steps import normalisation
 from modelpress.compress.steps.step import Setting
-from modelpress.compress.steps.students import features, flat, layers, softened
+from modelpress.compress.steps.students import features, flat, layers, remembered, softened
 from modelpress.compress.steps.students.features import Matching, Pair
 from modelpress.compress.training import objective, weights
 from modelpress.compress.training.constraints import Constraints
@@ -44,6 +44,10 @@ class Lesson:
         self._learner: normalisation.Learner | None = None
         self._probed = objective.probe(teacher, self.found)
         self._kinds = _kinds(self._probed, student, self.found, setting)
+        self._answers: dict[str, Array] | None = None
+        if not step.features:  # inner tensors are too many to be remembered
+            names, progress = list(self._kinds), setting.progress
+            self._answers = remembered.answers(teacher, self.found, self._probed, names, progress)
         self._own = objective.worthless(teacher, self.found, setting.training) if self._hard else 0.0
         self._teacher, self._learning, self._matching = self._models(teacher)
         self._student: Model = objective.answering(student, self.found.signature)
@@ -70,7 +74,7 @@ class Lesson:
         trainable = weights.trainable(self._variables, self._setting.field)
         return Task(
             signature=self._signature,
-            rows=self.found.rows,
+            rows=self.found.rows if self._answers is None else remembered.taught(self.found.rows, self._answers),
             loss=self._loss(temperature, teacher_weight),
             variables=self._variables,
             trainable=trainable,
@@ -85,7 +89,7 @@ class Lesson:
         soft = {name: softened.distance(kind, temperature) for name, kind in self._kinds.items()}
 
         def loss(inputs: dict[str, Any], labels: dict[str, Any]) -> Any:
-            wanted = {name: tf.stop_gradient(value) for name, value in self._teacher(inputs).items()}
+            wanted = self._wanted(inputs, labels)
             given = self._learning(inputs)
             total = teacher_weight * tf.add_n([one(wanted[name], given[name]) for name, one in soft.items()])
             if self._hard and teacher_weight < 1:
@@ -93,6 +97,12 @@ class Lesson:
             return total + self._matching.distance(wanted, dict(given)) if self._matching else total
 
         return loss
+
+    def _wanted(self, inputs: dict[str, Any], labels: dict[str, Any]) -> dict[str, Any]:
+        """The teacher's answers, remembered where they are, and inner tensors."""
+        if self._answers is not None:
+            return {name: labels[remembered.name(name)] for name in self._kinds}
+        return {name: tf.stop_gradient(value) for name, value in self._teacher(inputs).items()}
 
     def _worthless(self, temperature: float, teacher_weight: float) -> float:
         """Loss of a student that always answers as the teacher does on average."""
@@ -111,7 +121,7 @@ class Lesson:
             given = self._student(inputs)
             if self._hard:
                 return self._on_labels(given, labels)
-            wanted = self._teacher(inputs)
+            wanted = self._wanted(inputs, labels)
             return tf.add_n([one(wanted[name], given[name]) for name, one in plain.items()])
 
         return loss

@@ -1,0 +1,79 @@
+"""What the teacher answers to the rows of a training, asked once for all epochs, short trials and students.
+
+The teacher is larger than its students: asked anew for every batch, it would take most of the time of a training.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from typing import NamedTuple
+
+import numpy as np
+
+from modelpress.compress.dataset import Array, Rows
+from modelpress.compress.examples import Bound
+from modelpress.compress.model import OpenedModel
+from modelpress.compress.training.batches import fixed_rows
+from modelpress.telemetry.progress import Progress
+
+MOST_BYTES = 2**28
+"""Of answers that are kept; with more the teacher is asked again for every batch."""
+BATCH = 128
+_PREFIX = "teacher/"
+
+
+class _Answers(NamedTuple):
+    key: str
+    found: dict[str, Array]
+
+
+_LAST: list[_Answers] = []
+"""Of this process: students follow each other, teacher and rows mostly stay."""
+
+
+def taught(rows: Rows, answers: dict[str, Array]) -> Rows:
+    """The rows with the teacher's answers among their targets."""
+    return dataclasses.replace(rows, targets=rows.targets | {_PREFIX + name: one for name, one in answers.items()})
+
+
+def name(output: str) -> str:
+    """The target that holds the teacher's answers for an output."""
+    return _PREFIX + output
+
+
+def answers(
+    teacher: OpenedModel, bound: Bound, probed: tuple[Rows, dict[str, Array]], names: list[str], progress: Progress
+) -> dict[str, Array] | None:
+    """The outputs `names` for all rows; None where they are too large, or only whole batches of one size can be asked.
+
+    `probed`: some rows and the answers to them, which tell how large answers are.
+    """
+    some, shown = len(probed[0]), [probed[1][output] for output in names]
+    if fixed_rows(teacher.signatures[bound.signature]) or any(len(one) != some for one in shown):
+        return None
+    if sum(one.nbytes for one in shown) / some * len(bound.rows) > MOST_BYTES:
+        return None
+    key = _key(teacher, bound)
+    if not _LAST or _LAST[0].key != key:
+        _LAST[:] = [_Answers(key, _asked(teacher, bound, names, progress))]
+    return _LAST[0].found
+
+
+def _asked(teacher: OpenedModel, bound: Bound, names: list[str], progress: Progress) -> dict[str, Array]:
+    parts: dict[str, list[Array]] = {output: [] for output in names}
+    with progress.step("Asking the teacher", total=len(bound.rows)) as step:
+        for start in range(0, len(bound.rows), BATCH):
+            some = bound.rows.part(start, start + BATCH)
+            given = teacher.call(bound.signature, some.inputs)
+            for output in names:
+                parts[output].append(given[output])
+            step.advance(len(some))
+    return {output: np.concatenate(found) for output, found in parts.items()}
+
+
+def _key(teacher: OpenedModel, bound: Bound) -> str:
+    digest = hashlib.sha256(f"{teacher.directory} {bound.signature} {bound.rows.digest} {len(bound.rows)}".encode())
+    for variable in teacher.variables():
+        digest.update(np.ascontiguousarray(variable.numpy()).data)
+    return digest.hexdigest()
