@@ -107,7 +107,7 @@ def _compared(name: str, case: cases.Case, store: Path, console: Console, told: 
         answering = [
             candidate for candidate, report in (*best, *plain) if report.measurements.latency_milliseconds is not None
         ]
-        taken = window.measured(request, done, answering, rows, Path(logs), told)
+        taken = window.measured(request, done, answering, rows, Path(logs) / "window", told)
     found, ways = ([_judged(report, taken, request.gate) for _, report in some] for some in (best, plain))
     _show(name, found, ways, console)
     _compare(found, ways, taken, console)

@@ -61,7 +61,11 @@ class Window:
 def measured(
     request: Request, done: Compressed, candidates: Sequence[Candidate], rows: Rows | None, logs: Path, told: Progress
 ) -> Window:
-    """Starts a server for the source and for each candidate, and asks them in turn; all must load."""
+    """Starts a server for the source and for each candidate, and asks them in turn; all must load.
+
+    `logs` is a new folder for what the servers say.
+    """
+    logs.mkdir()
     source = done.manifest.source.servable
     called = evaluate.signature_name(request, done.manifest)
     signature = model.signatures(done.directory / source.path)[called]
@@ -75,7 +79,7 @@ def measured(
             server.await_model()
             return server.endpoint, stack.enter_context(Client(server.endpoint, called))
 
-        sides = [side(source, "window-source"), *(side(one.servable, f"window-{one.index}") for one in candidates)]
+        sides = [side(source, "source"), *(side(one.servable, f"candidate-{one.index}") for one in candidates)]
         before = _Spent.now()
         times = timing.together(chosen.rows, signature, sides[0], sides[1:], plan, told)
         others = before.others_since()
