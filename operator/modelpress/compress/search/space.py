@@ -61,6 +61,7 @@ class Space:
         """
         self._recipe, self._device = bench.request.recipe, bench.request.target.device
         self._is_saved_model = self._device == "GPU" or self._recipe.format == "SavedModel"
+        self._objective = objective
         self._schemes = self._integers(bench, trials, objective)
         self._layers = layers() if self._may_spare(trials, objective) else ()
         self._net = net() if "training" in bench.examples.sets else Net()
@@ -84,6 +85,7 @@ class Space:
         points += [
             {"spared": count, "scheme": scheme} for count in (1, 2) for scheme in self._eight_bits if self._layers
         ]
+        points += self._otherwise(trials)
         usual = self._usual
         return [{name: {**usual, **point}[name] for name in self.distributions} for point in points]
 
@@ -157,10 +159,7 @@ class Space:
         return (*ways, *(way for way in known if way != "fineTune" or training.rows.targets))
 
     def _climbing(self, way: str, trials: Sequence[Trial]) -> list[dict[str, Any]]:
-        """The next point of a way: the next share; where the largest that passes is known, more than that of one kind.
-
-        With training this is to train longer at the share above, without it another scheme.
-        """
+        """The next point of a way: the next share; where the largest that passes is known, longer at the one above."""
         tried: dict[float, bool] = {}
         for trial in trials:
             how = trial.parameters.get("way")
@@ -170,11 +169,16 @@ class Space:
         share = climbing.following(SHARES, FIRST_SHARE, tried)
         if share is not None:
             return [{"way": way, "share": share}]
-        if way == "prune":
-            most = max((share for share, good in tried.items() if good), default=None)
-            return [{"way": way, "share": most, "scheme": scheme} for scheme in self._schemes[1:] if most is not None]
+        if way not in TRAINED:
+            return []
         above = climbing.edge(tried)
         return [] if above is None else [{"way": way, "share": above, "epochs": EPOCHS[-1]}]
+
+    def _otherwise(self, trials: Sequence[Trial]) -> list[dict[str, Any]]:
+        """The best smaller net so far in the other schemes: its steps are done, which took the time."""
+        smaller = [trial for trial in trials if trial.parameters.get("way", "none") != "none"]
+        best = front.best(smaller, self._objective)
+        return [] if best is None else [{**best.parameters, "scheme": scheme} for scheme in self._schemes]
 
     def _is_known(self, steps: list[dict[str, Any]]) -> bool:
         recipe = self._recipe.model_copy(update={"format": "Auto"})
