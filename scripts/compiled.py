@@ -19,6 +19,8 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+import debian
+
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ("operator", "pyproject.toml", "README.md", "LICENSE")
 PARTS = (*(f"operator/modelpress/{room}" for room in ("api", "cli", "sidecar")), "pyproject.toml")
@@ -89,15 +91,7 @@ def _provide_compiler() -> None:
     packages = [] if shutil.which("cc") or shutil.which("gcc") else ["gcc", "libc6-dev"]
     if not headers.exists():
         packages.append(f"python{sys.version_info.major}.{sys.version_info.minor}-dev")
-    if not packages:
-        return
-    if os.geteuid() or shutil.which("apt-get") is None:
-        sys.exit(f"the compiled wheel needs {', '.join(packages)} (Debian packages); install them first")
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    install = ["apt-get", "install", "-o", "DPkg::Lock::Timeout=120", "--yes", "--quiet", "--no-install-recommends"]
-    if subprocess.run([*install, *packages], env=environment, stdout=sys.stderr, check=False).returncode:
-        subprocess.run(["apt-get", "update", "--quiet"], env=environment, stdout=sys.stderr, check=True)
-        subprocess.run([*install, *packages], env=environment, stdout=sys.stderr, check=True)
+    debian.provide(packages, needed_by="the compiled wheel")
 
 
 if __name__ == "__main__":

