@@ -14,7 +14,7 @@ from modelpress.compress.bench import Bench
 from modelpress.compress.candidates import Outcome
 from modelpress.compress.limited import OutOfTime
 from modelpress.compress.plan import Build
-from modelpress.compress.search import crew, front, guidance, ladder
+from modelpress.compress.search import crew, front, guidance, holding, ladder
 from modelpress.compress.search.crew import Crew
 from modelpress.compress.search.examination import Examination
 from modelpress.compress.search.journal import Journal
@@ -52,9 +52,15 @@ class Budget:
 
 
 def search(bench: Bench, wanted: Search, *, clock: Clock) -> Outcome:
-    """Looks for the best recipe under the request's gate. What was tried before a kill is not tried again."""
+    """Looks for the best recipe under the request's gate. What was tried before a kill is not tried again.
+
+    Raises Invalid `FormNotPossible`.
+    """
     journal = Journal(bench.area.directory / JOURNAL, bench.area)
     budget = Budget(wanted, journal, clock)
+    impossible: tuple[Refused, ...] = ()
+    with contextlib.suppress(OutOfTime), bench.progress.until(budget.is_over):
+        bench, impossible = holding.narrowed(bench)
     has_calibration = bench.examples.calibration() is not None
     recipe, device = bench.request.recipe, bench.request.target.device
     hands = crew.processes(bench.request.target)
@@ -76,7 +82,8 @@ def search(bench: Bench, wanted: Search, *, clock: Clock) -> Outcome:
                 while not budget.is_spent() and (proposed := guide.next(builders.count)):
                     _all(bench, examination, journal, proposed, budget, builders)
             moves |= guide.moves
-        return _outcome(bench, examination, journal, moves, wanted.objective)
+        found = _outcome(bench, examination, journal, moves, wanted.objective)
+    return dataclasses.replace(found, refused=(*impossible, *found.refused))
 
 
 def iterated(bench: Bench) -> Outcome:
