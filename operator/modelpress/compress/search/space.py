@@ -81,11 +81,11 @@ class Space:
 
     def starts(self, trials: Sequence[Trial]) -> list[dict[str, Any]]:
         """Points that experience says are good, after these trials: each way goes on from what passed to more."""
-        points = [point for way in CLIMBED if way in self._ways for point in self._climbing(way, trials)]
-        points += [
+        ways = [point for way in CLIMBED if way in self._ways for point in self._climbing(way, trials)]
+        sparing = [
             {"spared": count, "scheme": scheme} for count in (1, 2) for scheme in self._eight_bits if self._layers
         ]
-        points += self._otherwise(trials)
+        points = [*ways, *sparing] if set(self._ways) & set(TRAINED) else [*sparing, *ways]
         usual = self._usual
         return [{name: {**usual, **point}[name] for name in self.distributions} for point in points]
 
