@@ -39,6 +39,13 @@ def test_channels_that_mattered_are_counted_and_dead_ones_are_not():
     assert "removes 2 of 10 channels of body" in told(0.02, body=body)
 
 
+def test_a_channel_in_many_is_what_pruning_is_for():
+    wide = kernel(0.02, 8, 40)
+    wide[:, 0] *= 0.2
+    assert told(0.015, wide=wide) is None
+    assert "removes 1 of 8 channels of narrow" in told(0.015, narrow=wide[:, :8])
+
+
 def test_channels_of_a_depthwise_kernel_are_its_inputs():
     depthwise = kernel(0.1, 3, 3, 8, 1)
     depthwise[:, :, 2] *= 0.2

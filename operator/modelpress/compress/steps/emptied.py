@@ -15,6 +15,8 @@ from modelpress.compress.dataset import Array
 
 NEGLIGIBLE = 0.01
 """Of the root mean square of a layer's channel norms: a channel below it did little before, and is not missed."""
+SHARE = 0.05
+"""Of a layer's channels: fewer that go are no more than what pruning is for."""
 SHOWN = 5
 """Layers that a warning names."""
 
@@ -30,7 +32,8 @@ class Emptied(NamedTuple):
 def found(names: Mapping[int, str], values: Mapping[int, Array], masks: Mapping[int, Array]) -> list[Emptied]:
     """By position among the variables; those that lost the largest share first. Masks are False for what goes."""
     lost = (Emptied(names[place], *_channels(values[place], mask)) for place, mask in masks.items())
-    return sorted((one for one in lost if one.channels), key=lambda one: -one.channels / one.of)
+    told = (one for one in lost if one.channels and one.channels >= SHARE * one.of)
+    return sorted(told, key=lambda one: -one.channels / one.of)
 
 
 def warning(emptied: list[Emptied], threshold: float) -> str | None:
