@@ -79,3 +79,12 @@ def test_training_renews_the_averages_so_that_the_net_serves_as_it_learned(rebui
     served = rebuilt.call(SIGNATURE, {"image": images})["logits"]
     assert (by_batch.argmax(-1) == served.argmax(-1)).mean() > 0.97
     assert "rows kept out" in changed.note
+
+
+def test_equal_seeds_give_equal_weights_and_averages(rebuilt, setting, tmp_path):
+    found = []
+    for name in ("a", "b"):
+        opened = OpenedModel(rebuilt.directory, (SIGNATURE,))
+        fine_tune.apply(opened, FineTune(learning_rate=0.01), setting(checkpoints=tmp_path / name))
+        found.append([one.numpy().tobytes() for one in opened.variables()])
+    assert found[0] == found[1]
