@@ -74,3 +74,27 @@ def test_atoms_that_stay_make_those_stay_that_they_are_united_with():
     assert atoms.may_go(third).tolist() == [False, True, True]
     assert atoms.reason(third) == "it reaches an output"
     assert np.array_equal(atoms.roots(first), atoms.roots(third))
+
+
+def gone_in_runs(sizes, share, losses):
+    """How many of each group go; every channel of a group loses as much."""
+    atoms = Atoms()
+    groups = [Group(atoms.fresh(size), ()) for size in sizes]
+    scores = [np.full(size, loss) + np.arange(size) * 1e-9 for size, loss in zip(sizes, losses, strict=True)]
+    return [len(one) for one in importance.least("Reconstruction", groups, scores, share)]
+
+
+def test_what_rows_choose_goes_in_runs_so_that_kernels_are_filled_with_what_stays():
+    assert gone_in_runs([64, 64], 0.5, [1, 2]) == [48, 16]
+    assert gone_in_runs([100], 0.2, [1]) == [20], "80 stay: five runs of 16"
+    assert gone_in_runs([24, 12], 0.5, [1, 2]) == [16, 2], "eight at a time of a small group, one of a tiny one"
+
+
+def test_runs_come_as_near_to_the_share_as_they_can():
+    assert gone_in_runs([64], 0.3, [1]) == [16]
+    assert gone_in_runs([64], 0.4, [1]) == [32]
+    assert gone_in_runs([64], 0.05, [1]) == [0]
+
+
+def test_of_a_group_that_nothing_is_known_of_all_stays():
+    assert gone_in_runs([64, 64], 0.5, [np.inf, 1]) == [0, 48]

@@ -18,7 +18,9 @@ from modelpress.compress.steps.filters.groups import Group
 Criterion = Literal["Magnitude", "L1", "L2", "Gradient", "Relative", "Reconstruction"]
 KEPT_SHARE = 0.1
 """Of every group stays at least, when channels are chosen over the whole model."""
-_WHOLE_MODEL = ("Gradient", "Relative", "Reconstruction")
+_WHOLE_MODEL = ("Gradient", "Relative")
+_RUNS = ((32, 16), (16, 8))
+"""Size of a group -> channels that go at a time: kernels take so many at once, fewer less cost what they cost."""
 
 
 def scores(criterion: Criterion, atoms: Atoms, group: Group, values: Mapping[str, Array]) -> Array:
@@ -45,11 +47,14 @@ def least(
 ) -> list[Array]:
     """Atoms to remove, for each group: `share` of every group, or of all for criteria that compare groups.
 
-    Rounded down; of equal ones the first goes, and something of every group stays. `whole`: sizes of the groups before
+    Rounded down, for `Reconstruction` to runs of channels; of equal ones the first goes, and something of every group
+    stays. `whole`: sizes of the groups before
     earlier rounds, which the share is of; what those removed counts.
     """
     sizes = list(whole) or [len(group.atoms) for group in groups]
     lost = [size - len(group.atoms) for size, group in zip(sizes, groups, strict=True)]
+    if criterion == "Reconstruction":
+        return _runs(groups, found, int(share * sum(sizes)) - sum(lost))
     if criterion not in _WHOLE_MODEL:
         counts = [int(share * size) - before for size, before in zip(sizes, lost, strict=True)]
         return [_least(*one) for one in zip(groups, found, counts, strict=True)]
@@ -68,3 +73,33 @@ def least(
 def _least(group: Group, score: Array, count: int) -> Array:
     removed: Array = group.atoms[np.argsort(score, kind="stable")[: max(0, min(count, len(score) - 1))]]
     return removed
+
+
+def most(size: int) -> int:
+    """How many channels of a group of this size may go."""
+    return size - max(1, math.ceil(KEPT_SHARE * size))
+
+
+def _runs(groups: Sequence[Group], found: Sequence[Array], count: int) -> list[Array]:
+    """Runs of channels over all groups, the least on average first, until `count` is nearest; whole runs stay."""
+    candidates = []
+    for number, score in enumerate(found):
+        size = len(score)
+        run = next((run for least, run in _RUNS if size >= least), 1)
+        order = np.argsort(score, kind="stable")
+        known = min(most(size), int(np.isfinite(score).sum()))
+        ends = [size - stays for stays in range((size - 1) // run * run, 0, -run) if size - stays <= known]
+        for start, end in zip([0, *ends], ends, strict=False):
+            chosen = order[start:end]
+            candidates.append((float(score[chosen].mean()), number, start, chosen))
+    going: list[list[Array]] = [[] for _ in groups]
+    left = count
+    for _, number, _, chosen in sorted(candidates, key=lambda one: one[:3]):
+        if len(chosen) > 2 * left:
+            break
+        going[number].append(chosen)
+        left -= len(chosen)
+    return [
+        group.atoms[np.sort(np.concatenate([[], *places]).astype(np.int64))]
+        for group, places in zip(groups, going, strict=True)
+    ]

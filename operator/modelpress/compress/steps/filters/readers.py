@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -60,7 +59,7 @@ def scores(
                 for layer in reading
             ],
             len(group.atoms),
-            _most(group) if reading else 0,
+            importance.most(len(group.atoms)) if reading else 0,
         )
         saved = float(sum(work[made[one.name].name] for one in group.weights if one.name in made))
         for layer in reading:
@@ -68,11 +67,6 @@ def scores(
         found.append(losses * len(group.atoms) * sum(work.values()) / max(1.0, saved))
         advance()
     return found
-
-
-def _most(group: Group) -> int:
-    count = len(group.atoms)
-    return count - max(1, math.ceil(importance.KEPT_SHARE * count))
 
 
 def _heard(
