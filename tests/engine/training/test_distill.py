@@ -189,6 +189,8 @@ def test_the_distance_of_yes_and_no_is_that_of_two_classes():
     [
         (softmax(RANDOM.normal(size=(9, 4)), axis=-1), None, {}, ("Classes", False)),
         (RANDOM.normal(size=(9, 4)), np.arange(9) % 4, {}, ("Classes", True)),
+        (RANDOM.normal(size=(9, 5, 4)), np.arange(45).reshape(9, 5) % 4, {}, ("Classes", True)),
+        (RANDOM.normal(size=(9, 4)), np.arange(36).reshape(9, 4) % 2, {}, ("YesNo", True)),
         (RANDOM.normal(size=(9, 4)), None, {}, ("Values", True)),
         (RANDOM.uniform(size=(9, 3)), None, {}, ("YesNo", False)),
         (RANDOM.normal(size=(9, 1)), np.arange(9) % 2, {}, ("YesNo", True)),

@@ -88,7 +88,7 @@ def test_two_of_four_names_the_layer_that_does_not_divide(opened, setting):
     error = refusal(lambda: prune.apply(opened, Prune(structure="TwoOfFour"), setting()))
     assert (error.reason, error.field) == ("StepCannotApply", "spec.recipe.steps[0].step.structure")
     assert "conv/kernel [3, 3, 1, 8] has 1" in error.message
-    assert 'add "conv" to excludeLayers' in error.message
+    assert 'add "^conv/" to excludeLayers' in error.message
 
 
 def test_clusters_and_zeros_stay_through_later_training(opened, setting, accuracy):

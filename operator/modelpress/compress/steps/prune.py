@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -129,7 +130,8 @@ class _Pruning:
             size = int(variable.shape[self._axis(place)])
             if size % 4:
                 name = variable.name.split(":")[0]
-                layer = weights.layer_names(name)[0].rpartition("/")[0] or name
+                folder = name.rpartition("/")[0]
+                layer = f"^{re.escape(folder)}/" if folder else f"^{re.escape(name)}$"
                 raise Invalid(
                     "StepCannotApply",
                     f"TwoOfFour needs a multiple of 4 input channels; {name} {list(variable.shape)} has {size}; "

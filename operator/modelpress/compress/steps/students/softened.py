@@ -42,7 +42,7 @@ def kind_of(output: Array, labels: Array | None, training: Training) -> Answers:
     elif training.loss == "BinaryCrossentropy" or inside:
         kind = "YesNo"
     elif training.loss == "Auto" and labels is not None and labels.dtype.kind in "iub" and last > 1:
-        kind = "Classes" if labels.size == len(labels) else "YesNo"
+        kind = "Classes" if labels.size * last == output.size else "YesNo"
     elif training.loss == "Auto" and labels is not None and bool(np.isin(labels, (0, 1)).all()):
         kind = "YesNo"
     if training.loss == "MeanSquaredError":
