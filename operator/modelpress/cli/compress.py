@@ -11,7 +11,7 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 
-from modelpress.api.errors import Invalid
+from modelpress.api.errors import Invalid, InvalidResource
 from modelpress.api.message import EXIT_FAILED, EXIT_INVALID, Message
 from modelpress.api.request import Request
 from modelpress.status import wording
@@ -56,30 +56,37 @@ def compress(
     Ends with 0 when done, with 64 for bad input, with 1 for what may work later. What is finished stays in the store.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    from modelpress.compress import engine, following, prefetch
-    from modelpress.compress.training import crew
+    from modelpress.compress.local import quiet
 
-    console = Console(stderr=True)
-    try:
-        wanted = read_request(request) if file is None else _of_file(file, store, request, console)
-        if crew.index(os.environ) > 0:
-            message = following.follow(wanted, progress=progress.on(console))
-        else:
-            common = prefetch.rows(wanted)
-            done = engine.compress(wanted, progress=progress.on(console), now=int(time.time()))
-            prefetch.write(wanted, done.manifest, common, progress=progress.on(console))
-            message = done.message
-            if output == "text":
-                _tell(done)
-    except Invalid as error:
-        message = engine.failed(error)
-        console.print(f"{error.reason}: {error}", highlight=False, markup=False, soft_wrap=True)
-    except Exception as error:
-        report(Message(outcome="Failed", reason="Internal", message=f"{type(error).__name__}: {error}"), output)
-        raise
+    # By hand, as `run` does; in a Job all that TensorFlow says is kept.
+    with quiet.standard_error(is_kept=file is None) as stream:
+        message = _done(file, store, request, output, Console(file=stream))
     report(message, output)
     if message.outcome != "Done":
         raise typer.Exit(EXIT_INVALID if message.outcome == "Invalid" else EXIT_FAILED)
+
+
+def _done(file: Path | None, store: str | None, request: Path | None, output: Output, console: Console) -> Message:
+    from modelpress.compress import engine, following, prefetch
+    from modelpress.compress.training import crew
+
+    try:
+        wanted = read_request(request) if file is None else _of_file(file, store, request, console)
+        if crew.index(os.environ) > 0:
+            return following.follow(wanted, progress=progress.on(console))
+        common = prefetch.rows(wanted)
+        done = engine.compress(wanted, progress=progress.on(console), now=int(time.time()))
+        prefetch.write(wanted, done.manifest, common, progress=progress.on(console))
+    except Invalid as error:
+        for found in error.problems if isinstance(error, InvalidResource) else (error,):
+            console.print(f"{found.reason}: {found}", highlight=False, markup=False, soft_wrap=True)
+        return engine.failed(error)
+    except Exception as error:
+        report(Message(outcome="Failed", reason="Internal", message=f"{type(error).__name__}: {error}"), output)
+        raise
+    if output == "text":
+        _tell(done)
+    return done.message
 
 
 def _of_file(file: Path, store: str | None, request: Path | None, console: Console) -> Request:

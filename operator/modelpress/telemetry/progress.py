@@ -56,7 +56,7 @@ class _Line:
         if time.monotonic() - self._said >= LINE_EVERY_SECONDS:
             self._said = time.monotonic()
             share = f" {self._done / self._total:.0%}" if self._total else ""
-            self._console.print(f"… {self._text}{share}", highlight=False)
+            _line(self._console, f"… {self._text}{share}")
 
     def describe(self, text: str) -> None:
         self._text = text
@@ -71,13 +71,18 @@ class Lines:
     @contextlib.contextmanager
     def step(self, text: str, total: float | None = None) -> Iterator[Step]:
         began = time.monotonic()
-        self._console.print(f"→ {text}", highlight=False)
+        _line(self._console, f"→ {text}")
         line = _Line(self._console, text, total)
         yield line
-        self._console.print(f"✓ {text} ({time.monotonic() - began:.1f} s)", highlight=False)
+        _line(self._console, f"✓ {text} ({time.monotonic() - began:.1f} s)")
 
     def say(self, text: str) -> None:
-        self._console.print(text, highlight=False)
+        _line(self._console, text)
+
+
+def _line(console: Console, text: str) -> None:
+    """As it is: names of layers and shapes stand in brackets, and a log is not wrapped."""
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 class _Bar:
@@ -98,7 +103,7 @@ class Bars:
         self._console = console
         self._bars = RichProgress(
             SpinnerColumn(),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
@@ -120,7 +125,7 @@ class Bars:
                 self._bars.stop()
 
     def say(self, text: str) -> None:
-        self._console.print(text, highlight=False)
+        _line(self._console, text)
 
 
 def on(console: Console) -> Progress:
