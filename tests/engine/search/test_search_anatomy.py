@@ -1,4 +1,4 @@
-"""What a search looks for in a net before it makes it smaller: blocks that repeat, and normalisation by batches."""
+"""What a search looks for before it makes a net smaller: blocks that repeat, normalisation, the length of an epoch."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from modelpress.api.recipe import Recipe
 from modelpress.compress.model import OpenedModel
 from modelpress.compress.search import anatomy
 from modelpress.compress.search.anatomy import Net
@@ -39,12 +40,21 @@ class _Blocks(tf.Module):
         return {"y": x}
 
 
+def a_bench(model):
+    """The model beside 130 rows to train on, 32 at a time."""
+    return SimpleNamespace(
+        opened=OpenedModel(model, (SIGNATURE,)),
+        progress=Silent(),
+        request=SimpleNamespace(recipe=Recipe()),
+        examples=SimpleNamespace(sets={"training": SimpleNamespace(rows=range(130))}),
+    )
+
+
 @pytest.mark.parametrize(("count", "normalised"), [(6, False), (2, True), (1, False)])
 def test_blocks_are_counted_and_batch_normalisation_is_seen(tmp_path, count, normalised):
     module = _Blocks(count, normalised=normalised)
     tf.saved_model.save(module, str(tmp_path / "1"), signatures={SIGNATURE: module.run})
-    bench = SimpleNamespace(opened=OpenedModel(tmp_path / "1", (SIGNATURE,)), progress=Silent())
-    assert anatomy.of(bench) == Net(normalised, count if count > 1 else 0)
+    assert anatomy.of(a_bench(tmp_path / "1")) == Net(normalised, count if count > 1 else 0, 4)
 
 
 def test_what_cannot_be_one_graph_has_neither(tmp_path):
@@ -53,5 +63,4 @@ def test_what_cannot_be_one_graph_has_neither(tmp_path):
     module.table = tf.lookup.StaticHashTable(initial, 0.0)
     run = tf.function(lambda x: {"y": module.table.lookup(x)}, [tf.TensorSpec([None], tf.string, "x")])
     tf.saved_model.save(module, str(tmp_path / "1"), signatures={SIGNATURE: run})
-    bench = SimpleNamespace(opened=OpenedModel(tmp_path / "1", (SIGNATURE,)), progress=Silent())
-    assert anatomy.of(bench) == Net()
+    assert anatomy.of(a_bench(tmp_path / "1")) == Net(updates=4)

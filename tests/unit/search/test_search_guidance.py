@@ -180,3 +180,9 @@ def test_blocks_are_left_out_where_many_repeat_and_the_rate_follows_from_the_nor
     assert len(found.distributions["way"].choices) == ways
     assert {start["rate"] for start in found.starts([])} == {rate}
     assert (found.starts([])[0]["way"] == "shallow") == (net.blocks > 3)
+
+
+@pytest.mark.parametrize(("updates", "epochs"), [(0, 2), (1875, 1), (270, 2), (187, 4), (3, 4)])
+def test_few_rows_are_gone_through_more_often(updates, epochs):
+    found = space.Space(a_bench(), [], "Latency", tuple, lambda: Net(updates=updates))
+    assert {start["epochs"] for start in found.starts([])} == {epochs}

@@ -1,4 +1,4 @@
-"""What a net is made of, as far as it decides how it can be made smaller and how fast it may learn."""
+"""What a net and its data are, as far as it decides how it can be made smaller and how it is to learn."""
 
 from __future__ import annotations
 
@@ -9,24 +9,28 @@ if TYPE_CHECKING:
 
 
 class Net(NamedTuple):
-    """Facts about a source."""
+    """Facts about a source and its training data."""
 
     is_normalised: bool = False
     """Whether layers are normalised by statistics of batches, so that they bear large steps."""
     blocks: int = 0
     """Equal ones in the longest row."""
+    updates: int = 0
+    """Of an epoch; 0: not known."""
 
 
 def of(bench: Bench) -> Net:
-    """Read from the graph of the source; what cannot be one graph has neither."""
+    """Read from the graph of the source; what cannot be one graph has no blocks."""
     from modelpress.compress import graph
     from modelpress.compress.steps.students import blocks, flat
 
+    rows = len(bench.examples.sets["training"].rows)
+    updates = max(1, rows // bench.request.recipe.training.batch_size)
     with bench.progress.step("Looking for blocks that repeat"):
         try:
             frozen = graph.freeze(bench.opened, merge_weights=False)
         except graph.NotFreezable:
-            return Net()
-        rows = blocks.runs(frozen.graph, list(flat.variables(bench.opened, frozen)))
+            return Net(updates=updates)
+        found = blocks.runs(frozen.graph, list(flat.variables(bench.opened, frozen)))
     is_normalised = any(node.op.startswith("FusedBatchNorm") for node in frozen.graph.node)
-    return Net(is_normalised, max((len(row.blocks) for row in rows), default=0))
+    return Net(is_normalised, max((len(run.blocks) for run in found), default=0), updates)

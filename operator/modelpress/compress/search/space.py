@@ -30,7 +30,9 @@ CLIMBED = ("prune", "shallow", "distill", "fineTune")
 """The cheapest first, which trains nothing, then the best: blocks that go save most time, and on labels alone a net
 learns less than from its teacher."""
 RATES = (3e-3, 1e-3, 3e-4, 1e-4)
-EPOCHS = (1, 2, 4)
+EPOCHS = (1, 2, 4, 8)
+USUAL_EPOCHS, USUAL_UPDATES = 2, 500
+"""So many updates at least, as far as epochs allow: a student that begins with the source's weights needs no more."""
 USUAL_RATE, USUAL_RATE_OF_BATCHES = 1e-4, 1e-3
 """For layers that are scaled by nothing or by themselves, as in transformers; and for those normalised by batches."""
 LEAST_BLOCKS = 4
@@ -38,7 +40,7 @@ LEAST_BLOCKS = 4
 SPARED = (0, 1, 2, 3, 5, 8)
 """How many of the most sensitive layers stay float."""
 _EXAMPLE: dict[str, Any] = {"way": "prune", "share": 0.5, "rate": 1e-3, "epochs": 1}
-_USUAL = {"way": "none", "share": FIRST_SHARE, "epochs": 2, "spared": 0}
+_USUAL = {"way": "none", "share": FIRST_SHARE, "spared": 0}
 INTEGERS = ("DynamicInt8", "StaticInt8")
 FEWER_BITS = ("Int4Weights", "Mixed")
 """Combined with the rest only where they passed alone: what they lose, no training step here is told of."""
@@ -92,7 +94,13 @@ class Space:
     @property
     def _usual(self) -> dict[str, Any]:
         rate = USUAL_RATE_OF_BATCHES if self._net.is_normalised else USUAL_RATE
-        return {**_USUAL, "rate": rate, "scheme": self._schemes[0]}
+        return {**_USUAL, "rate": rate, "epochs": self._epochs, "scheme": self._schemes[0]}
+
+    @property
+    def _epochs(self) -> int:
+        if not self._net.updates:
+            return USUAL_EPOCHS
+        return next((count for count in EPOCHS[:-1] if count * self._net.updates >= USUAL_UPDATES), EPOCHS[-2])
 
     def parameters(self, name: str) -> dict[str, Any] | None:
         """The point of a move of the ladder; None where it has none."""
@@ -172,7 +180,8 @@ class Space:
         if way not in TRAINED:
             return []
         above = climbing.edge(tried)
-        return [] if above is None else [{"way": way, "share": above, "epochs": EPOCHS[-1]}]
+        longer = EPOCHS[EPOCHS.index(self._epochs) + 1]
+        return [] if above is None else [{"way": way, "share": above, "epochs": longer}]
 
     def _otherwise(self, trials: Sequence[Trial]) -> list[dict[str, Any]]:
         """The best smaller net so far in the other schemes: its steps are done, which took the time."""
