@@ -75,5 +75,5 @@ def _asked(teacher: OpenedModel, bound: Bound, names: list[str], progress: Progr
 def _key(teacher: OpenedModel, bound: Bound) -> str:
     digest = hashlib.sha256(f"{teacher.directory} {bound.signature} {bound.rows.digest} {len(bound.rows)}".encode())
     for variable in teacher.variables():
-        digest.update(np.ascontiguousarray(variable.numpy()).data)
+        digest.update(variable.numpy().tobytes())
     return digest.hexdigest()
