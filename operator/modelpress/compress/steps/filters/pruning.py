@@ -134,8 +134,10 @@ class Removal:
         batches = () if self._step.epochs else self._batches()
         if not batches:
             return smaller, ""
+        fixed = {*self._setting.masks, *self._setting.clusters}
+        held = {name for name, owner in self.owners.items() if owner.position in fixed}
         graph_def, count = reconstruction.solved(
-            self._frozen.graph, smaller.graph, self._channels, gone, batches, advance
+            self._frozen.graph, smaller.graph, self._channels, gone, batches, advance, held
         )
         rows = sum(len(next(iter(batch.values()))) for batch in batches)
         note = f"; {count} layer{'' if count == 1 else 's'} solved by least squares on {rows} rows"

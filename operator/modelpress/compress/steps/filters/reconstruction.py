@@ -7,7 +7,7 @@ gives, so that what is off does not add up.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -29,15 +29,24 @@ _ALIKE = 1e-8
 
 
 def solved(
-    before: Any, after: Any, channels: Channels, gone: Array, batches: Sequence[Batch], advance: Callable[[], None]
+    before: Any,
+    after: Any,
+    channels: Channels,
+    gone: Array,
+    batches: Sequence[Batch],
+    advance: Callable[[], None],
+    held: Collection[str] = (),
 ) -> tuple[Any, int]:
-    """GraphDef of `after` with solved layers, and how many these are; `advance` is called after each layer."""
+    """GraphDef of `after` with solved layers, and how many these are; `advance` is called after each layer.
+
+    `held`: constants that earlier steps gave zeros or shared values; such kernels stay, only their bias is solved.
+    """
     layers = playback.heard_by(products(after), after, batches[0])
     weights = kernels(after, layers)
     result, count = Installation(after), 0
     with ExitStack() as stack:
         source, smaller = (stack.enter_context(Playback(graph, batches, layers)) for graph in (before, after))
-        walk = _Walk(source, smaller, channels, gone)
+        walk = _Walk(source, smaller, channels, gone, held)
         for layer in layers:
             fit = walk.passed(layer, weights[layer.name])
             if fit is not None:
@@ -50,9 +59,11 @@ def solved(
 class _Walk:
     """Source and smaller network run side by side, from layer to layer."""
 
-    def __init__(self, source: Playback, smaller: Playback, channels: Channels, gone: Array) -> None:
+    def __init__(
+        self, source: Playback, smaller: Playback, channels: Channels, gone: Array, held: Collection[str]
+    ) -> None:
         self._source, self._smaller = source, smaller
-        self._channels, self._gone = channels, gone
+        self._channels, self._gone, self._held = channels, gone, held
         self._heard: tuple[str, list[Array]] = ("", [])
 
     def passed(self, layer: Product, kernel: Array) -> Fit | None:
@@ -64,7 +75,8 @@ class _Walk:
         matrix = layer.matrix(kernel).astype(np.float64)
         fit = None
         if fitting is not None and not _is_as_before(fitting, matrix):
-            fit = regression.fitted(fitting, held_out, matrix)
+            is_held = layer.kernel in self._held
+            fit = fitting.with_mean(matrix) if is_held else regression.fitted(fitting, held_out, matrix)
         self._source.keep(layer.name, goals)
         self._smaller.keep(layer.name, list(self._results(layer, kernel, fit)))
         return fit
