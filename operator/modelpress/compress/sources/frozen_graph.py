@@ -1,5 +1,6 @@
 """A TensorFlow 1 frozen graph as a SavedModel: its placeholders are the inputs, what nothing reads are the outputs.
 
+So are scores of which only the largest is read (ArgMax): class numbers alone could neither be trained nor compared.
 Weights become variables again, so that every technique applies. Names are those of the nodes.
 """
 
@@ -87,14 +88,18 @@ def _imported(path: Path, graph: Any) -> dict[str, Any]:
 
 
 def _outputs(graph: Any, operations: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Tensors that no operation reads, of operations whose outputs nobody reads: names and tensors."""
+    """Names and tensors of operations whose outputs nobody reads, and of the scores that class numbers come from."""
     read = {name.lstrip("^").split(":")[0] for node in graph.node for name in node.input}
-    for node in graph.node:
-        if node.name in read or node.op in _NO_OUTPUT or node.op.endswith("Summary"):
-            continue
-        tensors = operations[node.name].outputs
+    ends = [
+        node.name
+        for node in graph.node
+        if node.name not in read and node.op not in _NO_OUTPUT and not node.op.endswith("Summary")
+    ]
+    scores = [operations[name].inputs[0].op.name for name in ends if operations[name].type == "ArgMax"]
+    for name in dict.fromkeys((*scores, *ends)):
+        tensors = operations[name].outputs
         for index, tensor in enumerate(tensors):
-            yield (node.name if index == 0 else f"{node.name}_{index}"), tensor
+            yield (name if index == 0 else f"{name}_{index}"), tensor
 
 
 def _needed(graph: Any, names: list[str]) -> set[str]:
