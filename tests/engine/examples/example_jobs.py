@@ -94,35 +94,57 @@ def _run(spec: dict[str, Any], claims: Path, example: Example) -> dict[str, byte
 def _job(request: Request, claims: Path, *command: str) -> bytes:
     """Run a Job's command as its container does; returns the termination message."""
     told = claims.parent / f"{command[0]}.message"
-    environment = {
-        **os.environ,
-        **QUIET,
-        "MODELPRESS_REQUEST": request.json_line(),
-        "MODELPRESS_MESSAGE_PATH": str(told),
-        "MODELPRESS_PVC_ROOT": str(claims),
-    }
-    done = subprocess.run([*PROGRAM, *command], env=environment, capture_output=True, text=True, timeout=WITHIN_SECONDS)
-    assert done.returncode == 0, done.stdout + done.stderr
+    _container(claims, *command, MODELPRESS_REQUEST=request.json_line(), MODELPRESS_MESSAGE_PATH=str(told), **QUIET)
     return told.read_bytes()
+
+
+def _container(claims: Path, *command: str, **environment: str) -> None:
+    done = subprocess.run(
+        [*PROGRAM, *command],
+        env={**os.environ, "MODELPRESS_PVC_ROOT": str(claims), **environment},
+        capture_output=True,
+        text=True,
+        timeout=WITHIN_SECONDS,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @contextlib.contextmanager
 def _servers(request: Request, claims: Path, artifact: str) -> Iterator[list[str]]:
-    """Flags of `evaluate` that name the two servers which the evaluation pod runs."""
+    """Flags of `evaluate` that name the two servers which the evaluation pod runs, each with a folder of its own."""
     directory = layout.opened(str(claims / "artifacts"), request.namespace).artifact(artifact)
     manifest = ArtifactManifest.from_json((directory / layout.MANIFEST).read_bytes())
     flags = []
     with contextlib.ExitStack() as stack:
-        for role, servable in (("source", manifest.source.servable), ("candidate", manifest.candidates[0].servable)):
-            server = stack.enter_context(_server(request, directory, servable, claims.parent / f"{role}.log"))
-            flags += [f"--{role}-grpc={server.grpc_address}", f"--{role}-rest={server.rest_address}"]
+        for role, name, servable in (
+            ("source", "source", manifest.source.servable),
+            ("candidate", "candidates/1", manifest.candidates[0].servable),
+        ):
+            models = claims.parent / f"models-{role}"
+            _container(
+                claims,
+                "fetch",
+                f"--store={STORE}",
+                f"--namespace={request.namespace}",
+                f"--artifact={artifact}",
+                f"--servable={name}",
+                f"--digest={servable.digest}",
+                f"--model={request.name}",
+                f"--into={models}",
+            )
+            server = stack.enter_context(_server(request, models, servable, claims.parent / f"{role}.log"))
+            flags += [
+                f"--{role}-grpc={server.grpc_address}",
+                f"--{role}-rest={server.rest_address}",
+                f"--{role}-models={models}",
+            ]
         yield flags
 
 
-def _server(request: Request, directory: Path, servable: Servable, log: Path) -> launch.ServerProcess:
+def _server(request: Request, models: Path, servable: Servable, log: Path) -> launch.ServerProcess:
     server = launch.start_server(
         request.name,
-        (directory / servable.path).parent,
+        models / request.name,
         threads=request.target.threads,
         tflite=servable.form == "TFLite",
         log_path=log,
