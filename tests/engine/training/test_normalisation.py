@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from modelpress.api.recipe import FineTune, Prune
 from modelpress.compress.model import OpenedModel
+from modelpress.compress.sources import keras_file
 from modelpress.compress.steps import fine_tune, normalisation
 from modelpress.compress.steps.filters import pruning
 
@@ -17,24 +18,29 @@ MEAN, VARIANCE = 3, 4
 """What the averages of the source are off by: as if its layers gave something else since."""
 
 
-@pytest.fixture(scope="module")
-def normalised(tmp_path_factory):
-    """Directory of a net whose averages do not fit its layers."""
+@pytest.fixture(scope="module", params=["Keras 2", "Keras 3"])
+def normalised(request, tmp_path_factory):
+    """Directory of a net whose averages do not fit its layers; Keras 3 writes them as single operations."""
     import tf_keras
 
-    root = tmp_path_factory.mktemp("normalised")
-    tf_keras.utils.set_random_seed(0)
-    image = tf_keras.Input((8, 8, 1), name="image")
+    kind, root = tf_keras if request.param == "Keras 2" else keras, tmp_path_factory.mktemp("normalised")
+    kind.utils.set_random_seed(0)
+    image = kind.Input((8, 8, 1), name="image")
     hidden = image
-    for width in (16, 16):
-        hidden = tf_keras.layers.Conv2D(width, 3, 2, padding="same", use_bias=False)(hidden)
-        hidden = tf_keras.layers.ReLU()(tf_keras.layers.BatchNormalization(scale=width > 1)(hidden))
-    model = tf_keras.Model(image, tf_keras.layers.Dense(10, name="logits")(tf_keras.layers.Flatten()(hidden)))
+    for width in (16, 24):
+        hidden = kind.layers.Conv2D(width, 3, 2, padding="same", use_bias=False)(hidden)
+        hidden = kind.layers.ReLU()(kind.layers.BatchNormalization(scale=width == 16)(hidden))
+    hidden = kind.layers.BatchNormalization()(kind.layers.Dense(32)(kind.layers.Flatten()(hidden)))
+    model = kind.Model(image, kind.layers.Dense(10, name="logits")(hidden))
     for layer in model.layers:
-        if isinstance(layer, tf_keras.layers.BatchNormalization):
-            gamma, beta, mean, variance = layer.get_weights()
-            layer.set_weights([gamma, beta, mean + MEAN, variance * VARIANCE])
-    model.save(root / "model", save_format="tf", include_optimizer=False)
+        if isinstance(layer, kind.layers.BatchNormalization):
+            *rest, mean, variance = layer.get_weights()
+            layer.set_weights([*rest, mean + MEAN, variance * VARIANCE])
+    if kind is keras:
+        model.save(root / "model.keras")
+        keras_file.export(root / "model.keras", root / "model")
+    else:
+        model.save(root / "model", save_format="tf", include_optimizer=False)
     return root / "model"
 
 

@@ -32,5 +32,6 @@ def of(bench: Bench) -> Net:
         except graph.NotFreezable:
             return Net(updates=updates)
         found = blocks.runs(frozen.graph, list(flat.variables(bench.opened, frozen)))
-    is_normalised = any(node.op.startswith("FusedBatchNorm") for node in frozen.graph.node)
+    averages = any("moving_variance" in variable.name for variable in bench.opened.variables())
+    is_normalised = averages or any(node.op.startswith("FusedBatchNorm") for node in frozen.graph.node)
     return Net(is_normalised, max((len(run.blocks) for run in found), default=0), updates)
