@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from modelpress.cli import terminal
+
 if TYPE_CHECKING:
     from modelpress.kube.sidecars import Reading
 
 Output = Literal["text", "json"]
-LOG_WIDTH = 110
 Name = Annotated[str | None, typer.Argument(help="Name of the CompressedModel; absent: --address.")]
 Namespace = Annotated[
     str | None, typer.Option("--namespace", "-n", help="Namespace of the model; absent: the kubeconfig's.")
@@ -127,7 +128,7 @@ def _told(
         table = Table("pod", *columns.values())
         for pod, row in rows.items():
             table.add_row(pod, *("" if row.get(key) is None else str(row[key]) for key in columns))
-        Console(width=None if sys.stdout.isatty() else LOG_WIDTH).print(table)
+        terminal.console(sys.stdout).print(table)
         for pod, error in errors.items():
             Console(stderr=True).print(f"{pod}: {error}", highlight=False, markup=False, soft_wrap=True)
     if errors:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-if TYPE_CHECKING:
-    from rich.console import Console
+from modelpress.cli import terminal
 
+if TYPE_CHECKING:
     from modelpress.compress.report.document import Report
 
 Output = Literal["text", "json", "html"]
@@ -63,7 +64,7 @@ def trials(
     if output == "json":
         typer.echo(json.dumps([trial.plain() for trial in tried], indent=1))
     elif tried:
-        _console().print(tables.trials(tried))
+        terminal.console(sys.stdout).print(tables.trials(tried))
         typer.echo(front.summary(tried))
     else:
         typer.echo("Nothing was searched for: the recipe names its steps")
@@ -72,9 +73,9 @@ def trials(
 def _show(found: Report) -> None:
     from modelpress.compress.report import tables
 
-    console = _console()
+    console = terminal.console(sys.stdout)
     if found.candidates:
-        console.print(tables.comparison(found))
+        console.print(tables.comparison(found), "")
     console.print(tables.verdicts(found))
     for warning in tables.warnings(found):
         console.print(f"{warning}\n", style="yellow", highlight=False, markup=False)
@@ -83,12 +84,6 @@ def _show(found: Report) -> None:
     if found.traffic:
         console.print(tables.traffic(found.traffic))
     console.print(tables.decision(found.decision))
-
-
-def _console() -> Console:
-    from rich.console import Console
-
-    return Console(soft_wrap=False)
 
 
 def latest(file: Path | None, store: str | None, artifact: Path | None) -> tuple[Report, Path]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, TextIO
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+
+from modelpress.cli import terminal
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -14,7 +16,6 @@ if TYPE_CHECKING:
     from modelpress.compress.report.document import Report
 
 Output = Literal["text", "json"]
-LOG_WIDTH = 110
 
 
 def register(app: typer.Typer) -> None:
@@ -56,7 +57,7 @@ def run(
     status = 0
     try:
         with termination.raised(), quiet.standard_error(is_kept=verbose) as error_stream:
-            console = _console(error_stream if output == "json" else sys.stdout)
+            console = terminal.console(error_stream if output == "json" else sys.stdout)
             with session.session(options, progress.on(console)) as report:
                 status = report.exit_code
                 _tell(report, console, output)
@@ -67,21 +68,12 @@ def run(
     sys.exit(status)
 
 
-def _console(stream: TextIO) -> Console:
-    """As wide as the terminal; wide enough for the tables where a log is kept."""
-    import os
-
-    from rich.console import Console
-
-    return Console(file=stream, width=None if stream.isatty() or "COLUMNS" in os.environ else LOG_WIDTH)
-
-
 def _tell(report: Report, console: Console, output: Output) -> None:
     from modelpress.compress.report import tables
 
     console.print()
     if report.candidates:
-        console.print(tables.comparison(report))
+        console.print(tables.comparison(report), "")
     console.print(tables.verdicts(report))
     for warning in tables.warnings(report):
         console.print(f"{warning}\n", style="yellow", highlight=False, markup=False)

@@ -35,7 +35,9 @@ def tensorboard(
     if show:
         typer.echo(" ".join(words))
         return
-    os.execv(words[0], words)  # noqa: S606 -- our own interpreter, no words of others
+    # Its libraries' own notices would hide the address that it prints.
+    quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONWARNINGS": "ignore"}
+    os.execve(words[0], words, {**quiet, **os.environ})  # noqa: S606 -- our own interpreter, no words of others
 
 
 def command(artifact: Path, port: int) -> list[str]:

@@ -80,6 +80,11 @@ def _name(metric: gate.Metric | MetricMeasured) -> str:
     return f"{metric.type} of {metric.output}" if metric.output else metric.type
 
 
+def _moves(metric: MetricMeasured, drop: float) -> str:
+    """`Accuracy drops` or `rises`; of an error, the worse is the larger one."""
+    return f"{_name(metric)} {'rises' if (drop < 0) != (metric.type in ERROR_METRICS) else 'drops'}"
+
+
 def _metric_finding(measured: MetricMeasured, limit: gate.Metric, samples: int) -> Finding | None:
     if not _is_finite(measured.value):
         return Finding("NotFinite", f"{_name(measured)} of the candidate is not a number")
@@ -119,7 +124,7 @@ def _drop_finding(measured: MetricMeasured, most: float, said: str, samples: int
     if not (math.isfinite(drop) and math.isfinite(most) and math.isfinite(error)):
         return Finding("NotFinite", f"The drop of {_name(measured)} is not a number")
     if _exceeds(drop - error, most) or (_exceeds(drop, most) and not _exceeds(error, most)):
-        return Finding("DropTooLarge", f"{_name(measured)} drops by {wording.beside(drop, most)}, {said} is allowed")
+        return Finding("DropTooLarge", f"{_moves(measured, drop)} by {wording.beside(drop, most)}, {said} is allowed")
     if _exceeds(error, most):
         needed = (
             f"; about {math.ceil(samples * (error / most) ** 2)} samples would do" if most > 0 and samples > 0 else ""
@@ -196,7 +201,7 @@ def _bounded(
 
 
 def _summary(measurements: Measurements) -> str:
-    parts = [f"{_name(one)} drops by {wording.short(_drop(one))}" for one in measurements.metrics]
+    parts = [f"{_moves(one, _drop(one))} by {wording.short(abs(_drop(one)))}" for one in measurements.metrics]
     if measurements.size_bytes:
         parts.append(f"size is {wording.short(measurements.size_bytes.ratio)} x the source's")
     if measurements.latency_milliseconds:

@@ -142,6 +142,18 @@ def test_an_error_may_grow_by_a_share_of_the_sources(limit: dict[str, float], va
     assert verdict(measured(error_metric(value)), of).reason == reason
 
 
+@pytest.mark.parametrize(
+    ("metric", "said"),
+    [
+        (accuracy(0.77), "Accuracy of predictions rises by 0.01, "),
+        (error_metric(1.5), "MeanAbsoluteError drops by 0.5, "),
+        (error_metric(2.01), "MeanAbsoluteError rises by 0.01, "),
+    ],
+)
+def test_what_became_better_is_not_called_a_negative_drop(metric: MetricMeasured, said: str) -> None:
+    assert verdict(measured(metric), gate.Gate(metrics=(gate.Metric(type=metric.type),))).message.startswith(said)
+
+
 def test_fidelity_is_judged_against_one() -> None:
     of = gate.Gate()
     good = MetricMeasured(type="Fidelity", output="y", value=0.995, drop=0.005, standard_error=0.0)
