@@ -121,21 +121,28 @@ def needs_calibration(plan: Plan) -> bool:
 def describe(step: Step) -> str:
     """A step in a few words, e.g. `prune Magnitude <0.01 max 10 %`."""
     if step.prune is not None:
-        prune = step.prune
-        if prune.structure == "TwoOfFour":
-            return f"prune {prune.structure} {prune.criterion}"
-        amount = f"{prune.sparsity * 100:g} %" if prune.sparsity is not None else f"<{prune.threshold or 0:g}"
-        limit = f" max {prune.max_sparsity * 100:g} %" if prune.max_sparsity is not None else ""
-        structure = "" if prune.structure == "Unstructured" else f" {prune.structure}"
-        return f"prune{structure} {prune.criterion} {amount}{limit}"
+        return _prune(step.prune)
     if step.fine_tune is not None:
         return f"fineTune {_epochs(step.fine_tune.epochs)}"
     if step.quantize is not None:
-        trained = f" {_epochs(step.quantize.epochs)}" if step.quantize.epochs else ""
-        return f"quantize {step.quantize.scheme}{trained}{_except(step.quantize.exclude_layers)}"
+        quantize = step.quantize
+        return f"quantize {quantize.scheme}{_trained(quantize.epochs)}{_except(quantize.exclude_layers)}"
     if step.cluster is not None:
-        return f"cluster {step.cluster.clusters}"
+        return f"cluster {step.cluster.clusters}{_except(step.cluster.exclude_layers)}"
     return _distill(step.distill) if step.distill is not None else "nothing"
+
+
+def _prune(prune: Prune) -> str:
+    structure = "" if prune.structure == "Unstructured" else f" {prune.structure}"
+    share = f" {prune.sparsity * 100:g} %" if prune.sparsity is not None else f" <{prune.threshold or 0:g}"
+    amount = "" if prune.structure == "TwoOfFour" else share
+    limit = f" max {prune.max_sparsity * 100:g} %" if prune.max_sparsity is not None else ""
+    how = f"{amount}{limit}{_trained(prune.epochs)}{_except(prune.exclude_layers)}"
+    return f"prune{structure} {prune.criterion}{how}"
+
+
+def _trained(epochs: int) -> str:
+    return f" {_epochs(epochs)}" if epochs else ""
 
 
 def _except(patterns: Sequence[str]) -> str:

@@ -117,8 +117,8 @@ def _require_servable(opened: OpenedModel) -> None:
     if not inputs_alike(signatures):
         raise NotConvertible(
             "SeveralSubgraphs",
-            f"signatures {', '.join(opened.signatures)} take different inputs; "
-            "TensorFlow Serving runs only the first subgraph of a TFLite model",
+            f"signatures {', '.join(opened.signatures)} take different inputs, and TensorFlow Serving runs only the "
+            "first subgraph of a TFLite model; name those of equal inputs in spec.source.signatures",
         )
     for signature in signatures:
         for name, tensor in {**signature.inputs, **signature.outputs}.items():

@@ -61,6 +61,13 @@ def test_a_form_is_described_with_the_layers_it_spares(excluded, line):
     assert found.builds[0].recipe == line
 
 
+def test_what_was_trained_and_what_was_left_out_belongs_to_the_line():
+    recipe = step(
+        prune={"sparsity": 0.4, "epochs": 2, "excludeLayers": ["^head/"]}, cluster={"excludeLayers": ["^in/"]}
+    )
+    assert planned(**recipe).builds[0].recipe == ("prune Magnitude 40 % 2 epochs except ^head/; cluster 16 except ^in/")
+
+
 def test_steps_are_described_in_one_line():
     recipe = step(
         prune={"threshold": 0.01, "maxSparsity": 0.1}, fineTune={"epochs": 2}, quantize={"scheme": "StaticInt8"}
