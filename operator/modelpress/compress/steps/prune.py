@@ -46,6 +46,7 @@ def apply(opened: OpenedModel, step: Prune, setting: Setting) -> Changed:
 class _Pruning:
     def __init__(self, opened: OpenedModel, step: Prune, setting: Setting) -> None:
         self._opened, self._step, self._setting = opened, step, setting
+        self._criterion = _of_weights(step, setting.field)
         self._variables = opened.variables()
         self._chosen = weights.chosen(self._variables, step.exclude_layers, field=setting.field)
         self._taylor = Taylor(opened, self._chosen, setting) if step.criterion == "Gradient" else None
@@ -59,7 +60,7 @@ class _Pruning:
             found = self._scores(values)
             return {place: importance.two_of_four(found[place], self._axis(place)) for place in values}
         if self._step.sparsity is not None:
-            return importance.without_share(self._step.criterion, self._scores(values), self._step.sparsity)
+            return importance.without_share(self._criterion, self._scores(values), self._step.sparsity)
         limit = 1.0 if self._step.max_sparsity is None else self._step.max_sparsity
         return importance.below(values, self._step.threshold or 0, limit)
 
@@ -109,7 +110,7 @@ class _Pruning:
             wanted = self.final_masks() if update == 0 else None
         elif update in schedule.ramp_events(total):
             share = schedule.sparsity(update, total, 0, self._step.sparsity or 0)
-            wanted = importance.without_share(self._step.criterion, self._scores(self._values()), share)
+            wanted = importance.without_share(self._criterion, self._scores(self._values()), share)
         else:
             wanted = None
         if wanted is not None:
@@ -120,7 +121,7 @@ class _Pruning:
 
     def _scores(self, values: Mapping[int, Array]) -> dict[int, Array]:
         gradients = self._taylor.measured() if self._taylor is not None else None
-        return importance.scores(self._step.criterion, values, gradients)
+        return importance.scores(self._criterion, values, gradients)
 
     def _axis(self, place: int) -> int:
         return len(self._variables[place].shape) - 2
@@ -138,6 +139,16 @@ class _Pruning:
                     f'add "{layer}" to excludeLayers',
                     field=f"{self._setting.field}.structure",
                 )
+
+
+def _of_weights(step: Prune, field: str) -> importance.Criterion:
+    if step.criterion == "Reconstruction":
+        raise Invalid(
+            "StepCannotApply",
+            "criterion Reconstruction chooses filters; set structure: Filter, or another criterion",
+            field=f"{field}.criterion",
+        )
+    return step.criterion
 
 
 class Taylor:
