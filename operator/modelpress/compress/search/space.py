@@ -88,6 +88,7 @@ class Space:
             {"spared": count, "scheme": scheme} for count in (1, 2) for scheme in self._eight_bits if self._layers
         ]
         points = [*ways, *sparing] if set(self._ways) & set(TRAINED) else [*sparing, *ways]
+        points += self._otherwise(trials)
         usual = self._usual
         return [{name: {**usual, **point}[name] for name in self.distributions} for point in points]
 
