@@ -59,7 +59,8 @@ def of_constant(name: str, output: Array, probed: Array, labels: Array, training
 
 def _entropy(shares: Array) -> Array:
     """-p log p."""
-    return -shares * np.log(np.maximum(shares, _TINY))
+    found: Array = -shares * np.log(np.maximum(shares, _TINY))
+    return found
 
 
 def _kind(training: Training, name: str, output: Array, labels: Array) -> str:
