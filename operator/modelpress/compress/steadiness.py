@@ -21,10 +21,11 @@ def require(
 ) -> None:
     """Holds the second answers of the source against its first, as if they were a candidate's.
 
-    `rows` are the data set of `signature`, `random` the random operations of its graph. Raises Invalid
-    `SourceNotSteady` where no candidate, not even the source itself, could pass a metric against the source.
+    `rows` are the data set of `signature`, `random` the random operations of its graph; without any, what differs is
+    state, which source and candidate may share. Raises Invalid `SourceNotSteady` where no candidate, not even the
+    source itself, could pass a metric against the source.
     """
-    if reference.repeatable or signature.name not in reference.outputs:
+    if reference.repeatable or not random or signature.name not in reference.outputs:
         return
     for index, metric in enumerate(wanted):
         if metric.type not in judging.AGAINST_SOURCE:
@@ -45,11 +46,11 @@ def _itself(reference: Reference, name: str, metric: gate.Metric, output: str) -
 
 
 def _not_steady(measured: MetricMeasured, random: Sequence[str], field: str) -> Invalid:
-    why = f" (it has the random operations {', '.join(random)})" if random else ""
     return Invalid(
         "SourceNotSteady",
-        f"the uncompressed model answers the same rows in two ways{why}: {measured.type} of its output "
-        f"{measured.output} with itself is {measured.value or 0:.3g}, so that no candidate could pass; export it in "
-        "inference mode (training=False, no dropout, no sampling), or choose a metric against labels",
+        f"the uncompressed model answers the same rows in two ways (it has the random operations {', '.join(random)}): "
+        f"{measured.type} of its output {measured.output} with itself is {measured.value or 0:.3g}, so that no "
+        "candidate could pass; export it in inference mode (training=False, no dropout, no sampling), or choose a "
+        "metric against labels",
         field=field,
     )
