@@ -48,7 +48,7 @@ def _rewritten(version: Version, wanted: Build, new: Path, why: graph.NotFreezab
 def floating(bench: Bench, version: Version) -> Float:
     """The version as a float32 flatbuffer, kept as a piece. Raises NotConvertible."""
     piece = _floating(bench, version)
-    return Float((piece.directory / tflite.FILE_NAME).read_bytes(), piece.facts["layers"])
+    return Float((piece.directory / tflite.FILE_NAME).read_bytes(), piece.facts["layers"], version.ranges)
 
 
 def _floating(bench: Bench, version: Version) -> Piece:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,8 @@ class Version:
     """Of the steps."""
     key: str = ""
     """Names the steps that led here; empty for the source."""
+    ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    """As in `step.Changed`, of the last step."""
 
 
 class Versions:
@@ -98,7 +100,8 @@ class Versions:
         opened, found = self._restored(version.opened, piece, is_fresh=bool(fresh))
         shutil.rmtree(self._area.scratch(name), ignore_errors=True)
         notes, warnings = (*version.notes, piece.facts["note"]), (*version.warnings, *piece.facts.get("warnings", ()))
-        return Version(opened, notes, warnings, key), found
+        ranges = {node: (low, high) for node, (low, high) in piece.facts.get("ranges", {}).items()}
+        return Version(opened, notes, warnings, key, ranges), found
 
     def _changed(
         self, opened: OpenedModel, held: Held, chain: tuple[Change, ...], name: str, new: Path
@@ -125,7 +128,8 @@ class Versions:
         (Held(changed.masks, changed.clusters) if changed.replaced else held.joined(changed)).write(new)
         for warning in changed.warnings:
             self._progress.say(f"Warning: {warning}")
-        return {"note": changed.note, "warnings": list(changed.warnings), "replaced": changed.replaced}
+        facts = {"note": changed.note, "warnings": list(changed.warnings), "replaced": changed.replaced}
+        return facts | {"ranges": {node: list(ends) for node, ends in changed.ranges.items()}}
 
     def _restored(self, opened: OpenedModel, piece: Piece, *, is_fresh: bool) -> tuple[OpenedModel, Held]:
         """The model after a step, and what holds from then on."""

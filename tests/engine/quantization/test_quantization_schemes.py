@@ -9,7 +9,7 @@ from modelpress.api.errors import Invalid
 from modelpress.api.gate import Gate
 from modelpress.api.recipe import Quantize
 from modelpress.compress import flatbuffer, tflite
-from modelpress.compress.quantization import comparison, ranges, rewriting, scheme, training
+from modelpress.compress.quantization import comparison, ranges, rewriting, rounding, scheme
 from modelpress.compress.quantization.comparison import Comparison, Loss
 from modelpress.compress.quantization.precision import Assignment
 
@@ -205,4 +205,4 @@ def test_training_rounds_kernels_to_the_numbers_that_the_quantizer_stores(networ
         integers = np.asarray(stored.buffers[tensor.buffer].data).view(np.int8).reshape(32, 1024)
         scales = np.asarray(tensor.quantization.scale, np.float32).reshape(-1, 1)
         kernel = next(one for one in network.variables() if one.name.startswith("hidden/kernel"))
-        np.testing.assert_allclose(training.rounded(kernel, axes), (integers * scales).T, atol=1e-6)
+        np.testing.assert_allclose(rounding.rounded(kernel, axes), (integers * scales).T, atol=1e-6)

@@ -135,12 +135,17 @@ def variable_layers(graph: Any, variables: Iterable[str]) -> dict[str, str]:
     for node in graph.node:
         if node.op not in _MULTIPLYING:
             continue
-        name = _CALLED.sub("", node.name)
+        name = without_calls(node.name)
         for source in (one.partition(":")[0] for one in node.input):
             if source in names:
                 # Two calls may hold operations of one name: then neither can be told from the other.
                 found[name] = source if found.get(name, source) == source else ""
     return _of_outputs(graph, names) | {name: source for name, source in found.items() if source}
+
+
+def without_calls(node: str) -> str:
+    """The name of a node of a frozen graph as a flatbuffer has it, e.g. `net/conv2d/Relu`."""
+    return _CALLED.sub("", node)
 
 
 def _of_outputs(graph: Any, names: set[str]) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from modelpress.api.recipe import Quantize
@@ -50,6 +50,8 @@ class Float:
     content: bytes
     variables: Mapping[str, str]
     """Layers' names, as from `layers.variable_layers`."""
+    learnt: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    """As `step.Changed.ranges`."""
 
     def operations(self) -> list[Operation]:
         """Operations under the names that people know."""
@@ -101,7 +103,7 @@ def _with_zero_points(
     )
     exceptions = settings.but({**dict.fromkeys(found.floats, "Float32"), **dict.fromkeys(found.rounded, "DynamicInt4")})
     return (
-        Float(found.content, found.variables),
+        Float(found.content, found.variables, original.learnt),
         replace(exceptions, on_grid=frozenset(found.rounded)),
         (found.note,),
     )
@@ -125,7 +127,7 @@ def _calibrated(
     reference = original.content
     judging = Comparison(reference, calibration.signature, judged, beat=calibration.beat)
     original, settings, notes = _with_zero_points(original, settings, quantize)
-    measured = ranges.measured(original.content, calibration.signature, used)
+    measured = ranges.measured(original.content, calibration.signature, used).with_learnt(original.learnt)
     if quantize.scheme == "Mixed":
         ordering = Comparison(reference, calibration.signature, used[:_ORDERING], beat=calibration.beat)
         made = _mixed(original, measured, ordering, judging, calibration.tolerance, settings)
@@ -146,7 +148,7 @@ def _static(
     assignment = replace(settings, base="StaticInt8")
     tried: list[tuple[Loss, Update, bytes]] = []
     refusal: NotConvertible | None = None
-    for update in ranges.UPDATES:
+    for update in measured.by_update:
         try:
             content = rewriting.quantize(original.content, assignment, measured.of(update))
         except NotConvertible as error:

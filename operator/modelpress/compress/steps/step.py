@@ -60,5 +60,7 @@ class Changed:
     """As in `Setting`, of this step."""
     warnings: tuple[str, ...] = ()
     """What the user will hardly have wanted, each with its cure."""
+    ranges: Mapping[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
+    """Node of the frozen graph, or input or output -> smallest and largest value that training rounded it within."""
     replaced: bool = False
     """Whether a SavedModel with the same signatures is at `Setting.replacement`; masks and clusters start anew."""
