@@ -14,7 +14,8 @@ class Net(NamedTuple):
     is_normalised: bool = False
     """Whether layers are normalised by statistics of batches, so that they bear large steps."""
     blocks: int = 0
-    """Equal ones in the longest row."""
+    """Equal ones in a row, where most of those that repeat are in it, as in encoders; stages of a convolutional net are
+    several rows, and lose more by a block than by filters."""
     updates: int = 0
     """Of an epoch; 0: not known."""
 
@@ -34,4 +35,6 @@ def of(bench: Bench) -> Net:
         found = blocks.runs(frozen.graph, list(flat.variables(bench.opened, frozen)))
     averages = any("moving_variance" in variable.name for variable in bench.opened.variables())
     is_normalised = averages or any(node.op.startswith("FusedBatchNorm") for node in frozen.graph.node)
-    return Net(is_normalised, max((len(run.blocks) for run in found), default=0), updates)
+    counts = [len(run.blocks) for run in found]
+    longest = max(counts, default=0)
+    return Net(is_normalised, longest if 2 * longest > sum(counts) else 0, updates)
