@@ -9,7 +9,7 @@ from modelpress.compress import graph
 from modelpress.compress.dataset import Rows
 from modelpress.compress.examples import Bound, Examples
 from modelpress.compress.model import OpenedModel
-from modelpress.compress.steps.filters import reconstruction
+from modelpress.compress.steps.filters import equations, reconstruction
 
 SERVED = "serving_default"
 
@@ -75,3 +75,12 @@ def test_least_squares_win_back_more_than_means_and_spreads(prune, net, side, sh
     monkeypatch.setattr(reconstruction, "HELD_OUT", 100)  # without rows held out nothing else is trusted
     restored = prune(net, sparsity=0.2, at="restored", examples=calibrated(64, side))
     assert lost(solved, side) < share * lost(restored, side)
+
+
+def test_layers_with_very_many_inputs_get_their_means_and_spreads_back(prune, monkeypatch):
+    monkeypatch.setattr(equations, "WIDEST", 30)
+    bare, restored = (
+        prune("normalised", sparsity=0.3, criterion=criterion, at=criterion, examples=given)
+        for criterion, given in (("Magnitude", None), ("Reconstruction", calibrated(64, 12)))
+    )
+    assert lost(restored, 12) < 0.5 * lost(bare, 12)

@@ -9,7 +9,7 @@ import pytest
 
 from modelpress.api.data import Data
 from modelpress.compress import engine
-from modelpress.compress.search import ladder
+from modelpress.compress.search import ladder, space
 from modelpress.telemetry.progress import Silent
 
 pytestmark = pytest.mark.xdist_group("server")
@@ -62,6 +62,7 @@ def test_the_trial_that_trains_too_long_is_cut_off_and_the_best_before_it_is_off
     rungs = ladder.moves
     monkeypatch.setattr(ladder, "moves", lambda *request, **known: rungs(*request, **known)[:1])
     monkeypatch.setattr(ladder, "refined", lambda *_, **__: [])
+    monkeypatch.setattr(space, "CLIMBED", space.TRAINED)  # not first what trains nothing
     hours = Hours()
     request = with_labels(recipe={"search": {"timeout": "30m"}})
     done = engine.compress(request, progress=hours, now=1, clock=hours.clock)

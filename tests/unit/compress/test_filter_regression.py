@@ -79,3 +79,13 @@ def test_inputs_that_say_nothing_or_the_same_do_no_harm():
     fit = regression.fitted(Sums.of(x[:48], y[:48]), Sums.of(x[48:], y[48:]), kernel)
     assert np.isfinite(fit.kernel).all()
     assert np.isfinite(fit.bias).all()
+
+
+def test_what_a_kernel_gives_tells_how_it_is_restored_as_well_as_sums_do():
+    x, y, kernel = rows(100)
+    fit, wanted = (
+        regression.rescaled(x @ (0.5 * kernel), y, 0.5 * kernel),
+        regression.restored(Sums.of(x, y), 0.5 * kernel),
+    )
+    np.testing.assert_allclose(fit.kernel, wanted.kernel)
+    np.testing.assert_allclose(fit.bias, wanted.bias)

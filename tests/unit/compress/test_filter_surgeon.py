@@ -66,3 +66,11 @@ def test_scores_rise_in_the_order_of_going_and_what_stays_has_none():
     scores = surgeon.scores([reader(x, kernel), reader(*heard(1))], 5, 3)
     assert np.isinf(scores).sum() == 2
     assert (np.isfinite(surgeon.scores([reader(x, kernel)], 5, 4)).sum(), surgeon.scores([], 5, 0).min()) == (4, np.inf)
+
+
+def test_of_inputs_too_many_only_variances_are_known_and_nothing_makes_up_for_what_goes():
+    x, kernel = heard()
+    one = Reader(x.var(0), kernel, EACH)
+    wanted = x.var(0) * np.square(kernel).sum(1)
+    one.remove(np.array([0]))
+    np.testing.assert_allclose(one.losses(np.arange(5)), wanted / wanted.sum())

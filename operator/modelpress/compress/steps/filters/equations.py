@@ -16,6 +16,8 @@ LEAST = 8192
 """Equations, as far as there are."""
 WORK = 2e11
 """Products of two inputs at most: very wide layers have fewer equations."""
+WIDEST = 2304
+"""Inputs of a layer that is solved at most: the work grows with their cube; 3 x 3 x 256, say."""
 
 
 def places(layer: str, unknowns: int, count: int, batch: int, batches: int) -> Array:

@@ -24,14 +24,16 @@ class _Heard:
     rows: int
     sums: Array
     products: Array
+    """Of all pairs; squares only where inputs are too many."""
     places: int
     """Of the layer's result, for a batch."""
 
     @property
     def covariance(self) -> Array:
-        """As float64."""
+        """As float64; variances only where inputs are too many."""
         mean = self.sums / self.rows
-        found: Array = self.products / self.rows - np.outer(mean, mean)
+        crossed = np.square(mean) if self.products.ndim == 1 else np.outer(mean, mean)
+        found: Array = self.products / self.rows - crossed
         return found
 
 
@@ -93,7 +95,8 @@ def _heard(
 
 
 def _add(found: dict[str, _Heard], layer: Product, inputs: Array, places: int) -> None:
-    sums, squares = inputs.sum(0), inputs.T @ inputs
+    is_wide = inputs.shape[1] > equations.WIDEST
+    sums, squares = inputs.sum(0), np.square(inputs).sum(0) if is_wide else inputs.T @ inputs
     known = found.get(layer.name)
     if known is not None:
         sums, squares = sums + known.sums, squares + known.products

@@ -71,15 +71,29 @@ class _Walk:
         goals = [self._source.run([layer.name], batch)[0] for batch in self._source]
         if self._heard[0] != layer.data:  # several layers in a row may hear the same, as those of attention do
             self._heard = layer.data, [self._smaller.run([layer.data], batch)[0] for batch in self._smaller]
-        fitting, held_out = self._sums(layer, kernel, goals)
-        matrix = layer.matrix(kernel).astype(np.float64)
-        fit = None
-        if fitting is not None and not _is_as_before(fitting, matrix):
-            is_held = layer.kernel in self._held
-            fit = fitting.with_mean(matrix) if is_held else regression.fitted(fitting, held_out, matrix)
+        fit = self._fit(layer, kernel, goals)
         self._source.keep(layer.name, goals)
         self._smaller.keep(layer.name, list(self._results(layer, kernel, fit)))
         return fit
+
+    def _fit(self, layer: Product, kernel: Array, goals: list[Array]) -> Fit | None:
+        matrix = layer.matrix(kernel).astype(np.float64)
+        if len(matrix) > equations.WIDEST:
+            return None if layer.kernel in self._held else self._rescaled(layer, kernel, goals)
+        fitting, held_out = self._sums(layer, kernel, goals)
+        if fitting is None or _is_as_before(fitting, matrix):
+            return None
+        if layer.kernel in self._held:
+            return fitting.with_mean(matrix)
+        return regression.fitted(fitting, held_out, matrix)
+
+    def _rescaled(self, layer: Product, kernel: Array, goals: list[Array]) -> Fit:
+        """Means and spreads only."""
+        axes = self._channels.of(layer.name) or ()
+        left = [layer.places(sliced(goal, axes, self._channels, self._gone)) for goal in goals]
+        now = [layer.places(result) for result in self._results(layer, kernel, None)]
+        both = [np.concatenate(parts).astype(np.float64) for parts in (now, left)]
+        return regression.rescaled(both[0], both[1], layer.matrix(kernel).astype(np.float64))
 
     def _sums(self, layer: Product, kernel: Array, goals: list[Array]) -> tuple[Sums | None, Sums | None]:
         """Of the rows to fit and of those held out; None where there are none."""

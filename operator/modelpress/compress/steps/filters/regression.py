@@ -100,6 +100,13 @@ def restored(sums: Sums, kernel: Array) -> Fit:
     return sums.with_mean(kernel * np.clip(factor, 1 / MOST, MOST))
 
 
+def rescaled(now: Array, goal: Array, kernel: Array) -> Fit:
+    """`restored` from what the kernel gives and should give, [rows, outputs], where inputs are too many for sums."""
+    factor = np.where(now.std(0) > _SILENT, goal.std(0) / np.maximum(now.std(0), _SILENT), 1.0)
+    factor = np.clip(factor, 1 / MOST, MOST)
+    return Fit(kernel * factor, goal.mean(0) - factor * now.mean(0))
+
+
 def fitted(fitting: Sums, held_out: Sums | None, kernel: Array) -> Fit:
     """The least squares of all rows, as near to the restored kernel as suits the rows held out.
 

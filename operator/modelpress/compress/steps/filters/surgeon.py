@@ -24,15 +24,25 @@ class Reader:
     """A layer that sums over a group's channels."""
 
     def __init__(self, covariance: Array, kernel: Array, blocks: Sequence[Array]) -> None:
-        """`kernel`: [inputs, outputs]. `blocks`: for each channel of the group, which inputs it is; may be none."""
+        """`kernel`: [inputs, outputs]. `blocks`: for each channel of the group, which inputs it is; may be none.
+
+        `covariance` may be variances only, where inputs are too many: nothing then makes up for what goes.
+        """
+        self._blocks = blocks
+        self._shares: Array | None = None
+        if covariance.ndim == 1:
+            energies = covariance * np.square(kernel).sum(1)
+            self._shares = energies / max(_NOTHING, float(energies.sum()))
+            return
         amount = RIDGE * float(np.trace(covariance)) / len(covariance)
         self._inverse = np.linalg.inv(covariance + (amount or 1.0) * np.eye(len(covariance)))
         self._kernel = kernel.astype(np.float64)
-        self._blocks = blocks
         self._energy = max(_NOTHING, float(np.einsum("io,io->", kernel, covariance @ kernel)))
 
     def losses(self, left: Array) -> Array:
         """Share of the variance of what it gives that each of these channels alone would take along."""
+        if self._shares is not None:
+            return np.array([self._shares[self._blocks[channel]].sum() for channel in left])
         found = np.zeros(len(left))
         sizes = np.array([len(self._blocks[channel]) for channel in left])
         for size in np.unique(sizes[sizes > 0]):
@@ -46,7 +56,7 @@ class Reader:
     def remove(self, channels: Array) -> None:
         """Takes channels out and refits the weights of the others."""
         block = np.concatenate([self._blocks[channel] for channel in channels])
-        if not len(block):
+        if self._shares is not None or not len(block):
             return
         columns = self._inverse[:, block]
         known = np.concatenate([self._kernel[block], columns.T], axis=1)
