@@ -86,6 +86,11 @@ def test_the_notes_say_what_was_chosen_and_what_it_lost(quantized):
     assert any(note.startswith("Mixed: ") for note in quantized(scheme="Mixed").manifest.candidates[0].notes)
 
 
+def test_a_recipe_may_ask_for_zero_points_of_weights(quantized):
+    (candidate,) = quantized(scheme="Int4Weights", weights="Asymmetric", format="TFLite").manifest.candidates
+    assert any("zero" in note for note in candidate.notes)
+
+
 def test_a_looked_up_table_is_stored_in_a_byte_a_value(models, compress, store, tmp_path):
     np.savez(tmp_path / "ids.npz", ids=np.arange(80, dtype="i4").reshape(8, 10))
     data = Data(evaluation=DataSet(uri=str(tmp_path / "ids.npz")))
