@@ -69,12 +69,12 @@ def test_weights_that_earlier_steps_fixed_stay_as_they_are(prune, nets):
     assert changed == [False, False, True], "the first hears what it heard, the second is fixed"
 
 
-@pytest.mark.parametrize(("net", "side", "share"), [("normalised", 12, 0.5), ("residual", 16, 0.75)])
-def test_least_squares_win_back_more_than_means_and_spreads(prune, net, side, share, monkeypatch):
+@pytest.mark.parametrize(("net", "side"), [("concatenated", 12), ("residual", 16)])
+def test_least_squares_win_back_more_than_means_and_spreads(prune, net, side, monkeypatch):
     solved = prune(net, sparsity=0.2, at="solved", examples=calibrated(64, side))
     monkeypatch.setattr(reconstruction, "HELD_OUT", 100)  # without rows held out nothing else is trusted
     restored = prune(net, sparsity=0.2, at="restored", examples=calibrated(64, side))
-    assert lost(solved, side) < share * lost(restored, side)
+    assert lost(solved, side) < 0.8 * lost(restored, side)
 
 
 def test_layers_with_very_many_inputs_get_their_means_and_spreads_back(prune, monkeypatch):
