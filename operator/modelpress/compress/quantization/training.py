@@ -80,7 +80,7 @@ def apply(opened: OpenedModel, step: Quantize, setting: Setting) -> Changed:
 def _require_names(variables: Sequence[Any], field: str) -> None:
     """Variables are found by name in the frozen graph."""
     times = Counter(name_of(variable).lower() for variable in variables)
-    shared = [name_of(variable) for variable in variables if times[name_of(variable).lower()] > 1]
+    shared = [name_of(one) for one in variables if one.trainable and times[name_of(one).lower()] > 1]
     if shared:
         raise _cannot(f"several of its variables are called {shared[0]}, so that none of them can be told", field)
 
