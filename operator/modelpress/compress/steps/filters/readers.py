@@ -11,30 +11,21 @@ import numpy as np
 from modelpress.compress.dataset import Array
 from modelpress.compress.steps.filters import equations, importance, playback, surgeon
 from modelpress.compress.steps.filters.channels import Channels
+from modelpress.compress.steps.filters.covariance import Covariance
 from modelpress.compress.steps.filters.groups import Group
 from modelpress.compress.steps.filters.playback import Batch, Playback
 from modelpress.compress.steps.filters.products import Product, kernels, products
 from modelpress.compress.steps.filters.surgeon import Reader
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Heard:
     """Of the inputs of a layer."""
 
-    rows: int
-    sums: Array
-    products: Array
-    """Of all pairs; squares only where inputs are too many."""
+    covariance: Array
+    """As float32, as many layers are held; variances only where inputs are too many."""
     places: int
     """Of the layer's result, for a batch."""
-
-    @property
-    def covariance(self) -> Array:
-        """As float64; variances only where inputs are too many."""
-        mean = self.sums / self.rows
-        crossed = np.square(mean) if self.products.ndim == 1 else np.outer(mean, mean)
-        found: Array = self.products / self.rows - crossed
-        return found
 
 
 def scores(
@@ -57,7 +48,11 @@ def scores(
         blocks = {layer.name: _blocks(read[layer.name], group) for layer in reading}
         losses = surgeon.scores(
             [
-                Reader(heard[layer.name].covariance, layer.matrix(weights[layer.name]), blocks[layer.name])
+                Reader(
+                    heard[layer.name].covariance.astype(np.float64),
+                    layer.matrix(weights[layer.name]),
+                    blocks[layer.name],
+                )
                 for layer in reading
             ],
             len(group.atoms),
@@ -65,7 +60,7 @@ def scores(
         )
         saved = float(sum(work[made[one.name].name] for one in group.weights if one.name in made))
         for layer in reading:
-            saved += work[layer.name] * sum(map(len, blocks[layer.name])) / len(read[layer.name])
+            saved += work[layer.name] * sum(map(len, blocks[layer.name])) / read[layer.name].shape[1]
         found.append(losses * len(group.atoms) * sum(work.values()) / max(1.0, saved))
         advance()
     return found
@@ -82,44 +77,41 @@ def _heard(
     found: dict[str, _Heard] = {}
     with Playback(graph, batches, layers) as running:
         for layer in layers:
-            results = []
+            results, measured = [], None
             for batch in running:
                 data, result = running.run([layer.data, layer.name], batch)
                 results.append(result)
                 sides = equations.sides(layer, weights[layer.name], data, result, batch, len(batches))
                 if sides is not None:
-                    _add(found, layer, sides[0].astype(np.float64), len(layer.places(result)))
+                    measured = measured or Covariance(sides[0], only_variances=sides[0].shape[1] > equations.WIDEST)
+                    measured.add(sides[0])
+            if measured is not None:
+                found[layer.name] = _Heard(measured.found().astype(np.float32), len(layer.places(results[-1])))
             running.keep(layer.name, results)
             advance()
     return found
 
 
-def _add(found: dict[str, _Heard], layer: Product, inputs: Array, places: int) -> None:
-    is_wide = inputs.shape[1] > equations.WIDEST
-    sums, squares = inputs.sum(0), np.square(inputs).sum(0) if is_wide else inputs.T @ inputs
-    known = found.get(layer.name)
-    if known is not None:
-        sums, squares = sums + known.sums, squares + known.products
-    rows = len(inputs) + (known.rows if known else 0)
-    found[layer.name] = _Heard(rows, sums, squares.astype(np.float32), places)
-
-
 def _read(channels: Channels, layer: Product, kernel: Array) -> Array:
-    """The atom of each input of a layer; -1 where it is none."""
+    """The atoms of each input of a layer, [axes, inputs], of the axes that it sums over and that may lose something.
+
+    An einsum may have several: heads and what a head is made of.
+    """
     axes = channels.of(layer.kernel) or ()
-    found = np.full(len(layer.matrix(kernel)), -1)
+    found = [np.zeros((0, len(layer.matrix(kernel))), np.int64)]
     for place in layer.summed(kernel.ndim):
         axis = axes[place] if axes else None
         if axis is not None and channels.atoms.is_prunable(axis):
             shape = [-1 if place == one else 1 for one in range(kernel.ndim)]
             labels = np.broadcast_to(channels.atoms.roots(axis).reshape(shape), kernel.shape)
-            found = layer.matrix(labels)[:, 0]
-    return found
+            found.append(layer.matrix(labels)[None, :, 0])
+    return np.concatenate(found)
 
 
 def _blocks(read: Array, group: Group) -> list[Array]:
-    """For each channel of a group, which inputs it is."""
-    order = np.argsort(read, kind="stable")
-    first = np.searchsorted(read[order], group.atoms, "left")
-    last = np.searchsorted(read[order], group.atoms, "right")
+    """For each channel of a group, which inputs it is, along the first axis that has any of them."""
+    atoms = next(axis for axis in read if np.isin(group.atoms, axis).any())
+    order = np.argsort(atoms, kind="stable")
+    first = np.searchsorted(atoms[order], group.atoms, "left")
+    last = np.searchsorted(atoms[order], group.atoms, "right")
     return [order[start:stop] for start, stop in zip(first, last, strict=True)]
