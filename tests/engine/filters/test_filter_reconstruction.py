@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
+from modelpress.api.errors import Invalid
 from modelpress.compress import graph
 from modelpress.compress.dataset import Rows
 from modelpress.compress.examples import Bound, Examples
 from modelpress.compress.model import OpenedModel
-from modelpress.compress.steps.filters import equations, reconstruction
+from modelpress.compress.steps.filters import equations, playback, reconstruction
 
 SERVED = "serving_default"
 
@@ -33,7 +35,8 @@ def lost(done, side):
 def test_rows_without_labels_win_back_most_of_what_removing_filters_loses(prune, net, side):
     bare = prune(net, sparsity=0.3, at="bare")
     solved = prune(net, sparsity=0.3, at="solved", examples=calibrated(64, side))
-    assert "solved by least squares on 64 rows" in solved.changed.note
+    assert "; on 64 rows " in solved.changed.note
+    assert "layers solved by least squares" in solved.changed.note
     assert "solved" not in bare.changed.note
     assert lost(solved, side) < 0.25 * lost(bare, side)
 
@@ -84,3 +87,74 @@ def test_layers_with_very_many_inputs_get_their_means_and_spreads_back(prune, mo
         for criterion, given in (("Magnitude", None), ("Reconstruction", calibrated(64, 12)))
     )
     assert lost(restored, 12) < 0.5 * lost(bare, 12)
+
+
+class Fixed(tf.Module):
+    """Built for 16 rows of 12 numbers at a time."""
+
+    def __init__(self):
+        random = np.random.default_rng(0)
+        self.first, self.second, self.last = (
+            tf.Variable(random.normal(size=shape).astype("f4"), name=name)
+            for name, shape in (("first", (12, 16)), ("second", (16, 16)), ("last", (16, 3)))
+        )
+
+    @tf.function(input_signature=[tf.TensorSpec((16, 12), tf.float32, name="x")])
+    def serve(self, x):
+        """As a signature."""
+        return {"y": tf.nn.relu(tf.nn.relu(x @ self.first) @ self.second) @ self.last}
+
+
+@pytest.fixture
+def fixed(tmp_path):
+    module, directory = Fixed(), tmp_path / "fixed"
+    tf.saved_model.save(module, str(directory), signatures={SERVED: module.serve})
+    return directory
+
+
+def vectors(rows):
+    inputs = {"x": np.random.default_rng(0).normal(size=(rows, 12)).astype("f4")}
+    return Examples({"calibration": Bound(SERVED, Rows(inputs, {}, digest=""))})
+
+
+def test_fewer_rows_than_a_model_takes_at_once_are_none(prune, fixed):
+    done = prune(fixed, sparsity=0.5, examples=vectors(10))
+    assert done.changed.note.endswith(
+        "; merely sliced, as there are data for 10 of the 16 rows that the model takes at once"
+    )
+    with pytest.raises(Invalid, match="10 of the 16 rows") as error:
+        prune(fixed, sparsity=0.5, criterion="Reconstruction", examples=vectors(10), at="measured")
+    assert (error.value.reason, error.value.field) == ("DataRequired", "spec.recipe.steps[0].prune.criterion")
+
+
+def test_whole_batches_are_taken_of_the_rows_for_a_model_of_a_fixed_number(prune, fixed):
+    done = prune(fixed, sparsity=0.5, criterion="Reconstruction", examples=vectors(40))
+    assert "; on 32 rows " in done.changed.note
+    assert not done.changed.warnings
+
+
+def test_few_rows_are_warned_of_and_layers_are_counted_by_what_they_got(prune):
+    done = prune("normalised", sparsity=0.3, criterion="Reconstruction", examples=calibrated(1, 12))
+    assert "; on 1 row means and spreads of 2 layers restored" in done.changed.note, "nothing is held out"
+    (warning,) = done.changed.warnings
+    assert "on only 1 row," in warning
+
+
+def test_rows_that_layers_hear_count_as_memory_too(monkeypatch):
+    with tf.Graph().as_default() as graph:
+        x = tf.compat.v1.placeholder(tf.float32, (None, 4), name="x")
+        tf.tile(x, [1, 25]) @ tf.ones((100, 2))
+    rows = {"x:0": np.zeros((64, 4), "f4")}
+    monkeypatch.setattr(playback, "KEPT_BYTES", 400 * 20)
+    batches = playback.batches(graph.as_graph_def(), rows)
+    assert sum(len(batch["x:0"]) for batch in batches) == 20, "100 numbers a row are heard, 2 are given"
+
+
+@pytest.mark.parametrize("criterion", ["Magnitude", "Reconstruction"])
+def test_a_share_that_removes_nothing_is_refused_with_the_least_that_does(prune, criterion):
+    step = {"criterion": criterion, "examples": calibrated(16, 12)}
+    with pytest.raises(Invalid, match=r"0\.01 removes none of the 40 filters") as error:
+        prune("normalised", sparsity=0.01, at="none", **step)
+    assert (error.value.reason, error.value.field) == ("StepCannotApply", "spec.recipe.steps[0].prune.sparsity")
+    least = float(error.value.message.split("set sparsity to ")[1].split()[0])
+    assert "prune: 0 of" not in prune("normalised", sparsity=least, at="some", **step).changed.note

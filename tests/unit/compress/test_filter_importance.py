@@ -94,7 +94,23 @@ def test_runs_come_as_near_to_the_share_as_they_can():
     assert gone_in_runs([64], 0.3, [1]) == [16]
     assert gone_in_runs([64], 0.4, [1]) == [32]
     assert gone_in_runs([64], 0.05, [1]) == [0]
+    assert gone_in_runs([64], 0.125, [1]) == [16], "half a run more than the share"
 
 
 def test_of_a_group_that_nothing_is_known_of_all_stays():
     assert gone_in_runs([64, 64], 0.5, [np.inf, 1]) == [0, 48]
+
+
+def smallest(criterion, sizes, losses=None):
+    atoms = Atoms()
+    groups = [Group(atoms.fresh(size), ()) for size in sizes]
+    found = [np.full(size, loss) for size, loss in zip(sizes, losses or [1.0] * len(sizes), strict=True)]
+    return importance.smallest(criterion, groups, found)
+
+
+def test_the_smallest_share_that_removes_something_is_known():
+    assert smallest("Magnitude", [16, 64]) == 0.0157, "1 of 64, rounded up"
+    assert smallest("Gradient", [16, 64]) == 0.0125, "1 of 80"
+    assert smallest("Reconstruction", [64, 64]) == 0.0625, "half a run of 16, which is as near as none"
+    assert smallest("Magnitude", [1, 1]) is None, "one of each group stays"
+    assert smallest("Reconstruction", [64], [np.inf]) is None, "nothing is known of it"

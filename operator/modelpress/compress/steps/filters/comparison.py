@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from modelpress.compress.dataset import Array
 from modelpress.compress.evaluation import examples as unlabelled
-from modelpress.compress.examples import Examples
+from modelpress.compress.examples import Examples, batch_size
 from modelpress.compress.graph import FrozenGraph
 from modelpress.compress.signature import Signature
 from modelpress.compress.steps.filters import rebuild
@@ -64,13 +64,17 @@ def run(definition: Any, signature: Any, fed: Mapping[str, Array]) -> dict[str, 
 
 
 def rows(signature: Signature, examples: Examples) -> dict[str, Array]:
-    """A few rows to compare on: data, synthetic floats, or zeros, which are valid tokens, too."""
+    """A few rows to compare on: data, synthetic floats, or zeros, which are valid tokens, too.
+
+    As many as the signature was built for; where there are fewer, some again.
+    """
     found = examples.feeding(signature)
     if found is None and all(tensor.is_float for tensor in signature.inputs.values()):
         found = unlabelled.synthetic(signature)
     if found is not None:
-        fixed = [tensor.shape[0] for tensor in signature.inputs.values() if tensor.shape]
-        return dict(found.part(0, next((size for size in fixed if size is not None), _ROWS)).inputs)
+        fixed = batch_size(signature, 0)
+        part = found.part(0, fixed or _ROWS).inputs
+        return {name: value[np.arange(fixed) % len(value)] for name, value in part.items()} if fixed else dict(part)
     return {
         name: np.full(
             [_UNKNOWN_SIZE if size is None else size for size in tensor.shape or (1,)],

@@ -47,9 +47,9 @@ def least(
 ) -> list[Array]:
     """Atoms to remove, for each group: `share` of every group, or of all for criteria that compare groups.
 
-    Rounded down, for `Reconstruction` to runs of channels; of equal ones the first goes, and something of every group
-    stays. `whole`: sizes of the groups before
-    earlier rounds, which the share is of; what those removed counts.
+    Rounded down; for `Reconstruction` to the nearest number that makes whole runs of channels, which may be half a run
+    more than the share. Of equal ones the first goes, and something of every group stays. `whole`: sizes of the groups
+    before earlier rounds, which the share is of; what those removed counts.
     """
     sizes = list(whole) or [len(group.atoms) for group in groups]
     lost = [size - len(group.atoms) for size, group in zip(sizes, groups, strict=True)]
@@ -68,6 +68,21 @@ def least(
     return [
         group.atoms[[place for _, owner, place in chosen if owner == number]] for number, group in enumerate(groups)
     ]
+
+
+def smallest(criterion: Criterion, groups: Sequence[Group], found: Sequence[Array]) -> float | None:
+    """The least share, in steps of 0.0001, that `least` removes something for; None where none does."""
+    low, high = 0, 10_000
+    if not _removes(criterion, groups, found, 1.0):
+        return None
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if _removes(criterion, groups, found, middle / 10_000) else (middle, high)
+    return high / 10_000
+
+
+def _removes(criterion: Criterion, groups: Sequence[Group], found: Sequence[Array], share: float) -> bool:
+    return any(map(len, least(criterion, groups, found, share)))
 
 
 def _least(group: Group, score: Array, count: int) -> Array:

@@ -21,7 +21,7 @@ Batch = Mapping[str, Array]
 ROWS, PARTS = 32, 8
 """Rows of a batch at most, and batches at least, as far as there are rows: some are held out."""
 KEPT_BYTES = 256 * 2**20
-"""What a layer gives for all rows at most; more rows are left out."""
+"""What a layer hears, or gives, for all rows at most; more rows are left out."""
 _INPUTS = ("Placeholder", "PlaceholderWithDefault")
 
 
@@ -61,16 +61,21 @@ class Playback:
 
 
 def batches(graph: Any, rows: Batch, fixed: int | None = None) -> list[Batch]:
-    """The rows in batches, as many as fit into memory; `fixed`: the number of rows that the graph was built for."""
+    """The rows in batches, as many as fit into memory; `fixed`: the number of rows that the graph was built for.
+
+    None where there are fewer rows than that.
+    """
     count = len(next(iter(rows.values())))
-    size = fixed or max(1, min(ROWS, count // PARTS))
+    if count < (fixed or 1):
+        return []
     first = _part(rows, 0, fixed or 1)
     layers = heard_by(products(graph), graph, rows)
+    held = sorted({tensor for layer in layers for tensor in (layer.data, layer.name)})
     with Playback(graph, [first], layers) as playback:
-        results = playback.run([layer.name for layer in layers], 0) if layers else []
-    widest = max((result.nbytes for result in results), default=1) / (fixed or 1)
-    most = max(size, min(count, int(KEPT_BYTES / widest)))
-    return [_part(rows, start, start + size) for start in range(0, most - size + 1, size)]
+        widest = max((value.nbytes for value in playback.run(held, 0)), default=1) if held else 1
+    most = max(1, min(count, KEPT_BYTES * (fixed or 1) // max(1, widest)))
+    size = fixed or max(1, min(ROWS, most // PARTS))
+    return [_part(rows, start, start + size) for start in range(0, max(most, size) - size + 1, size)]
 
 
 def heard_by(layers: Sequence[Product], graph: Any, rows: Batch) -> list[Product]:

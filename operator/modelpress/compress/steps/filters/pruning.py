@@ -13,20 +13,17 @@ import threadpoolctl  # type: ignore[import-untyped]
 
 from modelpress.api.errors import Invalid
 from modelpress.api.recipe import FineTune, Prune
-from modelpress.compress import examples, graph, lifting
+from modelpress.compress import graph, lifting
 from modelpress.compress.dataset import Array
 from modelpress.compress.graph import FrozenGraph
 from modelpress.compress.model import OpenedModel
-from modelpress.compress.signature import Signature
 from modelpress.compress.steps import fine_tune
-from modelpress.compress.steps.filters import comparison, groups, importance, playback, readers, rebuild, reconstruction
+from modelpress.compress.steps.filters import comparison, groups, importance, readers, rebuild, reconstruction, rows
 from modelpress.compress.steps.filters.playback import Batch
 from modelpress.compress.steps.prune import Taylor
 from modelpress.compress.steps.step import Changed, Setting
 from modelpress.compress.training import schedule
 
-ROWS = 256
-"""That layers are solved on at most."""
 _SHOWN = 3
 
 
@@ -44,6 +41,7 @@ def _gradual(opened: OpenedModel, step: Prune, setting: Setting) -> Changed:
     """One round an epoch; sparsity rises as for single weights."""
     whole: Sequence[int] = ()
     notes: list[str] = []
+    warnings: dict[str, None] = {}
     model, inner = opened, setting
     for epoch in range(step.epochs):
         share = schedule.sparsity(epoch + 1, step.epochs, 0, step.sparsity or 0)
@@ -52,15 +50,16 @@ def _gradual(opened: OpenedModel, step: Prune, setting: Setting) -> Changed:
         inner.checkpoints.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(inner.replacement, ignore_errors=True)  # of a killed run
         removal = Removal(model, step, inner)
-        whole = whole or [len(group.atoms) for group in removal.groups]
         changed = removal.written(share, whole)
+        whole = whole or [len(group.atoms) for group in removal.groups]
+        warnings |= dict.fromkeys(changed.warnings)
         model = OpenedModel(inner.replacement, tuple(opened.signatures))
         inner = dataclasses.replace(inner, masks=changed.masks, clusters=changed.clusters)
         trained = fine_tune.apply(model, FineTune(epochs=1, learning_rate=step.learning_rate), inner)
         notes.append(f"{changed.note}; {trained.note}")
     frozen = graph.freeze(model, merge_weights=False)
     lifting.write(frozen, {name: one.trainable for name, one in owners(model, frozen).items()}, setting.replacement)
-    return Changed("; ".join(notes), inner.masks, inner.clusters, replaced=True)
+    return Changed("; ".join(notes), inner.masks, inner.clusters, tuple(warnings), replaced=True)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,7 +112,11 @@ class Removal:
             self._setting.progress.step("Removing filters") as shown,
             threadpoolctl.threadpool_limits(1, user_api="blas"),  # sums on several threads differ in their last bits
         ):
-            scores = self._scores(shown.advance)
+            is_needed = self._is_measured or not self._step.epochs
+            batches = rows.batches(self._setting.examples, self._frozen, self._opened.signatures) if is_needed else ()
+            scores = self._scores(batches, shown.advance)
+            if not whole:
+                self._require_some(scores)
             removed = importance.least(self._step.criterion, self.groups, scores, share, whole)
             self._gone = gone = np.zeros(len(self._channels.atoms), bool)
             gone[np.concatenate(removed)] = True
@@ -123,34 +126,48 @@ class Removal:
             )
             if difference is not None:
                 raise self._refused(difference)
-            smaller, solved = self._solved(smaller, gone, shown.advance)
+            smaller, solved = self._solved(smaller, gone, batches, shown.advance)
             trainable = {name: owner.trainable for name, owner in self.owners.items()}
             lifting.write(smaller, trainable or lifting.weights(smaller.graph), self._setting.replacement)
         masks, clusters = (self._carried(held, gone) for held in (self._setting.masks, self._setting.clusters))
-        return Changed(self._note(gone, smaller) + solved, masks, clusters, replaced=True)
+        return Changed(self._note(gone, smaller) + solved, masks, clusters, rows.warnings(batches), replaced=True)
 
-    def _solved(self, smaller: FrozenGraph, gone: Array, advance: Callable[[], None]) -> tuple[FrozenGraph, str]:
+    @property
+    def _is_measured(self) -> bool:
+        """Whether rows choose."""
+        return self._step.criterion == "Reconstruction"
+
+    def _require_some(self, scores: Sequence[Array]) -> None:
+        """Raises Invalid where the share of the step, reached at once or in epochs, removes nothing."""
+        share = self._step.sparsity or 0
+        if any(map(len, importance.least(self._step.criterion, self.groups, scores, share))):
+            return
+        least = importance.smallest(self._step.criterion, self.groups, scores)
+        if least is None:
+            raise self._refused(f"no filter can be removed: something of each group stays; {self._kept()}")
+        total = sum(len(group.atoms) for group in self.groups)
+        raise Invalid(
+            "StepCannotApply",
+            f"a share of {share:g} removes none of the {total:,} filters, {least:g} is the least that does; "
+            f"set sparsity to {least:g} or more, or leave the step out",
+            field=f"{self._setting.field}.sparsity",
+        )
+
+    def _solved(
+        self, smaller: FrozenGraph, gone: Array, batches: Sequence[Batch], advance: Callable[[], None]
+    ) -> tuple[FrozenGraph, str]:
         """The model whose layers give what they gave, where there are rows and no training follows; and a note."""
-        batches = () if self._step.epochs else self._batches()
-        if not batches:
+        if self._step.epochs:
             return smaller, ""
+        if not batches:
+            lack = rows.lack(self._setting.examples, self._opened.signatures)
+            return smaller, f"; merely sliced, as {lack}" if lack else ""
         fixed = {*self._setting.masks, *self._setting.clusters}
         held = {name for name, owner in self.owners.items() if owner.position in fixed}
-        graph_def, count = reconstruction.solved(
+        graph_def, note = reconstruction.solved(
             self._frozen.graph, smaller.graph, self._channels, gone, batches, advance, held
         )
-        rows = sum(len(next(iter(batch.values()))) for batch in batches)
-        note = f"; {count} layer{'' if count == 1 else 's'} solved by least squares on {rows} rows"
-        return FrozenGraph(graph_def, smaller.signatures), note
-
-    def _batches(self) -> Sequence[Batch]:
-        """Rows for the graph, by the names of input tensors; none without data."""
-        found = self._setting.examples.calibration()
-        if found is None:
-            return ()
-        names = self._frozen.signatures[found.signature].inputs
-        rows = {names[key].name: value for key, value in found.rows.part(0, ROWS).inputs.items()}
-        return playback.batches(self._frozen.graph, rows, _fixed(self._opened.signatures[found.signature]))
+        return FrozenGraph(graph_def, smaller.signatures), f"; {note}"
 
     def lost(self, name: str) -> list[tuple[int, Array]]:
         """(axis, True where it lost an entry) of a constant, for axes that make channels: not for those that sum them.
@@ -165,9 +182,9 @@ class Removal:
             if axis is not None and (place in made or len(axes) == 1)
         ]
 
-    def _scores(self, advance: Callable[[], None]) -> list[Array]:
-        if self._step.criterion == "Reconstruction":
-            return self._losses(advance)
+    def _scores(self, batches: Sequence[Batch], advance: Callable[[], None]) -> list[Array]:
+        if self._is_measured:
+            return self._losses(batches, advance)
         wanted = {weights.name for group in self.groups for weights in group.weights}
         if self._step.criterion == "Gradient":
             values = self._gradients(wanted)
@@ -175,12 +192,13 @@ class Removal:
             values = {node.name: _value(node) for node in self._frozen.graph.node if node.name in wanted}
         return [importance.scores(self._step.criterion, self._channels.atoms, group, values) for group in self.groups]
 
-    def _losses(self, advance: Callable[[], None]) -> list[Array]:
-        batches = self._batches()
+    def _losses(self, batches: Sequence[Batch], advance: Callable[[], None]) -> list[Array]:
         if not batches:
+            lack = rows.lack(self._setting.examples, self._opened.signatures)
             raise Invalid(
                 "DataRequired",
-                "criterion Reconstruction is measured on rows; set spec.data.calibration (no labels), or use Magnitude",
+                f"criterion Reconstruction is measured on rows{', and ' if lack else ''}{lack}; "
+                "set spec.data.calibration to enough rows (no labels), or use Magnitude",
                 field=f"{self._setting.field}.criterion",
             )
         return readers.scores(self._frozen.graph, self._channels, self.groups, batches, advance)
@@ -246,11 +264,6 @@ def parameters(frozen: FrozenGraph) -> int:
         for node in frozen.graph.node
         if node.op == "Const" and tf.as_dtype(node.attr["dtype"].type).is_floating
     )
-
-
-def _fixed(signature: Signature) -> int | None:
-    """The number of rows that the signature was built for; None: any."""
-    return examples.batch_size(signature, 0) or None
 
 
 def _value(node: object) -> Array:

@@ -7,20 +7,21 @@ gives, so that what is off does not add up.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
 from modelpress.compress.dataset import Array
-from modelpress.compress.steps.filters import equations, playback, regression
+from modelpress.compress.steps.filters import equations, playback, regression, rows
 from modelpress.compress.steps.filters.channels import Channels, canonical
 from modelpress.compress.steps.filters.installation import Installation
 from modelpress.compress.steps.filters.playback import Batch, Playback
 from modelpress.compress.steps.filters.products import Product, kernels, products
 from modelpress.compress.steps.filters.rebuild import sliced
-from modelpress.compress.steps.filters.regression import Fit, Sums
+from modelpress.compress.steps.filters.regression import Fit, Sums, Way
 
 HELD_OUT = 4
 """Every so-manieth batch tells how far the others are to be trusted."""
@@ -36,14 +37,14 @@ def solved(
     batches: Sequence[Batch],
     advance: Callable[[], None],
     held: Collection[str] = (),
-) -> tuple[Any, int]:
-    """GraphDef of `after` with solved layers, and how many these are; `advance` is called after each layer.
+) -> tuple[Any, str]:
+    """GraphDef of `after` with solved layers, and how many these are, for people; `advance` is called after each layer.
 
     `held`: constants that earlier steps gave zeros or shared values; such kernels stay, only their bias is solved.
     """
     layers = playback.heard_by(products(after), after, batches[0])
     weights = kernels(after, layers)
-    result, count = Installation(after), 0
+    result, ways = Installation(after), Counter[Way]()
     with ExitStack() as stack:
         source, smaller = (stack.enter_context(Playback(graph, batches, layers)) for graph in (before, after))
         walk = _Walk(source, smaller, channels, gone, held)
@@ -51,9 +52,19 @@ def solved(
             fit = walk.passed(layer, weights[layer.name])
             if fit is not None:
                 result.install(layer, fit)
-                count += 1
+                ways[fit.way] += 1
             advance()
-    return result.graph, count
+    return result.graph, _told(ways, rows.count(batches))
+
+
+def _told(ways: Counter[Way], number: int) -> str:
+    parts = [f"{_counted(ways['least squares'], 'layer')} solved by least squares"] if ways["least squares"] else []
+    parts += [f"{way} of {_counted(ways[way], 'layer')} restored" for way in get_args(Way)[1:] if ways[way]]
+    return f"on {_counted(number, 'row')} {', '.join(parts) or 'no layer had to be solved'}"
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 class _Walk:

@@ -7,7 +7,7 @@ two sets of rows can be added.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -23,6 +23,10 @@ _JITTER = 1e-9
 """Of the mean variance: inputs that depend on one another have no other solution."""
 
 
+Way = Literal["least squares", "means and spreads", "means"]
+"""How a fit was found: solved, or outputs only given their means (and spreads) back."""
+
+
 class Fit(NamedTuple):
     """y = x kernel + bias."""
 
@@ -30,6 +34,7 @@ class Fit(NamedTuple):
     """[inputs, outputs]"""
     bias: Array
     """[outputs]"""
+    way: Way = "means"
 
 
 @dataclass
@@ -81,15 +86,15 @@ class Sums:
 
     def errors(self, fit: Fit) -> Array:
         """Mean square of what a fit is off, for each output."""
-        kernel, bias = fit
+        kernel, bias = fit.kernel, fit.bias
         squares = np.einsum("io,io->o", kernel, self.xx @ kernel) - 2 * np.einsum("io,io->o", kernel, self.xy)
         crossed = 2 * bias * (kernel.T @ self.x - self.y) + self.rows * np.square(bias)
         found: Array = np.maximum(squares + crossed + self.yy, 0) / self.rows
         return found
 
-    def with_mean(self, kernel: Array) -> Fit:
-        """The kernel with the bias that gives outputs their mean."""
-        return Fit(kernel, (self.y - kernel.T @ self.x) / self.rows)
+    def with_mean(self, kernel: Array, way: Way = "means") -> Fit:
+        """The kernel with the bias that gives outputs their mean; `way`: how the kernel was found."""
+        return Fit(kernel, (self.y - kernel.T @ self.x) / self.rows, way)
 
 
 def restored(sums: Sums, kernel: Array) -> Fit:
@@ -97,14 +102,14 @@ def restored(sums: Sums, kernel: Array) -> Fit:
     now = np.sqrt(np.maximum(np.einsum("io,io->o", kernel, sums.covariance @ kernel), 0))
     with np.errstate(divide="ignore", invalid="ignore"):
         factor = np.where(now > _SILENT, sums.spread / now, 1.0)
-    return sums.with_mean(kernel * np.clip(factor, 1 / MOST, MOST))
+    return sums.with_mean(kernel * np.clip(factor, 1 / MOST, MOST), "means and spreads")
 
 
 def rescaled(now: Array, goal: Array, kernel: Array) -> Fit:
     """`restored` from what the kernel gives and should give, [rows, outputs], where inputs are too many for sums."""
     factor = np.where(now.std(0) > _SILENT, goal.std(0) / np.maximum(now.std(0), _SILENT), 1.0)
     factor = np.clip(factor, 1 / MOST, MOST)
-    return Fit(kernel * factor, goal.mean(0) - factor * now.mean(0))
+    return Fit(kernel * factor, goal.mean(0) - factor * now.mean(0), "means and spreads")
 
 
 def fitted(fitting: Sums, held_out: Sums | None, kernel: Array) -> Fit:
@@ -140,4 +145,4 @@ def _ridge(sums: Sums, start: Array, ridge: float) -> Fit:
     amount = (ridge + _JITTER) * np.trace(covariance) / size
     left = covariance + (amount or 1.0) * np.eye(size)
     moved = np.linalg.solve(left, sums.shared - covariance @ start)
-    return sums.with_mean(start + moved)
+    return sums.with_mean(start + moved, "least squares")

@@ -1,0 +1,58 @@
+"""The rows that filters are chosen on and layers solved on: which there are, and whether they are enough."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from modelpress.compress import examples
+from modelpress.compress.examples import Examples
+from modelpress.compress.graph import FrozenGraph
+from modelpress.compress.signature import Signature
+from modelpress.compress.steps.filters import playback
+from modelpress.compress.steps.filters.playback import Batch
+
+MOST = 256
+"""That layers are solved on."""
+FEWEST = 16
+"""Fewer say little, which a warning tells."""
+
+
+def batches(given: Examples, frozen: FrozenGraph, signatures: Mapping[str, Signature]) -> Sequence[Batch]:
+    """Rows for a graph, by the names of input tensors; none without data, or with fewer rows than it takes at once."""
+    found = given.calibration()
+    if found is None:
+        return ()
+    names = frozen.signatures[found.signature].inputs
+    rows = {names[key].name: value for key, value in found.rows.part(0, MOST).inputs.items()}
+    return playback.batches(frozen.graph, rows, _fixed(signatures[found.signature]))
+
+
+def count(batches: Sequence[Batch]) -> int:
+    """Of all batches."""
+    return sum(len(next(iter(batch.values()))) for batch in batches)
+
+
+def lack(given: Examples, signatures: Mapping[str, Signature]) -> str:
+    """Why data make no batch, for people; empty without data."""
+    found = given.calibration()
+    if found is None:
+        return ""
+    fixed = _fixed(signatures[found.signature])
+    return f"there are data for {len(found.rows)} of the {fixed} rows that the model takes at once"
+
+
+def warnings(batches: Sequence[Batch]) -> tuple[str, ...]:
+    """Of too few rows; none where none were used."""
+    number = count(batches)
+    if not batches or number >= FEWEST:
+        return ()
+    rows = "1 row" if number == 1 else f"{number} rows"
+    return (
+        f"prune: filters were chosen, or layers solved, on only {rows}, which says little of other inputs; "
+        f"give {FEWEST} rows or more, best {MOST}, as spec.data.calibration (no labels)",
+    )
+
+
+def _fixed(signature: Signature) -> int | None:
+    """The number of rows that the signature was built for; None: any."""
+    return examples.batch_size(signature, 0) or None
