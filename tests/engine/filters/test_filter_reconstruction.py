@@ -112,6 +112,34 @@ def fixed(tmp_path):
     return directory
 
 
+class Crossed(tf.Module):
+    """Products of all pairs of two layers; what reads them hardly hears number 1 of the one and 2 of the other."""
+
+    def __init__(self):
+        random = np.random.default_rng(0)
+        last = random.normal(size=(4, 4, 3)).astype("f4")
+        last[1], last[:, 2] = last[1] * 1e-3, last[:, 2] * 1e-3
+        self.one, self.other = (
+            tf.Variable(random.normal(size=(12, 4)).astype("f4"), name=name) for name in ("one", "other")
+        )
+        self.last = tf.Variable(last, name="last")
+
+    @tf.function(input_signature=[tf.TensorSpec((None, 12), tf.float32, name="x")])
+    def serve(self, x):
+        """As a signature."""
+        pairs = tf.expand_dims(tf.nn.relu(x @ self.one), 2) * tf.expand_dims(tf.nn.relu(x @ self.other), 1)
+        return {"y": tf.einsum("bhd,hdo->bo", pairs, self.last)}
+
+
+def test_a_layer_that_sums_over_two_axes_chooses_along_both(prune, tmp_path):
+    module, directory = Crossed(), tmp_path / "crossed"
+    tf.saved_model.save(module, str(directory), signatures={SERVED: module.serve})
+    done = prune(directory, sparsity=0.25, criterion="Reconstruction", examples=vectors(256))
+    left = {one.name: one.numpy() for one in done.rebuilt.variables()}
+    np.testing.assert_array_equal(left["one:0"], module.one.numpy()[:, [0, 2, 3]])
+    np.testing.assert_array_equal(left["other:0"], module.other.numpy()[:, [0, 1, 3]])
+
+
 def vectors(rows):
     inputs = {"x": np.random.default_rng(0).normal(size=(rows, 12)).astype("f4")}
     return Examples({"calibration": Bound(SERVED, Rows(inputs, {}, digest=""))})

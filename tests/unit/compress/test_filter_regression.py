@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from modelpress.compress.steps.filters import regression
+from modelpress.compress.steps.filters.covariance import Covariance
 from modelpress.compress.steps.filters.regression import Fit, Sums
 
 
@@ -83,8 +84,9 @@ def test_inputs_that_say_nothing_or_the_same_do_no_harm():
 
 def test_what_a_kernel_gives_tells_how_it_is_restored_as_well_as_sums_do():
     x, y, kernel = rows(100)
+    both = x @ (0.5 * kernel), y
     fit, wanted = (
-        regression.rescaled(x @ (0.5 * kernel), y, 0.5 * kernel),
+        regression.rescaled(*(Covariance.of(np.split(one, 4), only_variances=True) for one in both), 0.5 * kernel),
         regression.restored(Sums.of(x, y), 0.5 * kernel),
     )
     np.testing.assert_allclose(fit.kernel, wanted.kernel)

@@ -17,6 +17,7 @@ import numpy as np
 from modelpress.compress.dataset import Array
 from modelpress.compress.steps.filters import equations, playback, regression, rows
 from modelpress.compress.steps.filters.channels import Channels, canonical
+from modelpress.compress.steps.filters.covariance import Covariance
 from modelpress.compress.steps.filters.installation import Installation
 from modelpress.compress.steps.filters.playback import Batch, Playback
 from modelpress.compress.steps.filters.products import Product, kernels, products
@@ -101,10 +102,10 @@ class _Walk:
     def _rescaled(self, layer: Product, kernel: Array, goals: list[Array]) -> Fit:
         """Means and spreads only."""
         axes = self._channels.of(layer.name) or ()
-        left = [layer.places(sliced(goal, axes, self._channels, self._gone)) for goal in goals]
-        now = [layer.places(result) for result in self._results(layer, kernel, None)]
-        both = [np.concatenate(parts).astype(np.float64) for parts in (now, left)]
-        return regression.rescaled(both[0], both[1], layer.matrix(kernel).astype(np.float64))
+        left = (layer.places(sliced(goal, axes, self._channels, self._gone)) for goal in goals)
+        now = (layer.places(result) for result in self._results(layer, kernel, None))
+        variances = [Covariance.of(parts, only_variances=True) for parts in (now, left)]
+        return regression.rescaled(variances[0], variances[1], layer.matrix(kernel).astype(np.float64))
 
     def _sums(self, layer: Product, kernel: Array, goals: list[Array]) -> tuple[Sums | None, Sums | None]:
         """Of the rows to fit and of those held out; None where there are none."""

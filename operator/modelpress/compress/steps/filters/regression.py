@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from modelpress.compress.dataset import Array
+from modelpress.compress.steps.filters.covariance import Covariance
 
 RIDGES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 """Of the mean variance of the inputs."""
@@ -105,11 +106,12 @@ def restored(sums: Sums, kernel: Array) -> Fit:
     return sums.with_mean(kernel * np.clip(factor, 1 / MOST, MOST), "means and spreads")
 
 
-def rescaled(now: Array, goal: Array, kernel: Array) -> Fit:
-    """`restored` from what the kernel gives and should give, [rows, outputs], where inputs are too many for sums."""
-    factor = np.where(now.std(0) > _SILENT, goal.std(0) / np.maximum(now.std(0), _SILENT), 1.0)
+def rescaled(now: Covariance, goal: Covariance, kernel: Array) -> Fit:
+    """`restored` from what the kernel gives and should give, variances only, where inputs are too many for sums."""
+    spread, wanted = (np.sqrt(np.maximum(one.found(), 0)) for one in (now, goal))
+    factor = np.where(spread > _SILENT, wanted / np.maximum(spread, _SILENT), 1.0)
     factor = np.clip(factor, 1 / MOST, MOST)
-    return Fit(kernel * factor, goal.mean(0) - factor * now.mean(0), "means and spreads")
+    return Fit(kernel * factor, goal.mean - factor * now.mean, "means and spreads")
 
 
 def fitted(fitting: Sums, held_out: Sums | None, kernel: Array) -> Fit:
