@@ -62,11 +62,12 @@ def _choice(lesson: Lesson, step: Distill, setting: Setting) -> tuple[Choice, in
         )
         task = lesson.task(choice.temperature, choice.teacher_weight)
         try:
-            return loop.train(task, course, Place(None, None, setting.progress)).held_out[-1]
+            found = loop.train(task, course, Place(None, None, setting.progress)).held_out[-1]
         except Invalid as error:
             if error.reason != "TrainingDiverged":
                 raise
             return math.inf
+        return math.inf if lesson.is_guess(found) else found  # of guesses, chance would choose one
 
     memory = trials.Memory(setting.checkpoints if workers.joined().count == 1 else None)
     return trials.adjusted(

@@ -57,7 +57,7 @@ class _Standing:
     @classmethod
     def of(cls, counters: dict[str, Any]) -> _Standing:
         both = {"losses": tuple(counters["losses"]), "held_out": tuple(counters["held_out"])}
-        return cls(**{**counters, **both, "watch": divergence.Watch(*counters["watch"])})
+        return cls(**{**counters, **both, "watch": divergence.Watch.of(counters["watch"])})
 
 
 def train(task: Task, course: Course, place: Place) -> History:
@@ -168,7 +168,7 @@ class _Loop:
             )
 
     def _require_learning(self, watch: divergence.Watch) -> None:
-        if watch.is_diverged(self._task.worthless):
+        if watch.is_diverged:
             raise Invalid(
                 "TrainingDiverged",
                 f"the loss rose from {watch.first:.3g} to {watch.recent:.3g} in {watch.updates} updates, while always "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -23,6 +24,10 @@ from modelpress.compress.training.constraints import Constraints
 from modelpress.compress.training.course import Loss, Task
 
 Model = Callable[[dict[str, Any]], Mapping[str, Any]]
+_GUESS = 0.995
+"""Of the loss of a constant answer; labels held out are not quite like the others."""
+_AVERAGED = 1000
+"""Of the teacher's answers, rows that tell their average."""
 
 
 class Lesson:
@@ -58,6 +63,10 @@ class Lesson:
     def is_labelled(self) -> bool:
         """Whether training rows have labels for some output."""
         return bool(self._hard)
+
+    def is_guess(self, held_out: float) -> bool:
+        """Whether this loss on labels held out is that of a student that always gives the same answer, or more."""
+        return self.is_labelled and held_out > _GUESS * self._own
 
     @property
     def softens(self) -> bool:
@@ -105,10 +114,12 @@ class Lesson:
         return {name: tf.stop_gradient(value) for name, value in self._teacher(inputs).items()}
 
     def _worthless(self, temperature: float, teacher_weight: float) -> float:
-        """Loss of a student that always answers as the teacher does on average."""
-        answers, total = self._probed[1], (1 - teacher_weight) * self._own
+        """Loss of a student that always answers as the teacher does on average; infinite where that is not known."""
+        if self._answers is None:
+            return math.inf
+        total = (1 - teacher_weight) * self._own
         for name, kind in self._kinds.items():
-            given = tf.constant(answers[name])
+            given = tf.constant(objective.sampled(self._answers[name], _AVERAGED))
             always = tf.broadcast_to(tf.reduce_mean(given, axis=0, keepdims=True), tf.shape(given))
             total += teacher_weight * float(softened.distance(kind, temperature)(given, always))
         return total

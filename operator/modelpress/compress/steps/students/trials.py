@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -45,12 +46,15 @@ def given(step: Distill) -> Choice:
 def adjusted(first: Choice, measure: Callable[[Choice], float], *, softens: bool, labelled: bool) -> tuple[Choice, int]:
     """(the best choice found around the first, how many were measured); smaller measures are better.
 
-    Rate, temperature and weight are varied in this order, each around the best so far; the rate as far as it helps.
+    Rate, temperature and weight are varied in this order, each around the best so far; the rate as far as it helps,
+    and downwards while nothing was learnt at all (an infinite measure).
     Without `softens` the temperature has no effect, without `labelled` the weight.
     """
     search = _Search(first, measure)
-    if not search.goes_on(lambda best: best._replace(learning_rate=best.learning_rate * _FACTOR_RATE)):
-        search.goes_on(lambda best: best._replace(learning_rate=best.learning_rate / _FACTOR_RATE))
+    if search.is_hopeless or not search.goes_on(
+        lambda one: one._replace(learning_rate=one.learning_rate * _FACTOR_RATE)
+    ):
+        search.goes_on(lambda one: one._replace(learning_rate=one.learning_rate / _FACTOR_RATE))
     for vary in (_temperatures if softens else None, _weights if labelled else None):
         for choice in list(vary(search.best)) if vary else ():
             search.tries(choice)
@@ -73,12 +77,19 @@ class _Search:
             self.best, self._least = choice, found
         return better
 
+    @property
+    def is_hopeless(self) -> bool:
+        """Whether none of them learnt anything."""
+        return math.isinf(self._least)
+
     def goes_on(self, change: Callable[[Choice], Choice]) -> bool:
-        """Changes the best in one direction as long as that helps; whether it did."""
-        steps = 0
-        while steps < _STEPS and self.tries(change(self.best)):
-            steps += 1
-        return steps > 0
+        """Changes the best in one direction as long as that helps, or nothing does; whether it did."""
+        began = choice = self.best
+        for _ in range(_STEPS):
+            choice = change(choice)
+            if not self.tries(choice) and not self.is_hopeless:
+                break
+        return self.best is not began
 
 
 class Memory:
