@@ -29,7 +29,7 @@ def normalised(request, tmp_path_factory):
     hidden = image
     for width in (16, 24):
         hidden = kind.layers.Conv2D(width, 3, 2, padding="same", use_bias=False)(hidden)
-        hidden = kind.layers.ReLU()(kind.layers.BatchNormalization(scale=width == 16)(hidden))
+        hidden = kind.layers.ReLU()(kind.layers.BatchNormalization(scale=width == 16, name=f"norm_{width}")(hidden))
     hidden = kind.layers.BatchNormalization()(kind.layers.Dense(32)(kind.layers.Flatten()(hidden)))
     model = kind.Model(image, kind.layers.Dense(10, name="logits")(hidden))
     for layer in model.layers:
@@ -69,7 +69,7 @@ def test_a_batch_is_normalised_by_its_own_statistics(rebuilt, digits):
     names = [one.name.split(":")[0] for one in rebuilt.variables()]
     kernel = next(one.numpy() for one in rebuilt.variables() if one.shape[:3] == (3, 3, 1))
     assert sorted(names[place] for place in seen) == sorted(averages(rebuilt))
-    first = next(place for place in seen if names[place].endswith("batch_normalization/moving_mean"))
+    first = next(place for place in seen if names[place].endswith("norm_16/moving_mean"))
     convolved = keras.ops.conv(images, kernel, 2, "same")
     np.testing.assert_allclose(seen[first], np.mean(convolved, axis=(0, 1, 2)), atol=1e-4)
 
