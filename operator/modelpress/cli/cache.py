@@ -71,6 +71,8 @@ def purge(
     _told(found, {"pods": rows}, output, rows, {tier: tier for tier in tiers})
 
 
+_LOG_WIDTH = 160
+"""A line a pod, with names as long as pods have."""
 _COLUMNS = {
     "mode": "mode",
     "hitRatio": "hit ratio",
@@ -128,7 +130,7 @@ def _told(
         table = Table("pod", *columns.values())
         for pod, row in rows.items():
             table.add_row(pod, *("" if row.get(key) is None else str(row[key]) for key in columns))
-        terminal.console(sys.stdout).print(table)
+        terminal.console(sys.stdout, _LOG_WIDTH).print(table)
         for pod, error in errors.items():
             Console(stderr=True).print(f"{pod}: {error}", highlight=False, markup=False, soft_wrap=True)
     if errors:

@@ -11,10 +11,11 @@ BATCHING_FILE = "/tmp/batching.pbtxt"  # noqa: S108 - an emptyDir of the contain
 
 _PREPARE = f'if [ -n "${{{BATCHING_VARIABLE}:-}}" ]; then printf %s "${BATCHING_VARIABLE}" > {BATCHING_FILE}; fi'
 _FORWARD = f"""{_PREPARE}
+stopped= server=
+trap 'stopped=1; [ -z "$server" ] || kill -TERM "$server" 2>/dev/null' TERM INT
 {BINARY} "$@" &
 server=$!
-stopped=
-trap 'stopped=1; kill -TERM "$server" 2>/dev/null' TERM INT
+[ -z "$stopped" ] || kill -TERM "$server" 2>/dev/null
 wait "$server"; status=$?
 while kill -0 "$server" 2>/dev/null; do wait "$server"; status=$?; done
 [ -n "$stopped" ] && exit 0
