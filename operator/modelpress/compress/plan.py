@@ -126,7 +126,8 @@ def describe(step: Step) -> str:
         return f"fineTune {_epochs(step.fine_tune.epochs)}"
     if step.quantize is not None:
         quantize = step.quantize
-        return f"quantize {quantize.scheme}{_trained(quantize.epochs)}{_except(quantize.exclude_layers)}"
+        how = f"{_scaled(quantize)}{_trained(quantize.epochs)}{_except(quantize.exclude_layers)}"
+        return f"quantize {quantize.scheme}{how}"
     if step.cluster is not None:
         return f"cluster {step.cluster.clusters}{_except(step.cluster.exclude_layers)}"
     return _distill(step.distill) if step.distill is not None else "nothing"
@@ -139,6 +140,13 @@ def _prune(prune: Prune) -> str:
     limit = f" max {prune.max_sparsity * 100:g} %" if prune.max_sparsity is not None else ""
     how = f"{amount}{limit}{_trained(prune.epochs)}{_except(prune.exclude_layers)}"
     return f"prune{structure} {prune.criterion}{how}"
+
+
+def _scaled(quantize: Quantize) -> str:
+    """What differs from the usual scales."""
+    weights = " asymmetric weights" if quantize.weights == "Asymmetric" else ""
+    activations = " symmetric activations" if quantize.activations == "Symmetric" else ""
+    return f"{weights}{activations}{' per tensor' if quantize.granularity == 'PerTensor' else ''}"
 
 
 def _trained(epochs: int) -> str:

@@ -68,6 +68,12 @@ def test_what_was_trained_and_what_was_left_out_belongs_to_the_line():
     assert planned(**recipe).builds[0].recipe == ("prune Magnitude 40 % 2 epochs except ^head/; cluster 16 except ^in/")
 
 
+def test_scales_that_are_not_the_usual_ones_belong_to_the_line():
+    asked = {"scheme": "StaticInt8", "weights": "Asymmetric", "granularity": "PerTensor", "activations": "Symmetric"}
+    line = planned(**step(quantize=asked)).builds[0].recipe
+    assert line == "quantize StaticInt8 asymmetric weights symmetric activations per tensor"
+
+
 def test_steps_are_described_in_one_line():
     recipe = step(
         prune={"threshold": 0.01, "maxSparsity": 0.1}, fineTune={"epochs": 2}, quantize={"scheme": "StaticInt8"}
