@@ -93,6 +93,8 @@ def _part(rows: Batch, start: int, stop: int) -> Batch:
 
 
 def _session(graph: Any) -> Any:
+    """On one thread; the process keeps its own, which the first session would take from all training after it."""
+    tf.config.list_logical_devices("CPU")
     config = config_pb2.ConfigProto(
         intra_op_parallelism_threads=1, inter_op_parallelism_threads=1, use_per_session_threads=True
     )
