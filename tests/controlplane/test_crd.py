@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -120,8 +121,19 @@ def test_kubectl_applies_the_crd_from_its_side_without_warnings(kubectl, crd):
     assert len(json.dumps(YAML(typ="safe", pure=True).load(file.read_text()))) < CLIENT_SIDE_APPLY_LIMIT
 
 
+def _explained(kubectl, path):
+    """The server publishes a new resource's documentation a moment after the resource."""
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            return kubectl("explain", path)
+        except subprocess.CalledProcessError:
+            if time.monotonic() > deadline:
+                raise
+
+
 def test_kubectl_explains_fields_and_knows_the_short_name(kubectl, crd):
-    explained = kubectl("explain", "cmodel.spec.recipe.steps.prune")
+    explained = _explained(kubectl, "cmodel.spec.recipe.steps.prune")
     assert "maxSparsity" in explained
     assert "Default: Magnitude." in " ".join(explained.split())
     assert "compressedmodels" in kubectl("api-resources", "--categories=modelpress", "-o", "name")
