@@ -12,13 +12,17 @@ def following(shares: Sequence[float], first: float, tried: Mapping[float, bool]
     """
     if not tried:
         return first
-    passed = max((share for share, good in tried.items() if good), default=0.0)
-    failed = min((share for share, good in tried.items() if not good and share > passed), default=1.0)
-    between = [share for share in shares if passed < share < failed]
+    passed, failed = _largest(tried), edge(tried)
+    between = [share for share in shares if passed < share < (1.0 if failed is None else failed)]
     return between[(len(between) - 1) // 2] if between else None
 
 
 def edge(tried: Mapping[float, bool]) -> float | None:
     """The smallest share that failed above all that passed; None where none did."""
-    passed = max((share for share, good in tried.items() if good), default=0.0)
+    passed = _largest(tried)
     return min((share for share, good in tried.items() if not good and share > passed), default=None)
+
+
+def _largest(tried: Mapping[float, bool]) -> float:
+    """That passed; 0 where none did."""
+    return max((share for share, good in tried.items() if good), default=0.0)
