@@ -56,6 +56,18 @@ def floating(source):
 
 
 @pytest.fixture(scope="session")
+def converted(tmp_path_factory):
+    """From a module and the function that it serves to what `floating` gives."""
+
+    def convert(module, function):
+        path = tmp_path_factory.mktemp("module")
+        tf.saved_model.save(module, str(path), signatures={"serving_default": function})
+        return floating(opened(path))
+
+    return convert
+
+
+@pytest.fixture(scope="session")
 def network(tmp_path_factory):
     """The convolutional net, opened."""
     path = tmp_path_factory.mktemp("network")

@@ -7,9 +7,8 @@ import pytest
 import tensorflow as tf
 
 from modelpress.api.recipe import Quantize
-from modelpress.compress import flatbuffer, graph, tflite
-from modelpress.compress.model import OpenedModel
-from modelpress.compress.quantization import centring, layers, scheme
+from modelpress.compress import flatbuffer, tflite
+from modelpress.compress.quantization import centring, scheme
 from modelpress.compress.quantization.comparison import Comparison, Loss
 from modelpress.compress.quantization.scheme import Float
 
@@ -39,13 +38,9 @@ class _Leaning(tf.Module):
 
 
 @pytest.fixture(scope="module")
-def leaning(tmp_path_factory):
-    path = tmp_path_factory.mktemp("leaning")
+def leaning(converted):
     module = _Leaning()
-    tf.saved_model.save(module, str(path), signatures={SERVED: module.answer})
-    opened = OpenedModel(path, (SERVED,))
-    names = layers.variable_layers(graph.freeze(opened).graph, [one.name for one in opened.variables()])
-    return Float(tflite.convert(opened, "Float32"), names)
+    return converted(module, module.answer)
 
 
 @pytest.fixture(scope="module")

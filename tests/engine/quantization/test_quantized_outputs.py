@@ -6,12 +6,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from modelpress.compress import graph, tflite
-from modelpress.compress.model import OpenedModel
+from modelpress.compress import tflite
 from modelpress.compress.quantization import layers, ranges, rewriting
 from modelpress.compress.quantization.comparison import Comparison
 from modelpress.compress.quantization.precision import Assignment
-from modelpress.compress.quantization.scheme import Float
 
 SERVED = "serving_default"
 
@@ -32,13 +30,9 @@ class _Stages(tf.Module):
 
 
 @pytest.fixture(scope="module")
-def stages(tmp_path_factory):
-    path = tmp_path_factory.mktemp("stages")
+def stages(converted):
     module = _Stages()
-    tf.saved_model.save(module, str(path), signatures={SERVED: module.both})
-    opened = OpenedModel(path, (SERVED,))
-    names = layers.variable_layers(graph.freeze(opened).graph, [one.name for one in opened.variables()])
-    return Float(tflite.convert(opened, "Float32"), names)
+    return converted(module, module.both)
 
 
 @pytest.mark.parametrize("quantized", [("first",), ("second",), ("first", "second")])
