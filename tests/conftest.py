@@ -6,3 +6,6 @@ import os
 
 # grpc looks after its threads in every fork, and a child can die of that before it has become another program.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+# A test reads what a log would hold, whichever terminal the run was started from.
+for name in ("COLUMNS", "LINES", "FORCE_COLOR", "NO_COLOR"):
+    os.environ.pop(name, None)

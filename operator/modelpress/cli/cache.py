@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from modelpress.cli import terminal
-
 if TYPE_CHECKING:
     from modelpress.kube.sidecars import Reading
 
@@ -71,8 +69,8 @@ def purge(
     _told(found, {"pods": rows}, output, rows, {tier: tier for tier in tiers})
 
 
-_LOG_WIDTH = 160
-"""A line a pod, with names as long as pods have."""
+_LINE = 4096
+"""Columns: one pod is one line, as kubectl writes it, however narrow the terminal."""
 _COLUMNS = {
     "mode": "mode",
     "hitRatio": "hit ratio",
@@ -127,10 +125,10 @@ def _told(
     if output == "json":
         typer.echo(json.dumps({**document, "errors": errors}, indent=2))
     else:
-        table = Table("pod", *columns.values())
+        table = Table("pod", *columns.values(), box=None, pad_edge=False)
         for pod, row in rows.items():
             table.add_row(pod, *("" if row.get(key) is None else str(row[key]) for key in columns))
-        terminal.console(sys.stdout, _LOG_WIDTH).print(table)
+        Console(file=sys.stdout, width=_LINE).print(table)
         for pod, error in errors.items():
             Console(stderr=True).print(f"{pod}: {error}", highlight=False, markup=False, soft_wrap=True)
     if errors:

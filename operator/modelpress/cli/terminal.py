@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 LOG_WIDTH = 110
 
 
-def console(stream: TextIO, log_width: int = LOG_WIDTH) -> Console:
+def console(stream: TextIO) -> Console:
     """A console on this stream; the variable COLUMNS, where it is set, says how wide."""
     from rich.console import Console
 
-    return Console(file=stream, width=None if stream.isatty() or "COLUMNS" in os.environ else log_width)
+    return Console(file=stream, width=None if stream.isatty() or "COLUMNS" in os.environ else LOG_WIDTH)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 
 from typer.testing import CliRunner
 
@@ -28,9 +29,19 @@ async def test_stats_tell_the_hit_ratio(sidecar, calling, a_request):
     row = found["pods"][address]
     assert (row["hitRatio"], row["requests"], row["hits"], row["misses"], row["entries"]) == (0.5, 4, 2, 2, 2)
     assert found["total"]["hitRatioSinceStart"] == 0.5
-    table = (await run("stats", "--address", address)).stdout
-    assert "hit ratio" in table
-    assert "0.5" in table
+    heading, line = (await run("stats", "--address", address)).stdout.splitlines()
+    assert re.split(r" {2,}", heading.strip())[:3] == ["pod", "mode", "hit ratio"]
+    assert line.split()[:1] == [address]
+    assert "0.5" in line.split()
+
+
+async def test_a_pod_is_one_line_in_a_narrow_terminal_too(sidecar, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    address = f"127.0.0.1:{sidecar.admin.port}"
+    found = json.loads((await run("stats", "--address", address, "-o", "json")).stdout)["pods"][address]
+    _, line = (await run("stats", "--address", address)).stdout.splitlines()
+    assert line.split()[0] == address
+    assert line.split()[-1] == found["effect"]
 
 
 async def test_purge_empties_by_digest_or_altogether(sidecar, calling, a_request):
