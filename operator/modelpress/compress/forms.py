@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from modelpress.api.recipe import Quantize
 from modelpress.compress import alignment, check, graph, rewritten, savedmodel, tflite
 from modelpress.compress.alignment import Tie
 from modelpress.compress.bench import Bench
@@ -32,7 +31,7 @@ def write(bench: Bench, version: Version, wanted: Build, new: Path) -> tuple[str
         except graph.NotFreezable as error:
             return _rewritten(version, wanted, new, error, field)
         return savedmodel.write(frozen, new, wanted.quantize, field=field)
-    content, notes = _flatbuffer(bench, version, wanted.quantize, field)
+    content, notes = _flatbuffer(bench, version, wanted, field)
     tflite.write(content, new)
     return (*notes, *alignment.notes(_ties(bench, version)))
 
@@ -86,16 +85,17 @@ def _ties(bench: Bench, version: Version) -> tuple[Tie, ...]:
     return tuple(Tie(*one) for one in _floating(bench, version).facts.get("ties", ()))
 
 
-def calibration(bench: Bench) -> Calibration | None:
-    """Examples for activations; None where there are none."""
+def calibration(bench: Bench, *, is_stricter: bool = False) -> Calibration | None:
+    """Examples for activations; None where there are none. `is_stricter`: as in `Build`."""
     found = bench.examples.calibration()
     if found is None:
         return None
     tolerance = comparison.tolerance(bench.request.gate)
-    return Calibration(found.signature, bench.calibration(), tolerance, bench.progress.beat)
+    return Calibration(found.signature, bench.calibration(), tolerance, bench.progress.beat, is_stricter)
 
 
-def _flatbuffer(bench: Bench, version: Version, quantize: Quantize | None, field: str) -> scheme.Quantized:
+def _flatbuffer(bench: Bench, version: Version, wanted: Build, field: str) -> scheme.Quantized:
+    quantize = wanted.quantize
     if quantize is None:
         return scheme.Quantized(floating(bench, version).content, ())
     if quantize.scheme == "Float16":
@@ -113,7 +113,8 @@ def _flatbuffer(bench: Bench, version: Version, quantize: Quantize | None, field
             ties=_ties(bench, version),
         )
 
-    return scheme.quantized(floating(bench, version), quantize, calibration(bench), field=field, converted=converted)
+    rows = calibration(bench, is_stricter=wanted.is_stricter)
+    return scheme.quantized(floating(bench, version), quantize, rows, field=field, converted=converted)
 
 
 def _layers(opened: OpenedModel) -> dict[str, str]:

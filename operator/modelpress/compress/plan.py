@@ -48,6 +48,8 @@ class Build:
     """One line for people."""
     field: str | None = None
     """Path of the quantize step in the resource, for errors; None where the engine chose it."""
+    is_stricter: bool = False
+    """Whether Mixed shall lose clearly less than the gate allows: by the gate itself it lost too much."""
 
     @property
     def weights(self) -> Weights:
@@ -60,7 +62,8 @@ class Build:
         plain = f"{self.form}-{self.quantize.scheme if self.quantize else 'Float32'}".lower()
         more = {} if self.quantize is None else {k: v for k, v in self.quantize.plain().items() if v}
         usual = {} if self.quantize is None else {k: v for k, v in _usual(self.quantize).items() if v}
-        return plain if more == usual else f"{plain}-{identity.key(more)[:10]}"
+        named = plain if more == usual else f"{plain}-{identity.key(more)[:10]}"
+        return f"{named}-stricter" if self.is_stricter else named
 
 
 def _usual(quantize: Quantize) -> dict[str, object]:

@@ -182,6 +182,18 @@ def test_mixed_gives_dense_layers_as_few_bits_as_the_gate_allows(network_float, 
     assert types.INT4 not in {kind for _, kind in kinds(content, "CONV_2D")}
 
 
+def test_a_stricter_mixed_loses_a_quarter_or_less_and_tries_nothing_twice(network_float, images):
+    lost, tried = {}, {}
+    for is_stricter in (False, True):
+        calibration = scheme.Calibration(SERVED, images, Loss(0.5, 0.5), is_stricter=is_stricter)
+        found = scheme.quantized(network_float, Quantize(scheme="Mixed"), calibration, field=FIELD)
+        lost[is_stricter] = Comparison(network_float.content, SERVED, images[::4]).of(found.content)
+        tried[is_stricter] = int(found.notes[0].rpartition("after ")[2].split()[0])
+        assert found.notes[0].startswith("Mixed stricter: ") == is_stricter
+    assert lost[True].variance <= 0.25 * lost[False].variance
+    assert tried[False] < tried[True] < tried[False] + 20
+
+
 def test_few_rows_allow_one_answer_more_but_no_four_bits(network_float, images):
     assert Loss(0.05, 0.01).told_by(64) == (0.05, pytest.approx(0.01 + 1 / 64))
     assert Loss(0.05, float("inf")).told_by(64) == Loss(0.05, float("inf"))

@@ -10,7 +10,7 @@ import pytest
 from modelpress.api.recipe import Recipe, Search
 from modelpress.api.request import Target
 from modelpress.api.trial import Trial
-from modelpress.compress.search import guidance, space
+from modelpress.compress.search import guidance, ladder, space
 from modelpress.compress.search import move as moves
 from modelpress.compress.search.anatomy import Net
 from modelpress.compress.search.guidance import Guide
@@ -149,6 +149,16 @@ def test_mixed_is_combined_where_it_is_more_than_the_integers_alone_but_spares_l
     assert list(found.distributions["scheme"].choices) == ["Mixed", "DynamicInt8", "StaticInt8"]
     assert {start["scheme"] for start in found.starts([]) if start["spared"]} == {"DynamicInt8", "StaticInt8"}
     assert {start["scheme"] for start in found.starts([]) if not start["spared"]} == {"Mixed"}
+
+
+def test_mixed_is_combined_as_strictly_as_it_had_to_be_to_pass():
+    (mixed,) = ladder.refined(Recipe(), "CPU", has_calibration=True, trials=[], objective="Latency")
+    failed, rescued = a_trial(1, mixed, passed=False), a_trial(2, mixed.stricter)
+    found = space.Space(a_bench(), [failed, rescued], "Latency", lambda: LAYERS)
+    combined = found.move(found.starts([])[0])
+    assert combined.build.is_stricter and combined.build.recipe.endswith("quantize Mixed stricter")
+    both = space.Space(a_bench(), [a_trial(1, mixed), rescued], "Latency", lambda: LAYERS)
+    assert not both.move(both.starts([])[0]).build.is_stricter
 
 
 def test_unlabelled_training_data_are_for_distilling_only():

@@ -43,6 +43,20 @@ def refined(recipe, verdict, **more):
     return [move.build.recipe for move in ladder.refined(Recipe(), "CPU", trials=[tried], **options)]
 
 
+def mixed_tried(verdict):
+    (mixed,) = ladder.refined(Recipe(), "CPU", has_calibration=True, trials=[], objective="Latency")
+    tried = Trial(number=2, name=mixed.name, recipe=mixed.build.recipe, form="TFLite", verdict=verdict, message="")
+    return mixed, ladder.stricter([mixed], [tried])
+
+
+def test_mixed_that_misses_the_gate_by_its_metric_is_tried_once_more_with_a_stricter_limit():
+    mixed, (again,) = mixed_tried("DropTooLarge")
+    assert (again.build.recipe, again.build.is_stricter) == ("quantize Mixed stricter", True)
+    assert again.name != mixed.name
+    for verdict in ("Passed", "TooSlow", "EvaluationSetTooSmall", "BuildFailed"):
+        assert mixed_tried(verdict)[1] == []
+
+
 def test_layers_are_looked_at_one_by_one_unless_four_bits_in_all_of_them_are_best():
     assert refined("quantize DynamicInt8", "DropTooLarge") == ["quantize Mixed"]
     assert refined("quantize DynamicInt8", "Passed") == ["quantize Mixed"]

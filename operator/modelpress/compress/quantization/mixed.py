@@ -16,10 +16,13 @@ from modelpress.compress.quantization.comparison import BROKEN, Comparison, Loss
 from modelpress.compress.quantization.layers import Layer
 from modelpress.compress.quantization.precision import Assignment, Precision
 from modelpress.compress.quantization.ranges import UPDATES, Ranges, Update
+from modelpress.compress.quantization.sensitivity import Sensitive
 from modelpress.compress.tflite import NotConvertible
 
 TRIALS = 20
 """Of whole models; a layer alone is not counted."""
+STRICTER = 0.25
+"""Share of what was tolerated and lost that a stricter result may lose."""
 _NEARLY = 1.1
 _DENSE = "FULLY_CONNECTED"
 """The kind of layer whose int4 kernels are as fast as int8's; those of convolutions are slower than float32."""
@@ -59,6 +62,21 @@ class Search:
     may_lighten: bool = True
     """Whether `judging` can tell what four bits lose; a model that had to be rescued is left as it is."""
     trials: list[Trial] = field(default_factory=list)
+    _known: dict[tuple[Precision, Update, tuple[str, ...], tuple[str, ...]], Trial] = field(
+        default_factory=dict, init=False
+    )
+    _ordered: dict[tuple[Precision, Update], list[Sensitive]] = field(default_factory=dict, init=False)
+    _most: int = field(default=TRIALS, init=False)
+
+    def stricter(self) -> Trial:
+        """The smallest that loses clearly less than `result`, which was found to lose too much elsewhere.
+
+        It may take `TRIALS` more; where none loses so little, the one that loses least. Raises NotConvertible.
+        """
+        lost = self.result().loss
+        self.tolerance = Loss(*(STRICTER * min(pair) for pair in zip(self.tolerance, lost, strict=True)))
+        self._most = len(self.trials) + TRIALS
+        return self.result()
 
     def result(self) -> Trial:
         """The smallest that passes; where none does, the one that loses least. Raises NotConvertible."""
@@ -83,6 +101,15 @@ class Search:
         return min((one for one in self.trials if one.loss.within(self.tolerance)), key=self._cost)
 
     def _tried(self, base: Precision, update: Update, spared: Sequence[Layer], fewer: Sequence[Layer] = ()) -> Trial:
+        spared_names, fewer_names = (tuple(layer.name for layer in group) for group in (spared, fewer))
+        key = base, update, spared_names, fewer_names
+        if key not in self._known:
+            self._known[key] = self._made(base, update, spared, fewer)
+            if self._known[key].content:
+                self.trials.append(self._known[key])
+        return self._known[key]
+
+    def _made(self, base: Precision, update: Update, spared: Sequence[Layer], fewer: Sequence[Layer]) -> Trial:
         scopes = [scope for layer in spared for scope in sensitivity.scopes(layer, base)]
         scopes += self._floats(base)
         four: dict[str, Precision] = dict.fromkeys((layer.operation.scope for layer in fewer), "DynamicInt4")
@@ -94,17 +121,14 @@ class Search:
             content = rewriting.quantize(self.content, assignment, self.ranges.of(update))
         except NotConvertible:
             return Trial(assignment, update, spared_names, fewer_names, b"", BROKEN)
-        trial = Trial(assignment, update, spared_names, fewer_names, content, self.judging.of(content))
-        self.trials.append(trial)
-        return trial
+        return Trial(assignment, update, spared_names, fewer_names, content, self.judging.of(content))
 
     def _spare(self, whole: Trial) -> None:
         """The fewest most sensitive layers that have to stay float32, within the budget of trials."""
         base, update = whole.assignment.base, whole.update
         floats = self._floats(base)
         free = [layer for layer in self.layers if layer.operation.scope not in floats]
-        found = sensitivity.ordered(self.content, free, base, self.ranges.of(update), self.ordering, self.settings)
-        order = [one.layer for one in found]
+        order = [one.layer for one in self._alone(free, base, update, self.settings)]
         low, high = 0, 1
         while not self._passes(base, update, order[:high]):
             if high >= len(order) or self._is_spent:
@@ -122,7 +146,7 @@ class Search:
         if _weights(dense) < _WORTH * _weights(self.layers):
             return
         settings = replace(self.settings, rounding="Octav")
-        found = sensitivity.ordered(self.content, dense, "DynamicInt4", self.ranges.of(update), self.ordering, settings)
+        found = self._alone(dense, "DynamicInt4", update, settings)
         order = [one.layer for one in sorted(found, key=lambda one: one.loss.variance / one.layer.operation.weights)]
         low, high = 0, len(order) + 1
         middle = len(order)
@@ -130,6 +154,18 @@ class Search:
             passes = self._tried(base, update, (), order[:middle]).loss.within(self.tolerance)
             low, high = (middle, high) if passes else (low, middle)
             middle = (low + high) // 2
+
+    def _alone(
+        self, found: Sequence[Layer], precision: Precision, update: Update, settings: Assignment
+    ) -> list[Sensitive]:
+        """What each of these layers alone loses; the most sensitive first."""
+        key = precision, update
+        if key not in self._ordered:
+            statistics = self.ranges.of(update)
+            self._ordered[key] = sensitivity.ordered(
+                self.content, found, precision, statistics, self.ordering, settings
+            )
+        return self._ordered[key]
 
     def _passes(self, base: Precision, update: Update, spared: Sequence[Layer]) -> bool:
         return self._tried(base, update, spared).loss.within(self.tolerance)
@@ -152,7 +188,7 @@ class Search:
 
     @property
     def _is_spent(self) -> bool:
-        return len(self.trials) >= TRIALS
+        return len(self.trials) >= self._most
 
 
 def _weights(found: Sequence[Layer]) -> int:

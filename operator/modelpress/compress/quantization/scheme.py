@@ -34,6 +34,8 @@ class Calibration:
     tolerance: Loss
     beat: Callable[[], None] = unlimited
     """Called now and then; may end the work by what it raises."""
+    is_stricter: bool = False
+    """Whether Mixed shall lose clearly less than is tolerated: on other rows that was found to be too much."""
 
 
 class Quantized(NamedTuple):
@@ -130,7 +132,7 @@ def _calibrated(
     measured = ranges.measured(original.content, calibration.signature, used).with_learnt(original.learnt)
     if quantize.scheme == "Mixed":
         ordering = Comparison(reference, calibration.signature, used[:_ORDERING], beat=calibration.beat)
-        made = _mixed(original, measured, ordering, judging, calibration.tolerance, settings)
+        made = _mixed(original, measured, ordering, judging, calibration, settings)
     else:
         may_convert = not settings.exceptions and not settings.symmetric_activations and not notes
         made = _static(original, settings, measured, judging, converted if may_convert else None)
@@ -170,20 +172,24 @@ def _mixed(
     measured: Ranges,
     ordering: Comparison,
     judging: Comparison,
-    tolerance: Loss,
+    calibration: Calibration,
     settings: Assignment,
 ) -> Quantized:
     free = [one for one in layers.layers(original.operations()) if one.operation.scope not in settings.exceptions]
-    may_lighten, tolerance = tolerance.is_told_by(len(judging)), tolerance.told_by(len(judging))
+    wanted, rows = calibration.tolerance, len(judging)
+    tolerance, may_lighten = wanted.told_by(rows), wanted.is_told_by(rows)
     search = mixed.Search(original.content, free, measured, ordering, judging, tolerance, settings, may_lighten)
-    chosen = search.result()
+    chosen = search.stricter() if calibration.is_stricter else search.result()
+    name, limit = ("Mixed stricter", "the stricter limit") if calibration.is_stricter else ("Mixed", "the gate")
     spared = f"float32: {', '.join(chosen.spared)}" if chosen.spared else "no layer float32"
     fewer = f"int4 weights in {len(chosen.fewer)} dense layers, " if chosen.fewer else ""
-    missed = "" if chosen.loss.within(tolerance) else "; no assignment stays within the gate, this one is nearest"
+    missed = (
+        "" if chosen.loss.within(search.tolerance) else f"; no assignment stays within {limit}, this one is nearest"
+    )
     return Quantized(
         chosen.content,
         (
-            f"Mixed: {chosen.assignment.base}, {fewer}{spared}; {chosen.loss} lost on {len(judging)} held-out rows"
+            f"{name}: {chosen.assignment.base}, {fewer}{spared}; {chosen.loss} lost on {rows} held-out rows"
             f" after {len(search.trials)} trials{missed}",
         ),
     )

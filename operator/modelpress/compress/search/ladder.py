@@ -24,6 +24,8 @@ _RUNGS: tuple[tuple[Form, str | None], ...] = (
 )
 """Form and scheme; None leaves float32, which alone is faster in TFLite, and smaller without what training needs."""
 _FEWEST_BITS = "Int4Weights"
+_INACCURATE = frozenset({"DropTooLarge", "BelowMinimum", "AboveMaximum"})
+"""Verdicts that a layer more in higher precision may change."""
 
 
 def moves(recipe: Recipe, device: Device, *, has_calibration: bool) -> list[Move]:
@@ -51,3 +53,12 @@ def refined(
         return []
     one = move.of_steps([{"quantize": {"scheme": "Mixed"}}], "TFLite", recipe, device)
     return [one] if one is not None else []
+
+
+def stricter(layered: Sequence[Move], trials: Sequence[Trial]) -> list[Move]:
+    """Those of `refined` whose metric missed the gate, with more layers in higher precision.
+
+    Calibration rows, which Mixed chooses by, said that it would pass; rows of the evaluation, or more of them, said no.
+    """
+    missed = {trial.name for trial in trials if trial.verdict in _INACCURATE}
+    return [move.stricter for move in layered if move.name in missed]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from modelpress.api.artifact import Form
@@ -13,6 +13,8 @@ from modelpress.compress import plan
 from modelpress.compress.plan import Build, Change, Device
 
 FIELD = "spec.recipe.search"
+STRICTER = " stricter"
+"""In the line of a recipe, behind `Mixed`."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,12 @@ class Move:
         """That of its piece."""
         key = plan.key_of(self.changes)
         return f"{self.build.name}-{key}" if key else self.build.name
+
+    @property
+    def stricter(self) -> Move:
+        """The same, except that Mixed is to lose clearly less."""
+        build = replace(self.build, recipe=self.build.recipe + STRICTER, is_stricter=True)
+        return replace(self, build=build)
 
 
 def of_steps(

@@ -75,6 +75,9 @@ def search(bench: Bench, wanted: Search, *, clock: Clock) -> Outcome:
             )
             moves |= {move.name: move for move in layered}
             _all(bench, examination, journal, layered, budget, builders)
+            stricter = ladder.stricter(layered, journal.trials)
+            moves |= {move.name: move for move in stricter}
+            _all(bench, examination, journal, stricter, budget, builders)
         if not budget.is_spent() or any(trial.parameters for trial in journal.trials):
             # Also when time is up: it knows what the guided moves of a killed run were.
             guide = guidance.Guide(bench, wanted, journal)

@@ -65,6 +65,7 @@ class Space:
         self._is_saved_model = self._device == "GPU" or self._recipe.format == "SavedModel"
         self._objective = objective
         self._schemes = self._integers(bench, trials, objective)
+        self._is_stricter = _passed_stricter_alone(trials)
         self._layers = layers() if self._may_spare(trials, objective) else ()
         self._net = net() if "training" in bench.examples.sets else Net()
         self._ways = self._possible_ways(bench, trials, objective)
@@ -79,7 +80,9 @@ class Space:
         if spared:
             quantize["excludeLayers"] = [f"^{re.escape(name)}$" for name in self._layers[:spared]]
         steps = [*_smaller(parameters), {"quantize": quantize}]
-        return move.of_steps(steps, self._form, self._recipe, self._device, parameters)
+        found = move.of_steps(steps, self._form, self._recipe, self._device, parameters)
+        is_stricter = self._is_stricter and quantize["scheme"] == "Mixed"
+        return found.stricter if found is not None and is_stricter else found
 
     def starts(self, trials: Sequence[Trial]) -> list[dict[str, Any]]:
         """Points that experience says are good, after these trials: each way goes on from what passed to more."""
@@ -197,6 +200,12 @@ class Space:
 
 def _has(trial: Trial, scheme: str) -> bool:
     return f"quantize {scheme}" in trial.recipe
+
+
+def _passed_stricter_alone(trials: Sequence[Trial]) -> bool:
+    """Whether Mixed passed, but only where it was to lose clearly less."""
+    passed = [trial.recipe for trial in trials if trial.passed and _has(trial, "Mixed")]
+    return bool(passed) and all(recipe.endswith(move.STRICTER) for recipe in passed)
 
 
 def _smaller(parameters: dict[str, Any]) -> list[dict[str, Any]]:
