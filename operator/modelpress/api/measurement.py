@@ -23,6 +23,10 @@ class MetricMeasured(Model):
     """Of the (paired) difference, in the metric's unit."""
     agreement: float | None = None
     """Share of equal decisions of source and candidate, for information: it can look well where F1 does not."""
+    chance: float | None = None
+    """What the best single answer to all rows would be worth; None where the metric compares with the source."""
+    chance_error: float | None = None
+    """Standard error of the (paired) difference between that and the source."""
 
 
 class Compared(Model):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from modelpress.api.status import Condition, Revision
 from modelpress.reconcile.facts import Facts
@@ -130,8 +130,7 @@ def _compressed(facts: Facts, progress: Progress) -> Part:
         count = len(message.candidates or ())
         told = f"{count} candidate{'' if count == 1 else 's'}: {recipes}." if count else "No candidate."
         warnings = dict.fromkeys(warning for one in message.candidates or () for warning in one.warnings)
-        told += "".join(f" Warning: {warning}." for warning in warnings)
-        return Draft("Compressed", "True", "Compressed", told)
+        return Draft("Compressed", "True", "Compressed", _warned(told, warnings))
     if progress.stage == "Compressing":
         return Draft("Compressed", "Unknown", "Compressing", f"{progress.message}.")
     if progress.stage == "Failed":
@@ -144,10 +143,11 @@ def _compressed(facts: Facts, progress: Progress) -> Part:
 def _gate(facts: Facts, progress: Progress) -> Part:
     if progress.verdict is not None:
         if progress.verdict.passed:
-            return Draft("GatePassed", "True", "Passed", progress.verdict.message)
+            told = _warned(progress.verdict.message, progress.verdict.warnings)
+            return Draft("GatePassed", "True", "Passed", told)
         reason = NO_CANDIDATE if progress.verdict.reason == NO_CANDIDATE else GATE_FAILED
         message = progress.message if progress.reason == reason else progress.verdict.message
-        return Draft("GatePassed", "False", reason, message)
+        return Draft("GatePassed", "False", reason, _warned(message, progress.verdict.warnings))
     if progress.stage in ("Passed", "GivenUp") and progress.revision:
         if revision.is_source(progress.revision):
             return _kept(facts, "GatePassed")
@@ -160,6 +160,11 @@ def _gate(facts: Facts, progress: Progress) -> Part:
         reason = progress.reason if progress.stage == "Evaluating" else PENDING
         return Draft("GatePassed", "Unknown", reason, "Nothing has been measured yet.")
     return _kept(facts, "GatePassed")
+
+
+def _warned(message: str, warnings: Iterable[str]) -> str:
+    said = [f"Warning: {warning}." for warning in warnings]
+    return " ".join([f"{message.rstrip('.')}.", *said]) if said else message
 
 
 def _carried_on(facts: Facts, type_: str, reason: str, otherwise: str) -> Draft:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from modelpress.api import duration, gate, quantity
 from modelpress.api.measurement import Compared, LatencyMeasured, Measurements, MetricMeasured
-from modelpress.status import wording
+from modelpress.status import chance, wording
 
 DEFAULT_MAX_DROP = 0.01
 ERROR_METRICS = frozenset({"MeanAbsoluteError"})
@@ -40,6 +40,8 @@ class Verdict(NamedTuple):
     reason: str
     message: str
     findings: tuple[Finding, ...] = ()
+    warnings: tuple[str, ...] = ()
+    """What makes the verdict worth little."""
 
 
 def judge(measurements: Measurements, limits: gate.Gate, *, samples: int) -> Verdict:
@@ -53,9 +55,10 @@ def judge(measurements: Measurements, limits: gate.Gate, *, samples: int) -> Ver
         *_latency_findings(measurements.latency_milliseconds, limits.latency),
         *_memory_findings(measurements.memory_bytes, limits.memory),
     )
+    warnings = tuple(chance.warnings(measurements.metrics))
     if findings:
-        return Verdict(False, findings[0].reason, "; ".join(found.message for found in findings), findings)
-    return Verdict(True, PASSED, _summary(measurements))
+        return Verdict(False, findings[0].reason, "; ".join(found.message for found in findings), findings, warnings)
+    return Verdict(True, PASSED, _summary(measurements), warnings=warnings)
 
 
 def _metric_findings(

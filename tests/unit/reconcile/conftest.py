@@ -60,13 +60,14 @@ def compressed(*recipes: str, **more: Any) -> Message:
     )
 
 
-def evaluated(drop: float = 0.001, percentile: int = 95) -> Message:
+def evaluated(drop: float = 0.001, percentile: int = 95, **metric: Any) -> Message:
+    told = {"source": 0.9, "value": 0.9 - drop, "drop": drop, "standard_error": 0.0001, **metric}
     return Message(
         outcome="Done",
         evidence="Labelled",
         samples=10_000,
         measured=Measurements(
-            metrics=(MetricMeasured(type="Accuracy", source=0.9, value=0.9 - drop, drop=drop, standard_error=0.0001),),
+            metrics=(MetricMeasured(type="Accuracy", **told),),
             size_bytes=Compared(source=100, value=25, ratio=0.25),
             latency_milliseconds=LatencyMeasured(
                 percentile=percentile, batch_size=1, gross=Compared(source=10, value=4, ratio=0.4)
@@ -177,9 +178,9 @@ class Model:
         """The compress Job reports these candidates."""
         self.has_job("compress", "Complete", compressed(*(recipes or ("quantize DynamicInt8",)), **more))
 
-    def evaluated(self, drop: float = 0.001, percentile: int = 95) -> None:
-        """The evaluate Job that is wanted now reports."""
-        self.has_job("evaluate", "Complete", evaluated(drop, percentile))
+    def evaluated(self, drop: float = 0.001, percentile: int = 95, **metric: Any) -> None:
+        """The evaluate Job that is wanted now reports; keyword arguments replace fields of its metric."""
+        self.has_job("evaluate", "Complete", evaluated(drop, percentile, **metric))
 
     def pods_are(self, ready: int, reason: str = "NewReplicaSetAvailable", message: str = "") -> None:
         """What the Deployment's controller reports."""

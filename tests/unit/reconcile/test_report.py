@@ -115,6 +115,17 @@ def test_what_a_recipe_did_to_the_model_is_a_warning_beside_its_candidates(model
     )
 
 
+def test_a_source_no_better_than_chance_is_a_warning_beside_the_verdict(model: Model) -> None:
+    model.compressed("first")
+    model.evaluated(chance=0.9, chance_error=0.01)
+    model.look()
+    status, reason, told = model.condition("GatePassed")
+    assert (status, reason) == ("True", "Passed")
+    assert "Warning: Accuracy of the uncompressed model is 0.9, no better than the most frequent class" in told
+    model.look()
+    assert model.condition("GatePassed")[2] == told
+
+
 def test_a_passed_revision_is_a_candidate_until_its_pods_are_there(model: Model) -> None:
     model.compressed("first")
     model.evaluated()

@@ -113,3 +113,8 @@ def test_trials_are_listed_with_what_is_offered_first_and_the_front_marked():
         ("2 * (1)", "quantize DynamicInt8", "TFLite", "0.9", "+0.001 ± 0.001", "0.200×", "0.100×", "Passed"),
         ("1", "quantize Float16", "TFLite", "0.9", "+0.02 ± 0.001", "-", "-", "DropTooLarge"),
     ]
+
+
+def test_what_makes_measurements_worth_little_is_told_of_the_source(a_report):
+    source = a_report().source.model_copy(update={"warnings": ("Accuracy is 0.1, no better than chance",)})
+    assert list(tables.warnings(a_report(source=source))) == ["Warning: Accuracy is 0.1, no better than chance"]

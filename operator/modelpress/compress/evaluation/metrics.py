@@ -14,6 +14,7 @@ from modelpress.api import gate
 from modelpress.api.errors import Invalid
 from modelpress.api.measurement import MetricMeasured
 from modelpress.compress.evaluation import estimates, scores
+from modelpress.compress.evaluation.chance import Chance
 from modelpress.compress.evaluation.estimates import Estimate
 from modelpress.compress.evaluation.fidelity import Fidelity
 from modelpress.compress.evaluation.scores import Array, Counts, Floats
@@ -98,6 +99,7 @@ class Labelled:
     def __init__(self, metric: gate.Metric, output: str) -> None:
         self._metric, self._output = metric, output
         self._source, self._candidate = _score(metric), _score(metric)
+        self._chance = Chance(metric)
         self._agreement: list[Floats] = []
         self._seen = _Seen()
 
@@ -112,6 +114,7 @@ class Labelled:
         self._seen.update(source, candidate)
         if self._seen.source_is_finite:
             self._source.update(source, target)
+            self._chance.update(source, target)
         if self._seen.candidate_is_finite:
             self._candidate.update(candidate, target)
         if self._metric.type in DECIDING:
@@ -119,7 +122,7 @@ class Labelled:
 
     def _threshold(self, output: Array, target: Array) -> float | None:
         """What decides: for F1 over cells its threshold, else the largest score."""
-        if self._metric.type != "F1" or is_multi_class(output, target):
+        if self._metric.type != "F1" or scores.is_multi_class(output, target):
             return None
         return scores.THRESHOLD if self._metric.threshold is None else self._metric.threshold
 
@@ -133,17 +136,18 @@ class Labelled:
             value=candidate.value if candidate else None,
             agreement=float(np.concatenate(self._agreement).mean()) if self._agreement else None,
         )
-        if source is None or candidate is None:
+        if source is None:
+            return found
+        chance = self._chance.estimate()
+        if chance is not None:
+            error = estimates.standard_error(source.influence, chance.influence)
+            found = found.model_copy(update={"chance": chance.value, "chance_error": error})
+        if candidate is None:
             return found
         sign = -1 if self._metric.type == "MeanAbsoluteError" else 1
         drop = sign * (source.value - candidate.value)
         error = estimates.standard_error(source.influence, candidate.influence)
         return found.model_copy(update={"drop": drop, "standard_error": error})
-
-
-def is_multi_class(output: Array, target: Array) -> bool:
-    """Whether targets are class numbers, one for all columns of an output."""
-    return scores.has_classes(output) and target.size != output.size
 
 
 class _Score(Protocol):
@@ -185,7 +189,7 @@ class _F1:
         self._classes: list[tuple[Array, Array]] = []
 
     def update(self, output: Array, target: Array) -> None:
-        if is_multi_class(output, target):
+        if scores.is_multi_class(output, target):
             self._classes.append((np.argmax(output, axis=-1), scores.labels(target, output)))
         else:
             self._counts.append(scores.counts(output, scores.truths(target, output), self._threshold))

@@ -45,6 +45,11 @@ def has_classes(output: Array) -> bool:
     return output.ndim > 1 and output.shape[-1] > 1
 
 
+def is_multi_class(output: Array, target: Array) -> bool:
+    """Whether targets are class numbers, one for all columns of an output."""
+    return has_classes(output) and target.size != output.size
+
+
 def decisions(output: Array, threshold: float | None) -> Array:
     """Class numbers, or booleans where there is one column or a threshold; what is no float decides by itself."""
     if output.dtype.kind not in "f":

@@ -49,6 +49,8 @@ class SourceReport(Model):
     digest: str
     format: str
     size_bytes: int
+    warnings: tuple[str, ...] = ()
+    """What makes measurements worth little, each with its cure."""
 
 
 class Decision(Model):

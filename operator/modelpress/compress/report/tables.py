@@ -207,7 +207,12 @@ def _share(ratio: float | None) -> str:
 
 
 def warnings(report: Report) -> Iterator[str]:
-    """What the candidates' recipes did that the user will hardly have wanted; once, where several share it."""
+    """What makes measurements worth little, and what recipes did that the user will hardly have wanted.
+
+    Once, where several candidates share it.
+    """
+    for warning in report.source.warnings:
+        yield f"Warning: {warning}"
     by_text: dict[str, list[int]] = {}
     for one in report.candidates:
         for warning in one.warnings:
