@@ -78,7 +78,7 @@ def build_all(bench: Bench) -> list[Built]:
     `FormNotPossible`.
     """
     _require_convertible(bench)
-    version = bench.versions.after(bench.plan.changes)
+    version = bench.versions.after(bench.plan.repeated(1))
     built = [build(bench, version, one) for one in bench.plan.builds]
     if all(one.is_impossible for one in built):
         raise _impossible(bench, built)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from modelpress.api import identity
 from modelpress.api.artifact import Form
@@ -18,6 +19,8 @@ _SHOWN = 2
 """Expressions of `excludeLayers` in a line."""
 _SAVED_MODEL_WEIGHTS = ("Float32", "Float16", "BFloat16")
 _TFLITE_WEIGHTS = ("Float32", "Float16", "DynamicInt8", "StaticInt8", "Int4Weights", "Mixed")
+_PARTS = 1_000_000
+"""Shares are rounded to one of so many."""
 _CALIBRATED = ("StaticInt8", "Mixed")
 _FORMS: tuple[Form, ...] = ("TFLite", "SavedModel")
 
@@ -84,6 +87,14 @@ class Plan:
     search: Search | None = None
     """What to look for where no steps are named."""
 
+    def repeated(self, count: int) -> tuple[Change, ...]:
+        """The steps of the first `count` iterations; what is pruned rises evenly, and the last reaches its share."""
+        return tuple(
+            change._replace(step=_risen(change.step, number, self.iterations))
+            for number in range(1, count + 1)
+            for change in self.changes
+        )
+
 
 def of_recipe(recipe: Recipe, *, device: Device) -> Plan:
     """What to do for a recipe. Raises Invalid `StepCannotApply`."""
@@ -109,6 +120,20 @@ def _of_steps(steps: Sequence[Step], recipe: Recipe, device: Device) -> Plan:
     wanted = [Build(form, quantize, line, field) for form in _FORMS]
     builds = _possible(wanted, recipe, device)
     return Plan(tuple(changes), builds, named=True, quantize_field=field, iterations=recipe.iterations)
+
+
+def _risen(step: Any, number: int, iterations: int) -> Any:
+    """The step in iteration `number`: filters that went are not there any more, so that a share is of those left."""
+    if not isinstance(step, Prune) or iterations == 1:
+        return step
+    if step.structure == "Filter":
+        each = (step.sparsity or 0) / iterations
+        share = each / (1 - (number - 1) * each)
+        return step.model_copy(update={"sparsity": math.ceil(share * _PARTS) / _PARTS})  # counts are rounded down
+    shares = {"sparsity": step.sparsity, "max_sparsity": step.max_sparsity}
+    return step.model_copy(
+        update={name: round(share * number / iterations, 6) for name, share in shares.items() if share is not None}
+    )
 
 
 def key_of(changes: Sequence[Change]) -> str:

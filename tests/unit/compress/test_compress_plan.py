@@ -41,6 +41,31 @@ def test_two_of_four_is_described_without_an_amount():
     assert found.builds[0].recipe == "prune TwoOfFour Magnitude"
 
 
+@pytest.mark.parametrize(
+    ("prune", "name", "shares"),
+    [
+        ({"sparsity": 0.3}, "sparsity", [0.1, 0.2, 0.3]),
+        ({"threshold": 0.01, "maxSparsity": 0.1}, "max_sparsity", [0.033333, 0.066667, 0.1]),
+        ({"threshold": 0.01}, "max_sparsity", [None, None, None]),
+        ({"structure": "TwoOfFour"}, "sparsity", [None, None, None]),
+    ],
+)
+def test_what_iterations_prune_rises_to_what_the_step_names(prune, name, shares):
+    found = planned(**step(prune=prune, fineTune={}), iterations=3)
+    changes = found.repeated(3)
+    assert [change.kind for change in changes] == ["prune", "fineTune"] * 3
+    assert [getattr(change.step, name) for change in changes[::2]] == shares
+    assert changes[4] == found.changes[0]
+    assert found.repeated(2) == changes[:4]
+
+
+def test_filters_of_iterations_add_up_to_the_share_of_all():
+    left = 48
+    for change in planned(**step(prune={"structure": "Filter", "sparsity": 0.5}), iterations=4).repeated(4):
+        left -= int(change.step.sparsity * left)
+    assert left == 24
+
+
 def test_a_gpu_serves_no_tflite():
     assert forms(planned(device="GPU", **step(quantize={"scheme": "Float16"}))) == [("SavedModel", "Float16")]
     with pytest.raises(Invalid) as refused:

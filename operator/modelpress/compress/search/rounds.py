@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 from modelpress.api import duration
 from modelpress.api.artifact import Refused
+from modelpress.api.errors import Invalid
 from modelpress.api.recipe import Search
 from modelpress.compress import candidates
 from modelpress.compress.bench import Bench
@@ -94,7 +95,7 @@ def iterated(bench: Bench) -> Outcome:
 
     Raises Invalid where no form can be built after the first.
     """
-    candidates.build_all(bench)
+    _build_first(bench)
     moves = _iterations(bench)
     journal = Journal(bench.area.directory / JOURNAL, bench.area)
     with Examination(bench) as examination:
@@ -104,12 +105,24 @@ def iterated(bench: Bench) -> Outcome:
         return _outcome(bench, examination, journal, {move.name: move for move in moves}, "Latency")
 
 
+def _build_first(bench: Bench) -> None:
+    """The first iteration; what is refused for too small a share is told to be a part of the step's."""
+    try:
+        candidates.build_all(bench)
+    except Invalid as error:
+        if not (error.field or "").endswith(".prune.sparsity"):
+            raise
+        count = bench.plan.iterations
+        message = f"{error.message}; this is iteration 1 of {count}, which removes 1/{count} of it: lower iterations"
+        raise Invalid(error.reason, message, field=error.field) from error
+
+
 def _iterations(bench: Bench) -> list[Move]:
     """Every build after each iteration of the named steps."""
 
     def build(one: Build, count: int) -> Move:
-        recipe = one.recipe if count == 1 else f"{count} x ({one.recipe})"
-        return Move(bench.plan.changes * count, dataclasses.replace(one, recipe=recipe), iteration=count)
+        recipe = f"{count} of {bench.plan.iterations} x ({one.recipe})"
+        return Move(bench.plan.repeated(count), dataclasses.replace(one, recipe=recipe), iteration=count)
 
     return [build(one, count) for count in range(1, bench.plan.iterations + 1) for one in bench.plan.builds]
 

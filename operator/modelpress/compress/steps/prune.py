@@ -109,12 +109,19 @@ class _Pruning:
         if self._step.structure == "TwoOfFour":
             wanted = self.final_masks() if update == 0 else None
         elif update in schedule.ramp_events(total):
-            share = schedule.sparsity(update, total, 0, self._step.sparsity or 0)
+            share = schedule.sparsity(update, total, self._start(), self._step.sparsity or 0)
             wanted = importance.without_share(self._criterion, self._scores(self._values()), share)
         else:
             wanted = None
         if wanted is not None:
             constraints.set_masks(weights.joined_masks(wanted, self._setting.masks))
+
+    def _start(self) -> float:
+        """The share that earlier steps have made zero; not more than is wanted."""
+        held = [self._setting.masks[place] for place in self._chosen if place in self._setting.masks]
+        gone = sum(mask.size - int(mask.sum()) for mask in held)
+        total = sum(int(np.prod(variable.shape)) for variable in self._chosen.values())
+        return min(gone / max(1, total), self._step.sparsity or 0)
 
     def _values(self) -> dict[int, Array]:
         return {place: variable.numpy() for place, variable in self._chosen.items()}
