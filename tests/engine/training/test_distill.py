@@ -15,6 +15,7 @@ from modelpress.api.errors import Invalid
 from modelpress.api.recipe import Distill, Training
 from modelpress.api.source import Source
 from modelpress.compress.dataset import Rows
+from modelpress.compress.examples import Bound
 from modelpress.compress.model import OpenedModel
 from modelpress.compress.steps import distill
 from modelpress.compress.steps.students import remembered, softened, trials
@@ -49,6 +50,14 @@ def test_a_narrower_student_learns_from_the_teacher_alone(opened, setting, accur
     sizes = [sum(int(np.prod(one.shape)) for one in model.variables()) for model in (student, opened)]
     assert sizes[0] < sizes[1] / 2
     assert f"{sizes[0]:,} parameters instead of {sizes[1]:,}" in changed.note
+
+
+def test_what_the_removal_of_filters_warns_of_is_told_of_the_student(opened, setting, digits, tmp_path):
+    few = {"training": Bound(SIGNATURE, digits[0].part(0, 64)), "calibration": Bound(SIGNATURE, digits[0].part(0, 4))}
+    (warning,) = distill.apply(opened, step(), setting(sets=few)).warnings
+    assert warning.startswith("distill: of the student, filters were chosen, or layers solved, on only 4 rows")
+    whole = setting(sets=few, replacement=tmp_path / "whole", checkpoints=tmp_path / "other")
+    assert not distill.apply(opened, step(student={"width": 1}), whole).warnings
 
 
 def test_equal_seeds_give_equal_students(opened, setting, tmp_path):

@@ -119,7 +119,7 @@ def test_blocks_that_stay_are_evenly_spaced(count, share, expected):
 
 def test_a_shallower_student_computes_what_the_layers_that_stay_compute(encoder, setting, tmp_path):
     module, opened = encoder
-    said = making.write(opened, Student(depth=0.5), setting(), tmp_path / "student")
+    said, _ = making.write(opened, Student(depth=0.5), setting(), tmp_path / "student")
     assert said == "3 of 6 equal blocks"
     student = OpenedModel(tmp_path / "student" / "student", (SIGNATURE,))
     ids = np.random.default_rng(0).integers(0, 50, (5, 7)).astype("i4")
@@ -133,7 +133,9 @@ def test_a_shallower_student_computes_what_the_layers_that_stay_compute(encoder,
 def test_a_head_that_reads_every_layer_reads_the_one_before_where_layers_went(setting, tmp_path):
     module = Pooled()
     tf.saved_model.save(module, str(tmp_path / "1"), signatures={SIGNATURE: module.classify})
-    said = making.write(OpenedModel(tmp_path / "1", (SIGNATURE,)), Student(depth=0.67), setting(), tmp_path / "student")
+    said, _ = making.write(
+        OpenedModel(tmp_path / "1", (SIGNATURE,)), Student(depth=0.67), setting(), tmp_path / "student"
+    )
     assert said == "4 of 6 equal blocks"
     student = OpenedModel(tmp_path / "student" / "student", (SIGNATURE,))
     ids = np.random.default_rng(0).integers(0, 50, (5, 7)).astype("i4")
@@ -154,7 +156,7 @@ def test_a_residual_net_of_keras_gets_shallower_too(tmp_path, setting):
     keras.Model(inputs, outputs).save(tmp_path / "net.keras")
     keras_file.export(tmp_path / "net.keras", tmp_path / "net")
     opened = OpenedModel(tmp_path / "net", (SIGNATURE,))
-    assert making.write(opened, Student(depth=0.5), setting(), tmp_path / "student") == "2 of 4 equal blocks"
+    assert making.write(opened, Student(depth=0.5), setting(), tmp_path / "student").said == "2 of 4 equal blocks"
     student = OpenedModel(tmp_path / "student" / "student", (SIGNATURE,))
     kernels = [tuple(one.shape) for one in student.variables() if len(one.shape) == 4]
     assert kernels.count((3, 3, 8, 8)) == 4

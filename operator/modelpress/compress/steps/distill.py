@@ -28,7 +28,7 @@ def apply(opened: OpenedModel, step: Distill, setting: Setting) -> Changed:
     """
     directory = setting.checkpoints / "student"
     with setting.progress.step("Making the student"):
-        said = making.write(opened, step.student, setting, directory)
+        made = making.write(opened, step.student, setting, directory)
         student = OpenedModel(directory / "student", tuple(opened.signatures))
     lesson = Lesson(opened, student, step, setting)
     choice, tried = _choice(lesson, step, setting)
@@ -38,7 +38,9 @@ def apply(opened: OpenedModel, step: Distill, setting: Setting) -> Changed:
     flat.rewrite(student, setting.replacement)
     chosen = f"{choice}" + (f" (best of {tried} short trials)" if tried else "")
     sizes = f"{_parameters(student):,} parameters instead of {_parameters(opened):,}"
-    return Changed(f"distill: student {said}, {sizes}; {chosen}; {history.note}", replaced=True)
+    return Changed(
+        f"distill: student {made.said}, {sizes}; {chosen}; {history.note}", warnings=made.warnings, replaced=True
+    )
 
 
 def _choice(lesson: Lesson, step: Distill, setting: Setting) -> tuple[Choice, int]:

@@ -6,7 +6,7 @@ import dataclasses
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tensorflow.core.protobuf import meta_graph_pb2
 
@@ -24,29 +24,40 @@ from modelpress.storage import durable
 _CURE = "give a smaller model of yours as student.uri"
 
 
-def write(opened: OpenedModel, student: Student, setting: Setting, directory: Path) -> str:
-    """Writes the untrained student as SavedModel with variables to `directory`, and says what it is.
+class Made(NamedTuple):
+    """A student that was written."""
+
+    said: str
+    """What it is, for people."""
+    warnings: tuple[str, ...] = ()
+    """As in `step.Changed`, of the removal that made it."""
+
+
+def write(opened: OpenedModel, student: Student, setting: Setting, directory: Path) -> Made:
+    """Writes the untrained student as SavedModel with variables to `directory`/student, and says what it is.
 
     Raises Invalid `StepCannotApply`, `StudentDoesNotFit`, and what reading the user's model raises.
     """
     field = f"{setting.field}.student"
     if student.uri is not None:
-        return _by_uri(opened, student.uri, setting, directory)
+        return Made(_by_uri(opened, student.uri, setting, directory))
     said, current = [], opened
+    warnings: tuple[str, ...] = ()
     with durable.new_directory(directory) as new:
         try:
             if student.depth is not None and student.depth < 1:
                 said.append(_shallower(current, student.depth, new / "depth", f"{field}.depth"))
                 current = OpenedModel(new / "depth", tuple(opened.signatures))
             if student.width is not None and student.width < 1:
-                said.append(_narrower(current, student.width, setting, new / "width", f"{field}.width"))
+                warnings = _narrower(current, student.width, setting, new / "width", f"{field}.width")
+                said.append(f"{student.width:.0%} of the filters")
                 current = OpenedModel(new / "width", tuple(opened.signatures))
             flat.rewrite(current, new / "student")
         except graph.NotFreezable as error:
             raise _refused(f"no smaller copy of this model can be made, as {error}", field) from error
         for part in ("depth", "width"):
             shutil.rmtree(new / part, ignore_errors=True)
-    return ", ".join(said) or "of the source's own size"
+    return Made(", ".join(said) or "of the source's own size", warnings)
 
 
 def _shallower(opened: OpenedModel, depth: float, directory: Path, field: str) -> str:
@@ -69,13 +80,16 @@ def _shallower(opened: OpenedModel, depth: float, directory: Path, field: str) -
     return f"{' and '.join(counts)} equal blocks"
 
 
-def _narrower(opened: OpenedModel, width: float, setting: Setting, directory: Path, field: str) -> str:
+def _narrower(opened: OpenedModel, width: float, setting: Setting, directory: Path, field: str) -> tuple[str, ...]:
+    """Gives the removal's warnings, told of this step."""
     step = Prune(structure="Filter", criterion="Reconstruction", sparsity=1 - width)
     try:
-        pruning.apply(opened, step, dataclasses.replace(setting, replacement=directory, masks={}, clusters={}))
+        changed = pruning.apply(
+            opened, step, dataclasses.replace(setting, replacement=directory, masks={}, clusters={})
+        )
     except Invalid as error:
         raise _refused(f"width leaves a share of all filters, but {error.message.partition(';')[0]};", field) from error
-    return f"{width:.0%} of the filters"
+    return tuple(f"distill: of the student, {one.removeprefix('prune: ')}" for one in changed.warnings)
 
 
 def _by_uri(opened: OpenedModel, uri: str, setting: Setting, directory: Path) -> str:
