@@ -22,6 +22,7 @@ from modelpress.compress.steps import cluster, distill, fine_tune, prune
 from modelpress.compress.steps.filters import pruning
 from modelpress.compress.steps.held import Held
 from modelpress.compress.steps.step import Changed, Setting
+from modelpress.compress.steps.students import remembered
 from modelpress.compress.training import checkpoint
 from modelpress.compress.work import Piece, WorkArea
 from modelpress.telemetry.progress import Progress
@@ -65,6 +66,7 @@ class Versions:
         self._names = tuple(opened.signatures)
         self._examples, self._training, self._progress = examples, training, progress
         self._profile, self._user_source = profile, user_source
+        self._teachers = remembered.Answers()
         self._last: tuple[tuple[Change, ...], Version, Held] | None = None
 
     def after(self, changes: Sequence[Change]) -> Version:
@@ -120,6 +122,7 @@ class Versions:
             profile=self._profile,
             keep=self._area.keep,
             source=self._user_source,
+            teachers=self._teachers,
         )
         self._area.recall(setting.checkpoints / checkpoint.FILE_NAME)
         changed = APPLY[change.kind](opened, change.step, setting)

@@ -85,12 +85,11 @@ def test_the_teacher_is_asked_once_for_all_its_students(opened, setting, tmp_pat
         return ask(model, name, inputs)
 
     monkeypatch.setattr(OpenedModel, "call", call)
-    monkeypatch.setattr(remembered, "_LAST", [])
-    found = []
+    found, teachers = [], remembered.Answers()
     for most in (remembered.MOST_BYTES, remembered.MOST_BYTES, 0):
         monkeypatch.setattr(remembered, "MOST_BYTES", most)
         root = tmp_path / str(len(found))
-        given = setting(replacement=root / "model", checkpoints=root / "checkpoints")
+        given = setting(replacement=root / "model", checkpoints=root / "checkpoints", teachers=teachers)
         distill.apply(opened, step(), given)
         found.append([one.numpy() for one in replaced(given).variables()])
     assert sum(count == 1200 % remembered.BATCH for count in rows) == 1

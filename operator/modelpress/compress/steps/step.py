@@ -10,6 +10,7 @@ from modelpress.api.recipe import Training
 from modelpress.api.source import Source
 from modelpress.compress.dataset import Array
 from modelpress.compress.examples import Examples
+from modelpress.compress.steps.students import remembered
 from modelpress.compress.training.place import Place
 from modelpress.telemetry.progress import Progress
 
@@ -41,6 +42,8 @@ class Setting:
     """As in `Place`."""
     source: Source | None = None
     """`spec.source`: other models of the user (a student) are read as it is."""
+    teachers: remembered.Answers = dataclasses.field(default_factory=remembered.Answers)
+    """Shared by the steps of a run, so that a teacher of several students is asked once."""
 
     @property
     def place(self) -> Place:

@@ -52,7 +52,7 @@ class Lesson:
         self._answers: dict[str, Array] | None = None
         if not step.features:  # inner tensors are too many to be remembered
             names, progress = list(self._kinds), setting.progress
-            self._answers = remembered.answers(teacher, self.found, self._probed, names, progress)
+            self._answers = setting.teachers.of(teacher, self.found, self._probed, names, progress)
         self._own = objective.worthless(teacher, self.found, setting.training) if self._hard else 0.0
         self._teacher, self._learning, self._matching = self._models(teacher)
         self._student: Model = objective.answering(student, self.found.signature)

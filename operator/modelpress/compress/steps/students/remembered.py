@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from typing import NamedTuple
 
 import numpy as np
 
@@ -23,13 +22,35 @@ BATCH = 128
 _PREFIX = "teacher/"
 
 
-class _Answers(NamedTuple):
-    key: str
-    found: dict[str, Array]
+class Answers:
+    """What the last teacher answered; of one run, whose students follow each other while teacher and rows stay."""
 
+    def __init__(self) -> None:
+        self._key: str | None = None
+        self._found: dict[str, Array] = {}
 
-_LAST: list[_Answers] = []
-"""Of this process: students follow each other, teacher and rows mostly stay."""
+    def of(
+        self,
+        teacher: OpenedModel,
+        bound: Bound,
+        probed: tuple[Rows, dict[str, Array]],
+        names: list[str],
+        progress: Progress,
+    ) -> dict[str, Array] | None:
+        """The outputs `names` for all rows; None where they are too large, or only batches of one size can be asked.
+
+        `probed`: some rows and the answers to them, which tell how large answers are.
+        """
+        some, shown = len(probed[0]), [probed[1][output] for output in names]
+        if fixed_rows(teacher.signatures[bound.signature]) or any(len(one) != some for one in shown):
+            return None
+        if sum(one.nbytes for one in shown) / some * len(bound.rows) > MOST_BYTES:
+            return None
+        key = _key(teacher, bound)
+        if self._key != key:
+            self._key, self._found = None, {}  # two teachers' answers would be more than is kept
+            self._key, self._found = key, _asked(teacher, bound, names, progress)
+        return self._found
 
 
 def taught(rows: Rows, answers: dict[str, Array]) -> Rows:
@@ -40,24 +61,6 @@ def taught(rows: Rows, answers: dict[str, Array]) -> Rows:
 def name(output: str) -> str:
     """The target that holds the teacher's answers for an output."""
     return _PREFIX + output
-
-
-def answers(
-    teacher: OpenedModel, bound: Bound, probed: tuple[Rows, dict[str, Array]], names: list[str], progress: Progress
-) -> dict[str, Array] | None:
-    """The outputs `names` for all rows; None where they are too large, or only whole batches of one size can be asked.
-
-    `probed`: some rows and the answers to them, which tell how large answers are.
-    """
-    some, shown = len(probed[0]), [probed[1][output] for output in names]
-    if fixed_rows(teacher.signatures[bound.signature]) or any(len(one) != some for one in shown):
-        return None
-    if sum(one.nbytes for one in shown) / some * len(bound.rows) > MOST_BYTES:
-        return None
-    key = _key(teacher, bound)
-    if not _LAST or _LAST[0].key != key:
-        _LAST[:] = [_Answers(key, _asked(teacher, bound, names, progress))]
-    return _LAST[0].found
 
 
 def _asked(teacher: OpenedModel, bound: Bound, names: list[str], progress: Progress) -> dict[str, Array]:
