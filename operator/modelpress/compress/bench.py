@@ -19,7 +19,7 @@ from modelpress.compress.limited import Limited
 from modelpress.compress.model import OpenedModel
 from modelpress.compress.plan import Plan, needs_calibration
 from modelpress.compress.source import Found
-from modelpress.compress.sources import resaving, soundness
+from modelpress.compress.sources import grouping, resaving, soundness
 from modelpress.compress.versions import Versions
 from modelpress.compress.work import Piece, WorkArea
 from modelpress.telemetry.progress import Progress
@@ -143,6 +143,9 @@ def require_data(plan: Plan, sets: Examples) -> None:
 
 def _float32(found: Found, new: Path, wanted: Source, progress: Progress) -> dict[str, Any]:
     source.write_float32(found, new, progress=progress)
+    if count := grouping.released(new):
+        many = f"{count} grouped convolutions" if count > 1 else "a grouped convolution"
+        progress.say(f"Left out that XLA compiles {many} of Keras: TensorFlow runs them without, and servers only so")
     soundness.require_trusted(new, wanted)
     if resaving.resaved(new):
         progress.say("Saved the model anew: as it was, servers would not have restored the variables it reads")

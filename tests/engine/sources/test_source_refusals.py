@@ -114,7 +114,11 @@ def calls_python(module, x):
 
 
 def is_compiled(module, x):
-    return tf.function(lambda y: y * 2, jit_compile=True)(x)
+    @tf.function(jit_compile=True)
+    def doubled(y):
+        return y * 2
+
+    return doubled(x)
 
 
 def is_stablehlo(module, x):
@@ -136,8 +140,9 @@ def is_stablehlo(module, x):
     [
         (reads_a_file, NAMES, "CodeNotTrusted", "reads or writes files of its own choice (ReadFile)"),
         (calls_python, NUMBERS, "UnservableOperation", "EagerPyFunc"),
-        (is_compiled, NUMBERS, "NeedsXla", "functions with jit_compile=True"),
-        (is_stablehlo, NUMBERS, "NeedsXla", "--xla_cpu_compilation_enabled=true"),
+        (is_compiled, NUMBERS, "NeedsXla", "functions with jit_compile=True (doubled)"),
+        (is_compiled, NUMBERS, "NeedsXla", "modelpress does not set; export it again with jit_compile left out"),
+        (is_stablehlo, NUMBERS, "NeedsXla", "modelpress does not set; export it without: jax2tf.convert("),
     ],
 )
 def test_operations_that_no_server_runs_or_nobody_trusts_are_named(tmp_path, call, specification, reason, words):

@@ -58,8 +58,9 @@ SOURCE = (
         COMPRESS,
         "The graph holds StableHLO or XLA operations (JAX), or functions with `jit_compile=True`; stock TensorFlow "
         "Serving compiles nothing unless `--xla_cpu_compilation_enabled=true` is set.",
-        "Export it without: `jax2tf.convert(…, native_serialization=False, enable_xla=False)`, which JAX before 0.7.2 "
-        "knows; no `jit_compile`.",
+        "As the message says: `jax2tf.convert(…, native_serialization=False, enable_xla=False)`, which JAX before "
+        "0.7.2 knows; `tf.function` without `jit_compile`; of Keras's grouped convolutions only those of three "
+        "dimensions need it, which a convolution for every group and `Concatenate` replace.",
     ),
     Reason(
         "UnservableOperation",

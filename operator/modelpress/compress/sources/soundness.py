@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from modelpress.api.errors import Invalid
 from modelpress.api.source import Source
 from modelpress.compress import model
 from modelpress.compress.model import OpenedModel
-from modelpress.compress.sources import reach
+from modelpress.compress.sources import grouping, reach
 
 URI_FIELD = "spec.source.uri"
 PYTHON = frozenset({"EagerPyFunc", "PyFunc", "PyFuncStateless"})
@@ -36,7 +37,6 @@ FILES = frozenset(
     }
 )
 """They read or write whatever files the graph names."""
-_COMPILED = "_XlaMustCompile"
 _SHOWN = 3
 _LEAST_WEIGHTS = 256
 """Constants with fewer values are no weights: NaN may be meant."""
@@ -67,8 +67,9 @@ def require_trusted(directory: Path, source: Source) -> None:
             field=URI_FIELD,
         )
     compiled = [op for op in sorted(operations) if op.startswith("Xla") and op != "XlaSharding"]
-    if compiled or any(node.attr[_COMPILED].b for node in nodes if _COMPILED in node.attr):
-        raise _needs_xla(compiled)
+    called = {node.attr["f"].func.name for node in nodes if _is_compiled(node)}
+    if compiled or called:
+        raise _needs_xla(compiled, sorted(called))
     files = sorted(FILES & operations) + sorted({"PrintV2" for node in nodes if _prints_to_file(node)})
     if files and source.trust != "Code":
         raise Invalid(
@@ -118,13 +119,29 @@ def _refuse_python(operations: set[str]) -> None:
         )
 
 
-def _needs_xla(operations: list[str]) -> Invalid:
-    what = f"the operations {', '.join(operations)}" if operations else "functions with jit_compile=True"
+def _is_compiled(node: Any) -> bool:
+    return grouping.COMPILED in node.attr and node.attr[grouping.COMPILED].b
+
+
+def _needs_xla(operations: list[str], functions: list[str]) -> Invalid:
+    """The cure is that of what wrote the graph: JAX, Keras, or tf.function."""
+    if operations:
+        what = f"the operations {', '.join(operations)}"
+        cure = (
+            "export it without: jax2tf.convert(…, native_serialization=False, enable_xla=False), which JAX before "
+            "0.7.2 knows"
+        )
+    elif all(grouping.is_keras(name) for name in functions):
+        what = "grouped convolutions of three dimensions, which Keras has compiled (jit_compile=True)"
+        cure = "build each of them of a Conv3D for every group and a Concatenate of their outputs, and export it again"
+    else:
+        names = sorted({re.sub(r"^__inference_+|_\d+$", "", name) for name in functions if not grouping.is_keras(name)})
+        what = f"functions with jit_compile=True ({', '.join(names[:_SHOWN])})"
+        cure = "export it again with jit_compile left out of tf.function there"
     return Invalid(
         "NeedsXla",
         f"the model has {what}, which TensorFlow Serving runs only with --xla_cpu_compilation_enabled=true, and "
-        "modelpress does not set; export it without: jax2tf.convert(…, native_serialization=False, enable_xla=False), "
-        "which JAX before 0.7.2 knows, or tf.function without jit_compile",
+        f"modelpress does not set; {cure}",
         field=URI_FIELD,
     )
 

@@ -1,0 +1,70 @@
+"""Grouped convolutions of Keras, which it has compiled by XLA and servers do not: as the plain operations they hold.
+
+Keras asks for the compiler because TensorFlow's kernels for CPUs once knew no groups; those of the pinned TensorFlow,
+which are those of the pinned server, do, and give the same numbers. Others (of three dimensions) stay as they are.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from tensorflow.core.protobuf import saved_model_pb2
+
+from modelpress.compress import model
+from modelpress.storage import durable
+
+COMPILED = "_XlaMustCompile"
+"""Attribute of functions, and of their calls, that only XLA may run."""
+_KERAS = re.compile(r"__inference_+(conv_xla|jit_compiled_convolution_op)_\d+")
+"""Keras 3 and Keras 2."""
+_PLAIN = frozenset(
+    {
+        "BatchToSpaceND",
+        "Const",
+        "Conv2D",
+        "ExpandDims",
+        "Identity",
+        "NoOp",
+        "ReadVariableOp",
+        "SpaceToBatchND",
+        "Squeeze",
+    }
+)
+
+
+def is_keras(function_name: str) -> bool:
+    """Whether a function is a convolution that Keras has compiled because of its groups."""
+    return bool(_KERAS.fullmatch(function_name))
+
+
+def released(directory: Path) -> int:
+    """Takes the wish for XLA from the grouped convolutions of the SavedModel in `directory`; how many there were."""
+    path = directory / model.FILE_NAME
+    model.meta_graph(directory)
+    saved = saved_model_pb2.SavedModel.FromString(path.read_bytes())
+    count = sum(_released(meta.graph_def) for meta in saved.meta_graphs)
+    if count:
+        durable.write(path, saved.SerializeToString(deterministic=True))
+    return count
+
+
+def _released(graph: Any) -> int:
+    plain = {
+        function.signature.name
+        for function in graph.library.function
+        if COMPILED in function.attr and is_keras(function.signature.name) and _is_plain(function)
+    }
+    for function in graph.library.function:
+        if function.signature.name in plain:
+            del function.attr[COMPILED]
+    for nodes in (graph.node, *(function.node_def for function in graph.library.function)):
+        for node in nodes:
+            if COMPILED in node.attr and node.attr["f"].func.name in plain:
+                del node.attr[COMPILED]
+    return len(plain)
+
+
+def _is_plain(function: Any) -> bool:
+    return {node.op for node in function.node_def} <= _PLAIN
