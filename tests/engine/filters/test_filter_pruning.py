@@ -102,6 +102,14 @@ def test_what_no_rule_understands_keeps_its_channels_and_is_told(prune):
     assert "table/embeddings (TensorListFromTensor" in done.changed.note
 
 
+def test_kernels_inside_loops_stay_whole_and_are_named_with_the_reason(prune):
+    done = prune("recurrent", sparsity=0.5, at="all")
+    assert "loop/lstm_cell/kernel (While loop" in done.changed.note
+    (warning,) = done.changed.warnings
+    assert "loop/lstm_cell/kernel, loop/lstm_cell/recurrent_kernel (2,048 weights) stayed whole" in warning
+    assert prune("recurrent", sparsity=0.5, at="known", exclude_layers=("^loop/",)).changed.warnings == ()
+
+
 def test_heads_go_whole(prune):
     done = prune("bert", sparsity=0.5)
     before, after = ({one.name: one.numpy() for one in opened.variables()} for opened in (done.source, done.rebuilt))

@@ -49,14 +49,18 @@ def analysed(frozen: FrozenGraph) -> Channels:
     return best
 
 
-def exclude(channels: Channels, known: Collection[str], patterns: Iterable[str], field: str) -> None:
-    """Keeps the layers whose weights' names match. `known`: names of all weights. Raises Invalid `UnknownLayer`."""
+def exclude(channels: Channels, known: Collection[str], patterns: Iterable[str], field: str) -> set[str]:
+    """Keeps the layers whose weights' names match, which it returns. `known`: names of all weights.
+
+    Raises Invalid `UnknownLayer`.
+    """
     names = {name: layer_names(name) for name in known}
     shown = ", ".join(sorted(known)[: exclusion.SHOWN])
     matched = set(exclusion.matching(names, patterns, field=field, known=shown))
     for weights in channels.found.weights:
         if weights.name in matched:
             channels.atoms.fix(weights.labels, _EXCLUDED)
+    return matched
 
 
 def groups(channels: Channels) -> list[Group]:

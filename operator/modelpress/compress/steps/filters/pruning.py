@@ -18,7 +18,16 @@ from modelpress.compress.dataset import Array
 from modelpress.compress.graph import FrozenGraph
 from modelpress.compress.model import OpenedModel
 from modelpress.compress.steps import fine_tune
-from modelpress.compress.steps.filters import comparison, groups, importance, readers, rebuild, reconstruction, rows
+from modelpress.compress.steps.filters import (
+    comparison,
+    groups,
+    importance,
+    loops,
+    readers,
+    rebuild,
+    reconstruction,
+    rows,
+)
 from modelpress.compress.steps.filters.playback import Batch
 from modelpress.compress.steps.prune import Taylor
 from modelpress.compress.steps.step import Changed, Setting
@@ -101,7 +110,9 @@ class Removal:
         self._gone: Array = np.zeros(0, bool)
         self._channels = groups.analysed(self._frozen)
         names = list(self.owners) or [weights.name for weights in self._channels.found.weights]
-        groups.exclude(self._channels, names, step.exclude_layers, setting.field)
+        excluded = groups.exclude(self._channels, names, step.exclude_layers, setting.field)
+        looped = loops.kernels(self._frozen.graph)
+        self._looped = {name: why for name, why in looped.items() if name not in excluded}
         self.groups = groups.groups(self._channels)
         if not self.groups:
             raise self._refused(f"no filter can be removed without changing what the rest means: {self._kept()}")
@@ -130,7 +141,10 @@ class Removal:
             trainable = {name: owner.trainable for name, owner in self.owners.items()}
             lifting.write(smaller, trainable or lifting.weights(smaller.graph), self._setting.replacement)
         masks, clusters = (self._carried(held, gone) for held in (self._setting.masks, self._setting.clusters))
-        return Changed(self._note(gone, smaller) + solved, masks, clusters, rows.warnings(batches), replaced=True)
+        warnings = rows.warnings(batches)
+        told = loops.warning(self._frozen.graph, self._looped)
+        warnings += (told,) if told else ()
+        return Changed(self._note(gone, smaller) + solved, masks, clusters, warnings, replaced=True)
 
     @property
     def _is_measured(self) -> bool:
@@ -241,10 +255,10 @@ class Removal:
             f"prune: {int(gone.sum()):,} of {total:,} filters in {places} went, "
             f"{before:,} parameters became {after:,} ({1 - after / before:.1%} less)"
         )
-        return f"{note}; left whole: {self._kept()}" if groups.kept(self._channels) else note
+        return f"{note}; left whole: {self._kept()}" if self._looped or groups.kept(self._channels) else note
 
     def _kept(self) -> str:
-        kept = sorted(groups.kept(self._channels).items())
+        kept = list((dict(sorted(groups.kept(self._channels).items())) | self._looped).items())
         shown = [f"{name} ({why})" for name, why in kept[:_SHOWN]]
         more = f" and {len(kept) - _SHOWN} more" if len(kept) > _SHOWN else ""
         return ", ".join(shown) + more if kept else "it has no kernels"
