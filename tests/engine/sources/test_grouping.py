@@ -9,8 +9,10 @@ import tf_keras
 
 from modelpress.api.errors import Invalid
 from modelpress.api.source import Source
+from modelpress.compress import source
 from modelpress.compress.model import OpenedModel
 from modelpress.compress.sources import grouping, soundness
+from modelpress.telemetry.progress import Silent
 
 
 def exported(path, model):
@@ -40,6 +42,14 @@ def test_keras_has_grouped_convolutions_compiled_which_they_do_without(tmp_path,
     (name,) = opened.signatures["serving_default"].inputs
     (found,) = opened.call("serving_default", {name: rows}).values()
     np.testing.assert_allclose(found, net(rows), atol=1e-5)
+
+
+def test_in_a_keras_file_they_are_found_whatever_their_functions_are_called_after_the_export(tmp_path):
+    a_net(keras, keras.layers.Conv2D(6, 3, groups=2), 9, 9, 4).save(tmp_path / "m.keras")
+    (tmp_path / "m").mkdir()
+    source.write_float32(source.find(Source(uri=str(tmp_path / "m.keras"))), tmp_path / "m", progress=Silent())
+    assert grouping.released(tmp_path / "m") == 1
+    soundness.require_servable(tmp_path / "m", Source(uri="m.keras"))
 
 
 def test_those_of_three_dimensions_are_refused_with_their_own_cure(tmp_path):

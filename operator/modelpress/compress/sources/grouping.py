@@ -6,7 +6,6 @@ which are those of the pinned server, do, and give the same numbers. Others (of 
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +16,10 @@ from modelpress.storage import durable
 
 COMPILED = "_XlaMustCompile"
 """Attribute of functions, and of their calls, that only XLA may run."""
-_KERAS = re.compile(r"__inference_+(conv_xla|jit_compiled_convolution_op)_\d+")
-"""Keras 3 and Keras 2."""
-_PLAIN = frozenset(
+_AROUND = frozenset(
     {
         "BatchToSpaceND",
         "Const",
-        "Conv2D",
         "ExpandDims",
         "Identity",
         "NoOp",
@@ -34,9 +30,14 @@ _PLAIN = frozenset(
 )
 
 
-def is_keras(function_name: str) -> bool:
-    """Whether a function is a convolution that Keras has compiled because of its groups."""
-    return bool(_KERAS.fullmatch(function_name))
+def compiled(graph: Any) -> dict[str, str]:
+    """Functions of a GraphDef that hold a convolution and nothing else but what Keras puts around it -> its kind."""
+    found = {}
+    for function in graph.library.function:
+        inside = [node.op for node in function.node_def if node.op not in _AROUND]
+        if COMPILED in function.attr and len(inside) == 1 and inside[0] in ("Conv2D", "Conv3D"):
+            found[function.signature.name] = inside[0]
+    return found
 
 
 def released(directory: Path) -> int:
@@ -51,11 +52,7 @@ def released(directory: Path) -> int:
 
 
 def _released(graph: Any) -> int:
-    plain = {
-        function.signature.name
-        for function in graph.library.function
-        if COMPILED in function.attr and is_keras(function.signature.name) and _is_plain(function)
-    }
+    plain = {name for name, kind in compiled(graph).items() if kind == "Conv2D"}
     for function in graph.library.function:
         if function.signature.name in plain:
             del function.attr[COMPILED]
@@ -64,7 +61,3 @@ def _released(graph: Any) -> int:
             if COMPILED in node.attr and node.attr["f"].func.name in plain:
                 del node.attr[COMPILED]
     return len(plain)
-
-
-def _is_plain(function: Any) -> bool:
-    return {node.op for node in function.node_def} <= _PLAIN

@@ -69,7 +69,7 @@ def require_trusted(directory: Path, source: Source) -> None:
     compiled = [op for op in sorted(operations) if op.startswith("Xla") and op != "XlaSharding"]
     called = {node.attr["f"].func.name for node in nodes if _is_compiled(node)}
     if compiled or called:
-        raise _needs_xla(compiled, sorted(called))
+        raise _needs_xla(compiled, sorted(called - set(grouping.compiled(meta.graph_def))))
     files = sorted(FILES & operations) + sorted({"PrintV2" for node in nodes if _prints_to_file(node)})
     if files and source.trust != "Code":
         raise Invalid(
@@ -124,20 +124,20 @@ def _is_compiled(node: Any) -> bool:
 
 
 def _needs_xla(operations: list[str], functions: list[str]) -> Invalid:
-    """The cure is that of what wrote the graph: JAX, Keras, or tf.function."""
+    """The cure is that of what wrote the graph: JAX, tf.function, or (without either) Keras."""
     if operations:
         what = f"the operations {', '.join(operations)}"
         cure = (
             "export it without: jax2tf.convert(…, native_serialization=False, enable_xla=False), which JAX before "
             "0.7.2 knows"
         )
-    elif all(grouping.is_keras(name) for name in functions):
-        what = "grouped convolutions of three dimensions, which Keras has compiled (jit_compile=True)"
-        cure = "build each of them of a Conv3D for every group and a Concatenate of their outputs, and export it again"
-    else:
-        names = sorted({re.sub(r"^__inference_+|_\d+$", "", name) for name in functions if not grouping.is_keras(name)})
+    elif functions:
+        names = sorted({re.sub(r"^__inference_+|_\d+$", "", name) for name in functions})
         what = f"functions with jit_compile=True ({', '.join(names[:_SHOWN])})"
         cure = "export it again with jit_compile left out of tf.function there"
+    else:
+        what = "grouped convolutions of three dimensions, which Keras has compiled (jit_compile=True)"
+        cure = "build each of them of a Conv3D for every group and a Concatenate of their outputs, and export it again"
     return Invalid(
         "NeedsXla",
         f"the model has {what}, which TensorFlow Serving runs only with --xla_cpu_compilation_enabled=true, and "
