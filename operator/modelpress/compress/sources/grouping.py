@@ -16,6 +16,8 @@ from modelpress.storage import durable
 
 COMPILED = "_XlaMustCompile"
 """Attribute of functions, and of their calls, that only XLA may run."""
+_WITH_IT = (COMPILED, "_noinline")
+"""What tf.function writes for it; a call that stays a call is nothing that TFLite knows."""
 _AROUND = frozenset(
     {
         "BatchToSpaceND",
@@ -55,9 +57,15 @@ def _released(graph: Any) -> int:
     plain = {name for name, kind in compiled(graph).items() if kind == "Conv2D"}
     for function in graph.library.function:
         if function.signature.name in plain:
-            del function.attr[COMPILED]
+            _forget(function.attr)
     for nodes in (graph.node, *(function.node_def for function in graph.library.function)):
         for node in nodes:
             if COMPILED in node.attr and node.attr["f"].func.name in plain:
-                del node.attr[COMPILED]
+                _forget(node.attr)
     return len(plain)
+
+
+def _forget(attributes: Any) -> None:
+    for name in _WITH_IT:
+        if name in attributes:
+            del attributes[name]
