@@ -6,7 +6,7 @@ import pytest
 
 from modelpress.api.measurement import Compared, LatencyMeasured, Measurements
 from modelpress.api.trial import Trial
-from modelpress.compress.search import examination, front
+from modelpress.compress.search import front, record
 
 
 def trial(number, *, drop=0.0, size=0.2, net=0.2, spread=0.01, verdict="Passed", findings=0, **more):
@@ -107,7 +107,7 @@ def test_the_latency_of_a_trial_lies_in_its_own_interval(net, expected):
     )
     size = Compared(source=4, value=1, ratio=0.25)
     measured = Measurements(size_bytes=size, latency_milliseconds=timed)
-    found = examination.told(trial(1), measured, size, "Passed", "")
+    found = record.told(trial(1), measured, size, "Passed", "")
     assert (found.net_ratio, found.net_low, found.net_high) == expected
     assert found.is_net == (net is not None)
 

@@ -6,70 +6,42 @@ import contextlib
 import logging
 import shutil
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
 from modelpress.api.errors import Invalid, Transient
 from modelpress.api.measurement import Compared, Measurements
 from modelpress.api.recipe import Search
-from modelpress.api.trial import PASSED, Trial
+from modelpress.api.trial import Trial
 from modelpress.compress import candidates, check
 from modelpress.compress import examples as data
 from modelpress.compress.bench import Bench
 from modelpress.compress.candidates import Built
-from modelpress.compress.check import Call, Finding
-from modelpress.compress.dataset import Array, Rows
-from modelpress.compress.evaluation import comparison, evaluate, metrics
+from modelpress.compress.check import Finding
+from modelpress.compress.evaluation import evaluate, metrics
 from modelpress.compress.evaluation import examples as evaluation_examples
 from modelpress.compress.evaluation.client import Client
-from modelpress.compress.evaluation.comparison import Answers, CandidateFailed
+from modelpress.compress.evaluation.comparison import Answers
 from modelpress.compress.evaluation.endpoint import DoesNotLoad
 from modelpress.compress.limited import OutOfTime
 from modelpress.compress.local import measuring
 from modelpress.compress.local.processes import ModelServer
 from modelpress.compress.local.servers import Servers
+from modelpress.compress.search import glance, record
+from modelpress.compress.search.glance import Glance
 from modelpress.compress.search.move import Move
 from modelpress.status import gate
 from modelpress.storage import listing, transfer
-from modelpress.telemetry.progress import Silent
 
 log = logging.getLogger(__name__)
 
-GLANCE_ROWS = 256
-"""Rows of the look in this process; few, as it is there to spare servers the hopeless."""
-GLANCE_CALLS = 15
-"""At least; as many more as fit into GLANCE_SECONDS, because 15 calls of 0.1 ms tell little."""
-GLANCE_SECONDS = 0.3
-GLANCE_QUANTILE = 0.25
-"""Lower than the median: what else runs on the machine makes calls longer, never shorter."""
 SECONDS = 1.5
 """Of requests to each server for a trial's latency; what is offered is measured again, for longer."""
 CERTAIN = frozenset({"DropTooLarge", "NotFinite", "BelowMinimum", "AboveMaximum", "TooLarge"})
 """Findings that no server would change."""
 SLOWER = 1.4
 """In this process, against the best so far: beyond it no server would turn the order round."""
-
-
-@dataclass(frozen=True)
-class Glance:
-    """What a look in this process told."""
-
-    measurements: Measurements
-    milliseconds: float
-    """Of a request of one row that nothing disturbs."""
-
-
-class InProcess:
-    """A servable in this process, asked like a server."""
-
-    def __init__(self, call: Call, signature: str) -> None:
-        self._call, self._signature = call, signature
-
-    def predict(self, inputs: Mapping[str, Array], *, rows: str) -> dict[str, Array]:
-        """Outputs by name."""
-        return self._call(self._signature, inputs)
 
 
 class Examination:
@@ -143,56 +115,39 @@ class Examination:
             return empty.model_copy(update={"verdict": built.finding.reason, "message": built.finding.message})
         same = next((one for one in earlier if one.digest == built.piece.digest), None)
         if same is not None:
-            return _again(empty, same)
+            return record.again(empty, same)
         empty = empty.model_copy(update={"digest": built.piece.digest})
         size = self._size(built)
-        glance = self._glance(built, move)
-        empty = empty.model_copy(update={"process_milliseconds": round(glance.milliseconds, 4)})
-        spared = self._spared(glance, size)
+        call = check.loaded(built.piece.directory, move.build.form, self._bench.names)
+        seen = glance.of(self._bench, self._signature, self._chosen, call, self._glanced)
+        empty = empty.model_copy(update={"process_milliseconds": round(seen.milliseconds, 4)})
+        spared = self._spared(seen, size)
         if spared is not None:
-            return told(empty, glance.measurements, size, spared.reason, spared.message)
+            return record.told(empty, seen.measurements, size, spared.reason, spared.message)
         measured = self._measured(built, move).model_copy(update={"size_bytes": size})
         verdict = gate.judge(measured, self._bench.request.gate, samples=self.samples)
-        trial = told(empty, measured, size, verdict.reason, verdict.message, findings=len(verdict.findings))
-        if trial.passed and (self._best is None or glance.milliseconds < self._best[0]):
-            self._best = (glance.milliseconds, size.ratio)
+        trial = record.told(empty, measured, size, verdict.reason, verdict.message, findings=len(verdict.findings))
+        if trial.passed and (self._best is None or seen.milliseconds < self._best[0]):
+            self._best = (seen.milliseconds, size.ratio)
         return trial
 
     def _size(self, built: Built) -> Compared:
         before, after = (listing.served_bytes(piece.files) for piece in (self._bench.source_piece, built.piece))
         return Compared(source=before, value=after, ratio=after / before)
 
-    def _glance(self, built: Built, move: Move) -> Glance:
-        call = check.loaded(built.piece.directory, move.build.form, self._bench.names)
-        rows = self._chosen.rows.part(0, min(GLANCE_ROWS, self.samples))
-        try:
-            compared = comparison.compare(
-                InProcess(self._bench.opened.call, self._signature.name),
-                InProcess(call, self._signature.name),
-                rows=rows,
-                signature=self._signature,
-                wanted=self._bench.request.gate.metrics,
-                answers=self._glanced,
-                progress=Silent(),
-            )
-        except CandidateFailed as error:
-            return Glance(Measurements(failure=error.reason, failure_message=str(error)), 0.0)
-        size = data.batch_size(self._signature, 1)
-        return Glance(Measurements(metrics=compared.metrics), _milliseconds(call, self._signature.name, rows, size))
-
-    def _spared(self, glance: Glance, size: Compared) -> Finding | None:
+    def _spared(self, seen: Glance, size: Compared) -> Finding | None:
         """Why servers need not be started: the metric is clearly lost, or another is clearly better."""
-        rows = min(GLANCE_ROWS, self.samples)
-        known = glance.measurements.model_copy(update={"size_bytes": size})
+        rows = min(glance.ROWS, self.samples)
+        known = seen.measurements.model_copy(update={"size_bytes": size})
         verdict = gate.judge(known, self._bench.request.gate, samples=rows)
         certain = next((one for one in verdict.findings if one.reason in CERTAIN), None)
         if certain is not None:
             return Finding(
                 certain.reason, certain.message + ("" if certain.reason == "TooLarge" else f" ({rows} rows)")
             )
-        if self._best is None or glance.milliseconds < SLOWER * self._best[0] or size.ratio < self._best[1]:
+        if self._best is None or seen.milliseconds < SLOWER * self._best[0] or size.ratio < self._best[1]:
             return None
-        times = glance.milliseconds / self._best[0]
+        times = seen.milliseconds / self._best[0]
         return Finding(
             "Dominated", f"{times:.1f} x as slow as the best so far in this process, and no smaller: not measured"
         )
@@ -236,56 +191,6 @@ class Examination:
                 raise measuring.source_does_not_load(error) from error
             self._source = source
         return self._source
-
-
-def _again(empty: Trial, same: Trial) -> Trial:
-    """The same bytes have the same numbers."""
-    message = f"the same file as trial {same.number}"
-    kept = ("number", "name", "recipe", "form", "parameters")
-    return same.model_copy(
-        update={name: getattr(empty, name) for name in kept}
-        | ({"verdict": "Dominated", "message": message, "findings": 1} if same.passed else {"message": same.message})
-    )
-
-
-def told(
-    empty: Trial, measured: Measurements, size: Compared, verdict: str, message: str, *, findings: int = 1
-) -> Trial:
-    """The trial with what was measured; its latency is gross, estimate and interval, where net is not known."""
-    metric = measured.metrics[0] if measured.metrics else None
-    timed = measured.latency_milliseconds
-    net = (timed.net or timed.gross) if timed else None
-    has_net = timed is not None and timed.net is not None
-    return empty.model_copy(
-        update={
-            "verdict": verdict,
-            "message": message,
-            "findings": 0 if verdict == PASSED else findings,
-            "metric": metric.value if metric else None,
-            "drop": metric.drop if metric else None,
-            "standard_error": metric.standard_error if metric else None,
-            "size_ratio": size.ratio,
-            "latency_ratio": timed.gross.ratio if timed else None,
-            "net_ratio": net.ratio if net else None,
-            "is_net": has_net,
-            "net_low": (timed.net_ratio_low if has_net else timed.ratio_low) if timed else None,
-            "net_high": (timed.net_ratio_high if has_net else timed.ratio_high) if timed else None,
-        }
-    )
-
-
-def _milliseconds(call: Call, signature: str, rows: Rows, size: int) -> float:
-    """Time of requests of one row (or of all that a model of fixed batch takes), disturbances left out."""
-    inputs = rows.part(0, size).inputs
-    for _ in range(3):
-        call(signature, inputs)
-    times: list[float] = []
-    until = time.perf_counter() + GLANCE_SECONDS
-    while len(times) < GLANCE_CALLS or time.perf_counter() < until:
-        began = time.perf_counter()
-        call(signature, inputs)
-        times.append(1000 * (time.perf_counter() - began))
-    return sorted(times)[int(GLANCE_QUANTILE * len(times))]
 
 
 def _removed(base: Path) -> None:

@@ -1,0 +1,42 @@
+"""What becomes of a trial in the journal: what was measured, or that its bytes were tried before. Pure."""
+
+from __future__ import annotations
+
+from modelpress.api.measurement import Compared, Measurements
+from modelpress.api.trial import PASSED, Trial
+
+
+def again(empty: Trial, same: Trial) -> Trial:
+    """The same bytes have the same numbers."""
+    message = f"the same file as trial {same.number}"
+    kept = ("number", "name", "recipe", "form", "parameters")
+    return same.model_copy(
+        update={name: getattr(empty, name) for name in kept}
+        | ({"verdict": "Dominated", "message": message, "findings": 1} if same.passed else {"message": same.message})
+    )
+
+
+def told(
+    empty: Trial, measured: Measurements, size: Compared, verdict: str, message: str, *, findings: int = 1
+) -> Trial:
+    """The trial with what was measured; its latency is gross, estimate and interval, where net is not known."""
+    metric = measured.metrics[0] if measured.metrics else None
+    timed = measured.latency_milliseconds
+    net = (timed.net or timed.gross) if timed else None
+    has_net = timed is not None and timed.net is not None
+    return empty.model_copy(
+        update={
+            "verdict": verdict,
+            "message": message,
+            "findings": 0 if verdict == PASSED else findings,
+            "metric": metric.value if metric else None,
+            "drop": metric.drop if metric else None,
+            "standard_error": metric.standard_error if metric else None,
+            "size_ratio": size.ratio,
+            "latency_ratio": timed.gross.ratio if timed else None,
+            "net_ratio": net.ratio if net else None,
+            "is_net": has_net,
+            "net_low": (timed.net_ratio_low if has_net else timed.ratio_low) if timed else None,
+            "net_high": (timed.net_ratio_high if has_net else timed.ratio_high) if timed else None,
+        }
+    )
