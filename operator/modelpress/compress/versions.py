@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from modelpress.compress.quantization import training as qat
 from modelpress.compress.steps import cluster, distill, fine_tune, prune
 from modelpress.compress.steps.filters import pruning
 from modelpress.compress.steps.held import Held
+from modelpress.compress.steps.known import Known
 from modelpress.compress.steps.step import Changed, Setting
 from modelpress.compress.steps.students import remembered
 from modelpress.compress.training import checkpoint
@@ -68,6 +69,12 @@ class Versions:
         self._profile, self._user_source = profile, user_source
         self._teachers = remembered.Answers()
         self._last: tuple[tuple[Change, ...], Version, Held] | None = None
+        self._found: dict[Hashable, Any] = {}
+        """What steps found out about the source."""
+
+    def known(self, version: Version) -> Known:
+        """What steps found out about the source; of others nothing is kept, as a graph is as large as the model."""
+        return Known(version.opened, None if version.key else self._found)
 
     def after(self, changes: Sequence[Change]) -> Version:
         """The source after these steps. A version that was given before may be changed by it: use it up first.
@@ -96,7 +103,7 @@ class Versions:
 
         def build(new: Path) -> dict[str, Any]:
             fresh.append(new)
-            return self._changed(version.opened, held, chain, name, new)
+            return self._changed(version, held, chain, name, new)
 
         piece = self._area.piece(name, build)
         opened, found = self._restored(version.opened, piece, is_fresh=bool(fresh))
@@ -105,10 +112,8 @@ class Versions:
         ranges = {node: (low, high) for node, (low, high) in piece.facts.get("ranges", {}).items()}
         return Version(opened, notes, warnings, key, ranges), found
 
-    def _changed(
-        self, opened: OpenedModel, held: Held, chain: tuple[Change, ...], name: str, new: Path
-    ) -> dict[str, Any]:
-        change = chain[-1]
+    def _changed(self, version: Version, held: Held, chain: tuple[Change, ...], name: str, new: Path) -> dict[str, Any]:
+        opened, change = version.opened, chain[-1]
         setting = Setting(
             examples=self._examples,
             training=self._training,
@@ -122,6 +127,7 @@ class Versions:
             profile=self._profile,
             keep=self._area.keep,
             source=self._user_source,
+            known=self.known(version),
             teachers=self._teachers,
         )
         self._area.recall(setting.checkpoints / checkpoint.FILE_NAME)

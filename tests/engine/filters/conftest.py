@@ -16,6 +16,7 @@ from modelpress.compress import model
 from modelpress.compress.examples import Examples
 from modelpress.compress.model import OpenedModel
 from modelpress.compress.steps.filters import pruning
+from modelpress.compress.steps.known import Known
 from modelpress.compress.steps.step import Setting
 from modelpress.telemetry.progress import Silent
 
@@ -52,9 +53,12 @@ def nets(tmp_path_factory):
 
 @pytest.fixture
 def prune(nets, tmp_path):
-    """Removes filters of a network; keyword arguments are those of the step and of its setting."""
+    """Removes filters of a network; keyword arguments are those of the step and of its setting.
 
-    def run(net, *, examples=None, masks=None, training=None, at="only", **step):
+    `known`: what was found out about the network when it was pruned before.
+    """
+
+    def run(net, *, examples=None, masks=None, training=None, at="only", known=None, **step):
         source = OpenedModel(nets(net) if isinstance(net, str) else net, ("serving_default",))
         work = tmp_path / at
         setting = Setting(
@@ -66,6 +70,7 @@ def prune(nets, tmp_path):
             replacement=work / "model",
             progress=Silent(),
             masks=masks or {},
+            known=Known(source, known),
         )
         work.mkdir()
         changed = pruning.apply(source, Prune(structure="Filter", **step), setting)

@@ -11,7 +11,7 @@ from modelpress.compress import graph
 from modelpress.compress.dataset import Rows
 from modelpress.compress.examples import Bound, Examples
 from modelpress.compress.model import OpenedModel
-from modelpress.compress.steps.filters import equations, playback, reconstruction
+from modelpress.compress.steps.filters import equations, groups, playback, readers, reconstruction
 
 SERVED = "serving_default"
 
@@ -87,6 +87,20 @@ def test_layers_with_very_many_inputs_get_their_means_and_spreads_back(prune, mo
         for criterion, given in (("Magnitude", None), ("Reconstruction", calibrated(64, 12)))
     )
     assert lost(restored, 12) < 0.5 * lost(bare, 12)
+
+
+def test_what_was_found_out_for_one_share_serves_another(prune, monkeypatch):
+    given, known = calibrated(64, 12), {}
+    prune("normalised", sparsity=0.2, criterion="Reconstruction", at="less", examples=given, known=known)
+    step = {"sparsity": 0.4, "criterion": "Reconstruction", "examples": given}
+    alone = prune("normalised", at="alone", **step)
+    with monkeypatch.context() as later:
+        later.delattr(readers, "scores")
+        later.delattr(groups, "analysed")
+        further = prune("normalised", at="further", known=known, **step)
+    assert further.changed.note == alone.changed.note
+    files = [path.relative_to(alone.directory) for path in alone.directory.rglob("*") if path.is_file()]
+    assert all((further.directory / path).read_bytes() == (alone.directory / path).read_bytes() for path in files)
 
 
 class Fixed(tf.Module):

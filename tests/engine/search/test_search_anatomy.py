@@ -12,6 +12,8 @@ from modelpress.api.recipe import Recipe
 from modelpress.compress.model import OpenedModel
 from modelpress.compress.search import anatomy
 from modelpress.compress.search.anatomy import Net
+from modelpress.compress.steps.known import Known
+from modelpress.compress.versions import Version
 from modelpress.telemetry.progress import Silent
 
 SIGNATURE = "serving_default"
@@ -42,8 +44,10 @@ class _Blocks(tf.Module):
 
 def a_bench(model):
     """The model beside 130 rows to train on, 32 at a time."""
+    source = Version(OpenedModel(model, (SIGNATURE,)))
     return SimpleNamespace(
-        opened=OpenedModel(model, (SIGNATURE,)),
+        opened=source.opened,
+        versions=SimpleNamespace(after=lambda changes: source, known=lambda version: Known(version.opened)),
         progress=Silent(),
         request=SimpleNamespace(recipe=Recipe()),
         examples=SimpleNamespace(sets={"training": SimpleNamespace(rows=range(130))}),

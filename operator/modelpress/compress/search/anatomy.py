@@ -29,7 +29,8 @@ def of(bench: Bench) -> Net:
     updates = max(1, rows // bench.request.recipe.training.batch_size)
     with bench.progress.step("Looking for blocks that repeat"):
         try:
-            frozen = graph.freeze(bench.opened, merge_weights=False)
+            known = bench.versions.known(bench.versions.after(()))
+            frozen = known.once("graph", lambda: graph.freeze(bench.opened, merge_weights=False))
         except graph.NotFreezable:
             return Net(updates=updates)
         found = blocks.runs(frozen.graph, list(flat.variables(bench.opened, frozen)))

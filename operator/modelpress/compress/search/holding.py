@@ -9,7 +9,6 @@ from modelpress.api.errors import Invalid
 from modelpress.compress import forms
 from modelpress.compress.bench import Bench
 from modelpress.compress.tflite import NotConvertible
-from modelpress.compress.versions import Version
 
 
 def narrowed(bench: Bench) -> tuple[Bench, tuple[Refused, ...]]:
@@ -22,7 +21,7 @@ def narrowed(bench: Bench) -> tuple[Bench, tuple[Refused, ...]]:
     if recipe.format == "SavedModel" or bench.request.target.device == "GPU":
         return bench, ()
     try:
-        forms.floating(bench, Version(bench.opened))
+        forms.floating(bench, bench.versions.after(()))
     except NotConvertible as error:
         if recipe.format == "TFLite":
             raise Invalid(

@@ -10,6 +10,8 @@ from modelpress.api.recipe import Training
 from modelpress.api.source import Source
 from modelpress.compress.dataset import Array
 from modelpress.compress.examples import Examples
+from modelpress.compress.model import OpenedModel
+from modelpress.compress.steps.known import Known
 from modelpress.compress.steps.students import remembered
 from modelpress.compress.training.place import Place
 from modelpress.telemetry.progress import Progress
@@ -42,6 +44,13 @@ class Setting:
     """As in `Place`."""
     source: Source | None = None
     """`spec.source`: other models of the user (a student) are read as it is."""
+    known: Known | None = None
+    """What earlier trials found out about the model that the step is given."""
+
+    def known_of(self, opened: OpenedModel) -> Known:
+        """What is known about this model; nothing yet, where it is not the one that the step was given."""
+        return self.known if self.known is not None and self.known.is_of(opened) else Known(opened)
+
     teachers: remembered.Answers = dataclasses.field(default_factory=remembered.Answers)
     """Shared by the steps of a run, so that a teacher of several students is asked once."""
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -23,12 +23,15 @@ from modelpress.compress.steps.filters import (
     groups,
     importance,
     loops,
+    owners,
     readers,
     rebuild,
     reconstruction,
     rows,
 )
-from modelpress.compress.steps.filters.playback import Batch
+from modelpress.compress.steps.filters.channels import Channels
+from modelpress.compress.steps.filters.groups import Group
+from modelpress.compress.steps.filters.owners import Owner
 from modelpress.compress.steps.prune import Taylor
 from modelpress.compress.steps.step import Changed, Setting
 from modelpress.compress.training import schedule
@@ -67,34 +70,18 @@ def _gradual(opened: OpenedModel, step: Prune, setting: Setting) -> Changed:
         trained = fine_tune.apply(model, FineTune(epochs=1, learning_rate=step.learning_rate), inner)
         notes.append(f"{changed.note}; {trained.note}")
     frozen = graph.freeze(model, merge_weights=False)
-    lifting.write(frozen, {name: one.trainable for name, one in owners(model, frozen).items()}, setting.replacement)
+    lifting.write(frozen, {name: one.trainable for name, one in owners.of(model, frozen).items()}, setting.replacement)
     return Changed("; ".join(notes), inner.masks, inner.clusters, tuple(warnings), replaced=True)
 
 
-@dataclasses.dataclass(frozen=True)
-class Owner:
-    """The variable that a constant of the frozen graph was."""
+class _Analysis(NamedTuple):
+    """Of a model, but for the layers that are excluded."""
 
-    position: int
-    trainable: bool
-
-
-def owners(opened: OpenedModel, frozen: FrozenGraph) -> dict[str, Owner]:
-    """Constant -> its variable; variables of equal names, which freezing numbers, are told apart by their values."""
-    variables = opened.variables()
-    known: dict[str, list[int]] = {}
-    for position, variable in enumerate(variables):
-        known.setdefault(variable.name.split(":")[0], []).append(position)
-    found = {}
-    for node in frozen.graph.node:
-        name = node.name if node.name in known else re.sub(r"_\d+$", "", node.name)
-        if node.op == "Const" and name in known:
-            value = tf.make_ndarray(node.attr["value"].tensor) if len(known[name]) > 1 else None
-            position = next(
-                place for place in known[name] if value is None or np.array_equal(variables[place].numpy(), value)
-            )
-            found[node.name] = Owner(position, bool(variables[position].trainable))
-    return found
+    owners: dict[str, Owner]
+    channels: Channels
+    looped: dict[str, str]
+    """As from `loops.kernels`."""
+    groups: list[Group]
 
 
 class Removal:
@@ -102,20 +89,31 @@ class Removal:
 
     def __init__(self, opened: OpenedModel, step: Prune, setting: Setting) -> None:
         self._opened, self._step, self._setting = opened, step, setting
+        self._known = setting.known_of(opened)
         try:
-            self._frozen = graph.freeze(opened, merge_weights=False)
+            self._frozen = self._known.once("graph", lambda: graph.freeze(opened, merge_weights=False))
         except graph.NotFreezable as error:
             raise self._refused(f"filters are removed from a graph of constants, but {error}") from error
-        self.owners = owners(opened, self._frozen)
         self._gone: Array = np.zeros(0, bool)
-        self._channels = groups.analysed(self._frozen)
-        names = list(self.owners) or [weights.name for weights in self._channels.found.weights]
-        excluded = groups.exclude(self._channels, names, step.exclude_layers, setting.field)
-        looped = loops.kernels(self._frozen.graph)
-        self._looped = {name: why for name, why in looped.items() if name not in excluded}
-        self.groups = groups.groups(self._channels)
+        found = self._known.once(("filters", step.exclude_layers), self._analysed)
+        self.owners, self._channels, self._looped, self.groups = found
         if not self.groups:
             raise self._refused(f"no filter can be removed without changing what the rest means: {self._kept()}")
+
+    def _analysed(self) -> _Analysis:
+        frozen, setting = self._frozen, self._setting
+        own, channels = owners.of(self._opened, frozen), groups.analysed(frozen)
+        names = list(own) or [weights.name for weights in channels.found.weights]
+        excluded = groups.exclude(channels, names, self._step.exclude_layers, setting.field)
+        looped = {name: why for name, why in loops.kernels(frozen.graph).items() if name not in excluded}
+        return _Analysis(own, channels, looped, groups.groups(channels))
+
+    def _chosen(self) -> rows.Chosen:
+        """Rows to choose filters or solve layers on; none where neither is done."""
+        if self._step.epochs and not self._is_measured:
+            return rows.Chosen()
+        given, signatures = self._setting.examples, self._opened.signatures
+        return self._known.once("rows", lambda: rows.chosen(given, self._frozen, signatures))
 
     def written(self, share: float, whole: Sequence[int] = ()) -> Changed:
         """Writes the model without `share` of its filters; `whole`: sizes of the groups that the share is of."""
@@ -123,9 +121,9 @@ class Removal:
             self._setting.progress.step("Removing filters") as shown,
             threadpoolctl.threadpool_limits(1, user_api="blas"),  # sums on several threads differ in their last bits
         ):
-            is_needed = self._is_measured or not self._step.epochs
-            batches = rows.batches(self._setting.examples, self._frozen, self._opened.signatures) if is_needed else ()
-            scores = self._scores(batches, shown.advance)
+            chosen = self._chosen()
+            how = ("scores", self._step.criterion, self._step.exclude_layers)
+            scores = self._known.once(how, lambda: self._scores(chosen, shown.advance))
             if not whole:
                 self._require_some(scores)
             removed = importance.least(self._step.criterion, self.groups, scores, share, whole)
@@ -137,11 +135,11 @@ class Removal:
             )
             if difference is not None:
                 raise self._refused(difference)
-            smaller, solved = self._solved(smaller, gone, batches, shown.advance)
+            smaller, solved = self._solved(smaller, gone, chosen, shown.advance)
             trainable = {name: owner.trainable for name, owner in self.owners.items()}
             lifting.write(smaller, trainable or lifting.weights(smaller.graph), self._setting.replacement)
         masks, clusters = (self._carried(held, gone) for held in (self._setting.masks, self._setting.clusters))
-        warnings = rows.warnings(batches)
+        warnings = rows.warnings(chosen.batches)
         told = loops.warning(self._frozen.graph, self._looped)
         warnings += (told,) if told else ()
         return Changed(self._note(gone, smaller) + solved, masks, clusters, warnings, replaced=True)
@@ -168,18 +166,17 @@ class Removal:
         )
 
     def _solved(
-        self, smaller: FrozenGraph, gone: Array, batches: Sequence[Batch], advance: Callable[[], None]
+        self, smaller: FrozenGraph, gone: Array, chosen: rows.Chosen, advance: Callable[[], None]
     ) -> tuple[FrozenGraph, str]:
         """The model whose layers give what they gave, where there are rows and no training follows; and a note."""
         if self._step.epochs:
             return smaller, ""
-        if not batches:
-            lack = rows.lack(self._setting.examples, self._opened.signatures)
-            return smaller, f"; merely sliced, as {lack}" if lack else ""
+        if not chosen.batches:
+            return smaller, f"; merely sliced, as {chosen.lack}" if chosen.lack else ""
         fixed = {*self._setting.masks, *self._setting.clusters}
         held = {name for name, owner in self.owners.items() if owner.position in fixed}
         graph_def, note = reconstruction.solved(
-            self._frozen.graph, smaller.graph, self._channels, gone, batches, advance, held
+            self._frozen.graph, smaller.graph, self._channels, gone, chosen.batches, advance, held
         )
         return FrozenGraph(graph_def, smaller.signatures), f"; {note}"
 
@@ -196,9 +193,9 @@ class Removal:
             if axis is not None and (place in made or len(axes) == 1)
         ]
 
-    def _scores(self, batches: Sequence[Batch], advance: Callable[[], None]) -> list[Array]:
+    def _scores(self, chosen: rows.Chosen, advance: Callable[[], None]) -> list[Array]:
         if self._is_measured:
-            return self._losses(batches, advance)
+            return self._losses(chosen, advance)
         wanted = {weights.name for group in self.groups for weights in group.weights}
         if self._step.criterion == "Gradient":
             values = self._gradients(wanted)
@@ -206,16 +203,16 @@ class Removal:
             values = {node.name: _value(node) for node in self._frozen.graph.node if node.name in wanted}
         return [importance.scores(self._step.criterion, self._channels.atoms, group, values) for group in self.groups]
 
-    def _losses(self, batches: Sequence[Batch], advance: Callable[[], None]) -> list[Array]:
-        if not batches:
-            lack = rows.lack(self._setting.examples, self._opened.signatures)
+    def _losses(self, chosen: rows.Chosen, advance: Callable[[], None]) -> list[Array]:
+        if not chosen.batches:
+            lack = chosen.lack
             raise Invalid(
                 "DataRequired",
                 f"criterion Reconstruction is measured on rows{', and ' if lack else ''}{lack}; "
                 "set spec.data.calibration to enough rows (no labels), or use Magnitude",
                 field=f"{self._setting.field}.criterion",
             )
-        return readers.scores(self._frozen.graph, self._channels, self.groups, batches, advance)
+        return readers.scores(self._frozen.graph, self._channels, self.groups, chosen.batches, advance)
 
     def _gradients(self, wanted: set[str]) -> Mapping[str, Array]:
         """Mean |w * dL/dw| of weights; zero for those that are not trained."""

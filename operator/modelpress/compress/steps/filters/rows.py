@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from modelpress.compress import examples
 from modelpress.compress.examples import Examples
@@ -17,28 +18,30 @@ FEWEST = 16
 """Fewer say little, which a warning tells."""
 
 
-def batches(given: Examples, frozen: FrozenGraph, signatures: Mapping[str, Signature]) -> Sequence[Batch]:
-    """Rows for a graph, by the names of input tensors; none without data, or with fewer rows than it takes at once."""
+class Chosen(NamedTuple):
+    """Rows for a graph, by the names of input tensors, in batches."""
+
+    batches: Sequence[Batch] = ()
+    """None without data, or with fewer rows than the graph takes at once."""
+    lack: str = ""
+    """Why data make no batch, for people; empty without data."""
+
+
+def chosen(given: Examples, frozen: FrozenGraph, signatures: Mapping[str, Signature]) -> Chosen:
+    """The first rows of the calibration data."""
     found = given.calibration()
     if found is None:
-        return ()
-    names = frozen.signatures[found.signature].inputs
+        return Chosen()
+    names, fixed = frozen.signatures[found.signature].inputs, _fixed(signatures[found.signature])
     rows = {names[key].name: value for key, value in found.rows.part(0, MOST).inputs.items()}
-    return playback.batches(frozen.graph, rows, _fixed(signatures[found.signature]))
+    lack = f"there are data for {len(found.rows)} of the {fixed} rows that the model takes at once"
+    batches = playback.batches(frozen.graph, rows, fixed)
+    return Chosen(batches, "" if batches else lack)
 
 
 def count(batches: Sequence[Batch]) -> int:
     """Of all batches."""
     return sum(len(next(iter(batch.values()))) for batch in batches)
-
-
-def lack(given: Examples, signatures: Mapping[str, Signature]) -> str:
-    """Why data make no batch, for people; empty without data."""
-    found = given.calibration()
-    if found is None:
-        return ""
-    fixed = _fixed(signatures[found.signature])
-    return f"there are data for {len(found.rows)} of the {fixed} rows that the model takes at once"
 
 
 def warnings(batches: Sequence[Batch]) -> tuple[str, ...]:
