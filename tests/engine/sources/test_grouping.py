@@ -9,7 +9,7 @@ import tf_keras
 
 from modelpress.api.errors import Invalid
 from modelpress.api.source import Source
-from modelpress.compress import source
+from modelpress.compress import model, source
 from modelpress.compress.model import OpenedModel
 from modelpress.compress.sources import grouping, soundness
 from modelpress.telemetry.progress import Silent
@@ -49,6 +49,9 @@ def test_in_a_keras_file_they_are_found_whatever_their_functions_are_called_afte
     (tmp_path / "m").mkdir()
     source.write_float32(source.find(Source(uri=str(tmp_path / "m.keras"))), tmp_path / "m", progress=Silent())
     assert grouping.released(tmp_path / "m") == 1
+    assert not {"_noinline", grouping.COMPILED} & {
+        name for one in model.meta_graph(tmp_path / "m").graph_def.library.function for name in one.attr
+    }
     soundness.require_servable(tmp_path / "m", Source(uri="m.keras"))
 
 
