@@ -239,6 +239,11 @@ class Training(Model):
         le=1000000,
         description="Gradients whose norm, over all weights, is greater are scaled down to it; 0: none are.",
     )
+    mixed_precision: bool | None = Field(
+        default=None,
+        description="Compute in bfloat16 while training, where the processor can; weights and what is served stay "
+        "float32. Absent: false.",
+    )
     seed: int = Field(default=0, ge=0, le=2147483647, description="Seed of everything random.")
 
 

@@ -18,6 +18,9 @@ Seen = Callable[[], Mapping[int, Any]]
 """Position of a variable that is a moving average -> what the last loss's rows say of it. Traced, after the loss."""
 
 
+NOT_MIXED = "all in float32, as this processor computes no mixed precision; leave training.mixedPrecision out"
+
+
 @dataclass(frozen=True)
 class Task:
     """What is trained on what."""
@@ -74,6 +77,8 @@ class History:
     """Whether the loss on rows kept out grew for so long that the rest was left out."""
     resumed: int
     """Updates that an earlier, killed process had done."""
+    mixed: bool | None = None
+    """Whether products were in bfloat16; None: nobody asked for it."""
 
     @property
     def note(self) -> str:
@@ -85,4 +90,6 @@ class History:
             said += f"; {self.held_out[self.best]:.4g} on rows kept out, after epoch {self.best + 1}"
         if self.stopped:
             said += f"; stopped after epoch {len(self.losses)}, as it did not improve any more"
+        if self.mixed is not None:
+            said += "; in mixed precision" if self.mixed else f"; {NOT_MIXED}"
         return said

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import json
+import dataclasses
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,12 +14,13 @@ from tensorflow.python.framework import config as framework_config
 
 from modelpress.api.errors import Invalid
 from modelpress.compress.dataset import Array
-from modelpress.compress.training import checkpoint, divergence, schedule, workers
+from modelpress.compress.training import checkpoint, divergence, precision, schedule, workers
 from modelpress.compress.training.batches import Batch, Batches
-from modelpress.compress.training.course import Course, History, Task
+from modelpress.compress.training.course import NOT_MIXED, Course, History, Task
 from modelpress.compress.training.crew import WorkerLost
 from modelpress.compress.training.journal import Journal
 from modelpress.compress.training.place import Place
+from modelpress.compress.training.standing import Standing, from_chief
 
 PATIENCE = 3
 """Epochs without a better loss on the rows kept out, after which training stops."""
@@ -37,36 +37,16 @@ HOLD_OUT_FROM = 2
 """Epochs from which on rows are kept out: with one there is nothing to choose from."""
 
 
-@dataclass
-class _Standing:
-    """Where the training is; with weights and optimizer all that a resumed one needs."""
-
-    epoch: int = 0
-    batch: int = 0
-    total: float = 0.0
-    """Sum of the losses of this epoch's batches so far."""
-    watch: divergence.Watch = field(default_factory=divergence.Watch)
-    stopped: bool = False
-    losses: tuple[float, ...] = ()
-    held_out: tuple[float, ...] = ()
-    best: int = -1
-
-    def plain(self) -> dict[str, Any]:
-        return {**self.__dict__, "losses": list(self.losses), "held_out": list(self.held_out), "watch": [*self.watch]}
-
-    @classmethod
-    def of(cls, counters: dict[str, Any]) -> _Standing:
-        both = {"losses": tuple(counters["losses"]), "held_out": tuple(counters["held_out"])}
-        return cls(**{**counters, **both, "watch": divergence.Watch.of(counters["watch"])})
-
-
 def train(task: Task, course: Course, place: Place) -> History:
     """Trains the variables in place; they end as after the best epoch.
 
     Raises Invalid `StepCannotApply` where no gradient reaches any variable, `TrainingDiverged`; WorkerLost.
     """
-    with deterministic(course.training.seed), _told_of_lost_workers():
-        return _Loop(task, course, place).run()
+    wanted = course.training.mixed_precision
+    with deterministic(course.training.seed), _told_of_lost_workers(), precision.mixed(wanted) as is_mixed:
+        if wanted and not is_mixed:
+            place.progress.say(f"Warning: {course.title}: {NOT_MIXED}")
+        return dataclasses.replace(_Loop(task, course, place).run(), mixed=is_mixed if wanted else None)
 
 
 class _Loop:
@@ -108,10 +88,10 @@ class _Loop:
             self._assign(self._best, only_model=True)
         return History(standing.losses, standing.held_out, max(0, standing.best), standing.stopped, resumed)
 
-    def _is_over(self, standing: _Standing) -> bool:
+    def _is_over(self, standing: Standing) -> bool:
         return standing.stopped or standing.epoch * self._batches.count >= self._total
 
-    def _epoch(self, standing: _Standing, journal: Journal, shown: Any) -> None:
+    def _epoch(self, standing: Standing, journal: Journal, shown: Any) -> None:
         order, count = self._batches.order(standing.epoch), self._batches.count
         while standing.batch < count and standing.epoch * count + standing.batch < self._total:
             number = standing.epoch * count + standing.batch
@@ -132,7 +112,7 @@ class _Loop:
             if time.monotonic() - self._written >= self._place.every_seconds:
                 self._checkpoint(standing)
 
-    def _conclude_epoch(self, standing: _Standing, journal: Journal) -> None:
+    def _conclude_epoch(self, standing: Standing, journal: Journal) -> None:
         standing.losses = (*standing.losses, standing.total / standing.batch)
         done = standing.epoch * self._batches.count + standing.batch
         if self._batches.held_rows:
@@ -147,7 +127,7 @@ class _Loop:
             journal.epoch(done)
         standing.epoch, standing.batch, standing.total = standing.epoch + 1, 0, 0.0
 
-    def _keep_best(self, standing: _Standing, held: float, done: int) -> None:
+    def _keep_best(self, standing: Standing, held: float, done: int) -> None:
         if done < self._course.best_from * self._total:
             return
         if standing.best < 0 or held < standing.held_out[standing.best]:
@@ -233,7 +213,7 @@ class _Loop:
         for place, variable in enumerate([] if only_model else self._optimizer.variables):
             variable.assign(arrays[f"optimizer_{place}"])
 
-    def _checkpoint(self, standing: _Standing) -> None:
+    def _checkpoint(self, standing: Standing) -> None:
         if self._place.checkpoints is not None and self._workers.is_chief:
             state = checkpoint.State(standing.plain(), self._arrays() | self._best)
             checkpoint.write(self._place.checkpoints, state)
@@ -241,36 +221,18 @@ class _Loop:
                 self._place.keep(self._place.checkpoints / checkpoint.FILE_NAME)
         self._written = time.monotonic()
 
-    def _restored(self) -> _Standing:
+    def _restored(self) -> Standing:
         """Where a killed run was, on all workers; the beginning without one."""
         found = None
         if self._place.checkpoints is not None and self._workers.is_chief:
             expected = [(name, value.shape) for name, value in self._arrays().items()]
             found = checkpoint.read(self._place.checkpoints, expected)
-        state = _from_chief(self._workers, found, self._model_arrays(), self._arrays())
+        state = from_chief(self._workers, found, self._model_arrays(), self._arrays())
         if state is None:
-            return _Standing()
+            return Standing()
         self._best = {name: value for name, value in state.arrays.items() if name.startswith("best_")}
         self._assign(state.arrays)
-        return _Standing.of(state.counters)
-
-
-def _from_chief(
-    all_of_us: workers.Workers, found: checkpoint.State | None, model: dict[str, Array], everything: dict[str, Array]
-) -> checkpoint.State | None:
-    """The chief's checkpoint, on all workers; `model` and `everything` tell the others the shapes."""
-    if all_of_us.count == 1:
-        return found
-    text = json.dumps(found.counters).encode() if found else b""
-    length = int(all_of_us.agreed([np.array(len(text), np.int64)])[0])
-    if not length:
-        return None
-    padded = np.frombuffer(text.ljust(length, b" ")[:length], np.uint8)
-    counters = json.loads(all_of_us.agreed([padded])[0].astype(np.uint8).tobytes())
-    has_best = bool(counters["held_out"]) and counters["best"] >= 0
-    like = everything | ({f"best_{name}": value for name, value in model.items()} if has_best else {})
-    mine = [found.arrays[name] for name in like] if found else list(like.values())
-    return checkpoint.State(counters, dict(zip(like, all_of_us.agreed(mine), strict=True)))
+        return Standing.of(state.counters)
 
 
 def _optimizer(course: Course) -> Any:
