@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from modelpress.api.recipe import Recipe
 from modelpress.api.trial import Trial
 from modelpress.compress.search import ladder
@@ -49,11 +51,15 @@ def mixed_tried(verdict):
     return mixed, ladder.stricter([mixed], [tried])
 
 
-def test_mixed_that_misses_the_gate_by_its_metric_is_tried_once_more_with_a_stricter_limit():
-    mixed, (again,) = mixed_tried("DropTooLarge")
+@pytest.mark.parametrize("verdict", ["DropTooLarge", "EvaluationSetTooSmall"])
+def test_mixed_that_misses_the_gate_by_its_metric_is_tried_once_more_with_a_stricter_limit(verdict):
+    mixed, (again,) = mixed_tried(verdict)
     assert (again.build.recipe, again.build.is_stricter) == ("quantize Mixed stricter", True)
     assert again.name != mixed.name
-    for verdict in ("Passed", "TooSlow", "EvaluationSetTooSmall", "BuildFailed"):
+
+
+def test_mixed_that_passes_or_fails_otherwise_is_tried_once():
+    for verdict in ("Passed", "TooSlow", "BuildFailed"):
         assert mixed_tried(verdict)[1] == []
 
 

@@ -24,8 +24,8 @@ _RUNGS: tuple[tuple[Form, str | None], ...] = (
 )
 """Form and scheme; None leaves float32, which alone is faster in TFLite, and smaller without what training needs."""
 _FEWEST_BITS = "Int4Weights"
-_INACCURATE = frozenset({"DropTooLarge", "BelowMinimum", "AboveMaximum"})
-"""Verdicts that a layer more in higher precision may change."""
+_INACCURATE = frozenset({"DropTooLarge", "BelowMinimum", "AboveMaximum", "EvaluationSetTooSmall"})
+"""Verdicts that a layer more in higher precision may change; what moves answers less is told by fewer rows, too."""
 
 
 def moves(recipe: Recipe, device: Device, *, has_calibration: bool) -> list[Move]:
