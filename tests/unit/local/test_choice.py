@@ -74,8 +74,14 @@ def test_where_nothing_could_be_built_the_refusals_are_told():
     assert "quantize Float16, TFLite, was refused: output note holds NaN" in decided.message
 
 
-def noisy(candidate, low, high):
-    timed = candidate.measurements.latency_milliseconds.model_copy(update={"ratio_low": low, "ratio_high": high})
+def noisy(candidate, low, high, *, net=None):
+    """`low` and `high` of the gross ratio; `net`: ratio, low and high."""
+    known = {"ratio_low": low, "ratio_high": high}
+    if net is not None:
+        ratio, net_low, net_high = net
+        net = Compared(source=10, value=10 * ratio, ratio=ratio)
+        known |= {"net": net, "net_ratio_low": net_low, "net_ratio_high": net_high}
+    timed = candidate.measurements.latency_milliseconds.model_copy(update=known)
     return candidate.model_copy(update={"measurements": Measurements(latency_milliseconds=timed)})
 
 
@@ -83,6 +89,34 @@ def test_what_is_faster_only_within_noise_does_not_overtake_the_engines_first():
     first, second = a_candidate(1, 2.0), a_candidate(2, 1.9)
     assert choose(noisy(first, 0.17, 0.23), noisy(second, 0.16, 0.22)).candidate == 1
     assert choose(noisy(first, 0.195, 0.205), noisy(second, 0.187, 0.193)).candidate == 2
+
+
+def test_what_noise_does_not_tell_apart_is_not_called_the_fastest():
+    tied = choose(noisy(a_candidate(1, 2.0), 0.17, 0.23), noisy(a_candidate(2, 1.9), 0.16, 0.22))
+    assert tied.message.startswith(
+        "Candidate 1 is served, the engine's first of 2 that noise does not tell from the fastest: quantize DynamicInt8"
+    )
+    ahead = choose(noisy(a_candidate(1, 1.9), 0.16, 0.22), noisy(a_candidate(2, 2.0), 0.17, 0.23))
+    assert "the engine's first of 2 that noise does not tell from the fastest" in ahead.message
+
+
+def test_of_three_the_engines_first_is_chosen_among_those_that_may_be_fastest():
+    slow, middle, fast = (
+        noisy(a_candidate(index, value), value / 10 - 0.02, value / 10 + 0.02)
+        for index, value in ((1, 2.4), (2, 2.1), (3, 1.8))
+    )
+    decided = choose(slow, middle, fast)
+    assert decided.candidate == 2, "which noise does not tell from the third; the first is slower than that"
+    assert "the engine's first of 2 that noise" in decided.message
+
+
+def test_the_net_latency_of_one_is_not_compared_with_the_gross_latency_of_another():
+    without, with_net = (
+        noisy(a_candidate(1, 8.0), 0.75, 0.85),
+        noisy(a_candidate(2, 7.9), 0.74, 0.84, net=(0.3, 0.2, 0.4)),
+    )
+    assert choose(without, with_net).candidate == 1, "gross, they are alike"
+    assert choose(noisy(a_candidate(1, 8.0), 0.75, 0.85, net=(0.7, 0.6, 0.8)), with_net).candidate == 2
 
 
 def test_where_size_was_searched_for_the_smallest_is_served_and_not_the_fastest():

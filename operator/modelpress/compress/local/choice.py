@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from modelpress.api.artifact import Refused
 from modelpress.api.gate import Gate
+from modelpress.api.measurement import LatencyMeasured
 from modelpress.api.recipe import Recipe
 from modelpress.compress.report.document import CandidateReport, Decision
 from modelpress.status import wording
@@ -23,41 +26,60 @@ def choose(
         return _none(candidates, refused, gate)
     objective = recipe.search.objective if recipe.search else "Latency"
     is_open = recipe.format == "Auto" and device == "CPU" and objective == "Latency"
-    winner = passed[0]
-    for challenger in passed[1:] if is_open else ():
-        winner = challenger if _is_faster(challenger, winner) else winner
-    why = "the fastest that passed" if is_open and len(passed) > 1 else "it passed"
+    fastest = _fastest(passed) if is_open else passed
+    winner = fastest[0]
     return Decision(
         serves="Candidate",
         candidate=winner.index,
         reason="Passed",
-        message=f"Candidate {winner.index} is served, {why}: {winner.recipe} as {winner.form}{_gained(winner)}.",
+        message=f"Candidate {winner.index} is served, {_why(passed, fastest, is_open=is_open)}: "
+        f"{winner.recipe} as {winner.form}{_gained(winner)}.",
     )
 
 
-def _latency(candidate: CandidateReport) -> float:
-    """Median latency / source's: the two were measured in turn, candidates at different times, maybe under other load.
+def _why(passed: Sequence[CandidateReport], fastest: Sequence[CandidateReport], *, is_open: bool) -> str:
+    if not is_open or len(passed) == 1:
+        return "it passed"
+    if len(fastest) == 1:
+        return "the fastest that passed"
+    return f"the engine's first of {len(fastest)} that noise does not tell from the fastest"
 
-    A median tells close candidates apart better than a tail does.
+
+class _Timed(NamedTuple):
+    """Of one candidate: latency / source's, and its 95 % interval where that is known."""
+
+    ratio: float
+    low: float | None
+    high: float | None
+
+
+def _fastest(passed: Sequence[CandidateReport]) -> list[CandidateReport]:
+    """Those that noise does not tell from the fastest, in the engine's order: net where all have it, else gross."""
+    is_net = all(timed is not None and timed.net is not None for timed in map(_latency, passed))
+    known = [_timed(_latency(one), is_net=is_net) for one in passed]
+    first = min(known, key=lambda timed: timed.ratio)
+    return [one for one, timed in zip(passed, known, strict=True) if not _is_faster(first, timed)]
+
+
+def _latency(candidate: CandidateReport) -> LatencyMeasured | None:
+    return candidate.measurements.latency_milliseconds
+
+
+def _timed(latency: LatencyMeasured | None, *, is_net: bool) -> _Timed:
+    """Against the source: the two were measured in turn, candidates at different times, maybe under other load.
+
+    Gross by the median, which tells close candidates apart better than a tail does.
     """
-    timed = candidate.measurements.latency_milliseconds
-    if timed is None:
-        return float("inf")
-    return (timed.p50 or timed.gross).ratio
+    if latency is None:
+        return _Timed(math.inf, None, None)
+    if is_net and latency.net is not None:
+        return _Timed(latency.net.ratio, latency.net_ratio_low, latency.net_ratio_high)
+    return _Timed((latency.p50 or latency.gross).ratio, latency.ratio_low, latency.ratio_high)
 
 
-def _is_faster(one: CandidateReport, other: CandidateReport) -> bool:
+def _is_faster(one: _Timed, other: _Timed) -> bool:
     """Beyond noise, where that is known."""
-    (_, high), (low, _) = _interval(one), _interval(other)
-    return _latency(one) < _latency(other) and (high is None or low is None or high < low)
-
-
-def _interval(candidate: CandidateReport) -> tuple[float | None, float | None]:
-    """95 % interval of the ratio, net where that is known."""
-    timed = candidate.measurements.latency_milliseconds
-    if timed is None:
-        return None, None
-    return (timed.net_ratio_low, timed.net_ratio_high) if timed.net else (timed.ratio_low, timed.ratio_high)
+    return one.ratio < other.ratio and (one.high is None or other.low is None or one.high < other.low)
 
 
 def _gained(winner: CandidateReport) -> str:
