@@ -146,6 +146,15 @@ def needs_calibration(plan: Plan) -> bool:
     return plan.search is not None or any(build.weights in _CALIBRATED for build in plan.builds)
 
 
+def looks_at_rows(plan: Plan) -> bool:
+    """Whether calibration rows, where there are any, decide what becomes of the model, so that nothing may be
+    measured on them: ranges of activations, gradients, or the rows that layers are solved on when filters go."""
+    return needs_calibration(plan) or any(
+        isinstance(change.step, Prune) and (change.step.structure == "Filter" or change.step.criterion == "Gradient")
+        for change in plan.changes
+    )
+
+
 def describe(step: Step) -> str:
     """A step in a few words, e.g. `prune Magnitude <0.01 max 10 %`."""
     if step.prune is not None:

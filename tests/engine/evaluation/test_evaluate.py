@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from modelpress.api import gate
 from modelpress.api.errors import Invalid
+from modelpress.api.recipe import Recipe
 from modelpress.compress.evaluation import endpoint, evaluate, examples, latency
 from modelpress.compress.signature import Signature, Tensor
 from modelpress.telemetry.progress import Silent
@@ -172,3 +173,22 @@ def test_without_data_the_models_own_warm_up_requests_come_first(serve, world, t
     one.manifest = one.manifest.model_copy(update={"warmup": Warmup(path="warmup/requests", records=2, sha256="0")})
     found = measured(one, serve(source)[0], serve(worse)[0])
     assert (found.evidence, found.samples) == ("WarmupRequests", 40)
+
+
+@pytest.mark.parametrize(
+    ("steps", "measured_on"),
+    [
+        ([{"quantize": {"scheme": "DynamicInt8"}}], 40),
+        ([{"prune": {"sparsity": 0.5}}], 40),
+        ([{"quantize": {"scheme": "StaticInt8"}}], 30),
+        ([{"prune": {"structure": "Filter", "sparsity": 0.3}}, {"quantize": {"scheme": "DynamicInt8"}}], 30),
+        ([{"prune": {"structure": "Filter", "sparsity": 0.3, "criterion": "Reconstruction"}}], 30),
+        ([{"prune": {"sparsity": 0.5, "criterion": "Gradient"}}], 30),
+    ],
+)
+def test_rows_that_the_engine_calibrated_chose_or_solved_on_are_not_measured_on(world, steps, measured_on):
+    request = world({"x": np.tile(X, (40, 1))[:40]}).request
+    request = request.model_copy(update={"recipe": Recipe.model_validate({"steps": steps})})
+    rows = examples.evaluation_rows(request)
+    assert len(rows) == measured_on
+    assert rows.first == 40 - measured_on, "the first rows are those that the engine looks at"

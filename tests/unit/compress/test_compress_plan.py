@@ -131,3 +131,21 @@ def test_a_prune_step_that_says_not_how_much_is_refused_with_its_field():
     with pytest.raises(Invalid) as refused:
         planned(**step(prune={}))
     assert refused.value.field == "spec.recipe.steps[0].prune"
+
+
+@pytest.mark.parametrize(
+    ("recipe", "expected"),
+    [
+        ({}, True),
+        (step(quantize={"scheme": "Mixed"}), True),
+        (step(prune={"structure": "Filter", "sparsity": 0.5}), True),
+        (step(prune={"criterion": "Gradient", "sparsity": 0.5}), True),
+        (step(prune={"criterion": "L2", "sparsity": 0.5}, quantize={"scheme": "DynamicInt8"}), False),
+    ],
+)
+def test_rows_are_looked_at_for_ranges_gradients_and_layers_to_solve(recipe, expected):
+    assert plan.looks_at_rows(planned(**recipe)) is expected
+
+
+def test_filters_and_gradients_need_no_calibration_data():
+    assert not plan.needs_calibration(planned(**step(prune={"structure": "Filter", "sparsity": 0.5})))

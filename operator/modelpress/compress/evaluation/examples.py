@@ -37,18 +37,18 @@ class Examples:
 
 
 def evaluation_rows(request: Request) -> Rows | None:
-    """The rows of `spec.data.evaluation` that were not calibrated on; None where the resource has no such data.
+    """The rows of `spec.data.evaluation` that the engine has not looked at; None where the resource has no such data.
 
     Raises Invalid.
     """
     if request.data is None or request.data.evaluation is None:
         return None
     rows = dataset.load(request.data.evaluation, role="evaluation", default_samples=EVALUATION_SAMPLES)
-    return rows.part(_calibrated(request, len(rows)))
+    return rows.part(_seen(request, len(rows)))
 
 
-def _calibrated(request: Request, available: int) -> int:
-    """How many first rows the engine took its ranges from: 0 where it had other data for that, or needed none."""
+def _seen(request: Request, available: int) -> int:
+    """How many first rows the engine calibrated, chose or solved on: 0 where it had other data, or needed none."""
     from modelpress.compress import plan
     from modelpress.compress.examples import reserved_rows
 
@@ -56,7 +56,7 @@ def _calibrated(request: Request, available: int) -> int:
     if data is None or data.calibration is not None or data.training is not None:
         return 0
     wanted = plan.of_recipe(request.recipe, device=request.target.device)
-    return reserved_rows(available) if plan.needs_calibration(wanted) else 0
+    return reserved_rows(available) if plan.looks_at_rows(wanted) else 0
 
 
 def chosen(request: Request, manifest: ArtifactManifest, signature: Signature, rows: Rows | None) -> Examples:
