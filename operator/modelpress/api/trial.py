@@ -34,6 +34,9 @@ class Trial(Model):
     size_ratio: float | None = None
     latency_ratio: float | None = None
     """Gross, at the gate's percentile."""
+    latency_low: float | None = None
+    latency_high: float | None = None
+    """The 95 % confidence interval of `latency_ratio`."""
     net_ratio: float | None = None
     """Medians less the server's own time; where that is unknown, the same as `latency_ratio`."""
     is_net: bool = False

@@ -61,6 +61,27 @@ def test_what_is_faster_only_within_noise_is_not_called_faster():
     assert front.best(clear, "Latency").number == 1
 
 
+def gross_only(number, *, gross, **more):
+    return trial(number, net=gross, spread=0.05, **more).model_copy(
+        update={"latency_ratio": gross, "latency_low": gross - 0.05, "latency_high": gross + 0.05, "is_net": False}
+    )
+
+
+def both(number, *, gross, net, **more):
+    known = {"is_net": True, "net_ratio": net, "net_low": net - 0.01, "net_high": net + 0.01}
+    return gross_only(number, gross=gross, **more).model_copy(update=known)
+
+
+def test_the_net_latency_of_one_is_not_compared_with_the_gross_latency_of_another():
+    small, large = gross_only(1, gross=0.8, size=0.1), both(2, gross=0.79, net=0.3, size=0.2)
+    for objective in ("Latency", "Size"):
+        assert front.best([small, large], objective) is small, "gross, they are alike, and the first is smaller"
+    assert front.best([both(1, gross=0.8, net=0.7, size=0.1), large], "Latency") is large
+    assert numbers(front.pareto([gross_only(1, gross=0.78, size=0.1), large])) == [1]
+    found = front.scores([small, large], "Latency")
+    assert (found[1], found[2]) == (0.8, 0.79)
+
+
 def test_what_servers_cannot_tell_apart_the_engines_own_process_may():
     noisy = [trial(1, net=0.19, spread=0.03, size=0.25), trial(2, net=0.2, spread=0.03, size=0.2)]
     alone = [one.model_copy(update={"process_milliseconds": ms}) for one, ms in zip(noisy, (0.1, 0.2), strict=True)]
@@ -110,6 +131,7 @@ def test_the_latency_of_a_trial_lies_in_its_own_interval(net, expected):
     found = record.told(trial(1), measured, size, "Passed", "")
     assert (found.net_ratio, found.net_low, found.net_high) == expected
     assert found.is_net == (net is not None)
+    assert (found.latency_ratio, found.latency_low, found.latency_high) == (0.8, 0.7, 0.9)
 
 
 def test_of_many_three_are_offered_and_the_most_faithful_is_among_them():
@@ -131,7 +153,8 @@ def test_where_none_passed_the_nearest_are_offered():
 @pytest.mark.parametrize("objective", ["Latency", "Size", "Metric"])
 def test_every_pass_scores_better_than_any_failure(objective):
     failed = trial(1, drop=0.011, size=0.01, net=0.01, verdict="DropTooLarge", findings=1)
-    assert front.score(trial(2, drop=0.01, size=1, net=1), objective) < front.score(failed, objective)
+    found = front.scores([failed, trial(2, drop=0.01, size=1, net=1)], objective)
+    assert found[2] < found[1]
 
 
 def test_trials_know_whether_they_are_on_the_front_and_as_what_they_are_offered():

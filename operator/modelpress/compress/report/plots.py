@@ -13,6 +13,7 @@ from modelpress.api.gate import Gate
 from modelpress.api.measurement import LatencyMeasured
 from modelpress.api.trial import Trial
 from modelpress.compress.report.document import CandidateReport, Report, ratio
+from modelpress.compress.search import front
 from modelpress.status.gate import DEFAULT_MAX_DROP
 
 PASSED, FAILED, LIMIT, SOURCE = "#2a7f62", "#b5533c", "#444444", "#888888"
@@ -57,8 +58,8 @@ def costs(report: Report) -> str:
 
 
 def pareto(trials: Sequence[Trial]) -> str | None:
-    """Size against net latency of every trial that was measured, the front joined; None where there are too few."""
-    drawn = [one for one in trials if one.net_ratio is not None and one.size_ratio is not None]
+    """Size against latency of every trial that was measured, the front joined; None where there are too few."""
+    drawn = [one for one in front.alike(trials) if one.net_ratio is not None and one.size_ratio is not None]
     if len(drawn) < 2:
         return None
     figure = Figure(figsize=(7.5, 3.6), layout="constrained")
@@ -79,7 +80,8 @@ def pareto(trials: Sequence[Trial]) -> str | None:
     axes.set_xlim(left=0)
     axes.set_ylim(bottom=0)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.set_xlabel("net latency, share of the source's (dots passed, crosses did not; dashed: the front)")
+    measured = "net latency" if any(one.is_net for one in drawn) else "latency"
+    axes.set_xlabel(f"{measured}, share of the source's (dots passed, crosses did not; dashed: the front)")
     axes.set_ylabel("size, share of the source's")
     return _svg(figure)
 

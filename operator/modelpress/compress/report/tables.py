@@ -187,7 +187,7 @@ def trials(tried: Sequence[Trial]) -> Table:
 
 def trial_rows(tried: Sequence[Trial]) -> Iterator[tuple[str, ...]]:
     """Number and marks, recipe, form, metric, drop, size, latency, verdict."""
-    for one in front.offered_first(tried):
+    for one in front.offered_first(front.alike(tried)):
         marks = f"{one.number}{' *' if one.front else ''}{f' ({one.candidate})' if one.candidate else ''}"
         error = "" if one.standard_error is None else f" ± {one.standard_error:.2g}"
         yield (

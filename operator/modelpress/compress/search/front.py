@@ -29,8 +29,9 @@ def marked(trials: Sequence[Trial], offered: Sequence[Trial]) -> tuple[Trial, ..
 
 def pareto(trials: Sequence[Trial]) -> list[Trial]:
     """Those that passed and that no other that passed beats."""
-    passed = [trial for trial in trials if trial.passed]
-    return [trial for trial in passed if not any(_beats(other, trial) for other in passed)]
+    passed = _passed(trials)
+    kept = {one.number for one in passed if not any(_beats(other, one) for other in passed)}
+    return [trial for trial in trials if trial.number in kept]
 
 
 def offered(trials: Sequence[Trial], objective: str, limit: int = LIMIT) -> list[Trial]:
@@ -38,10 +39,11 @@ def offered(trials: Sequence[Trial], objective: str, limit: int = LIMIT) -> list
 
     Where none passed, those that came nearest.
     """
-    passed = [trial for trial in trials if trial.passed]
+    passed = _passed(trials)
     if not passed:
         return sorted((trial for trial in trials if trial.metric is not None), key=_distance)[:limit]
-    ranked = _ranked(passed, objective)
+    tried = {trial.number: trial for trial in trials}
+    ranked = [tried[one.number] for one in _ranked(passed, objective)]
     front = {trial.number for trial in pareto(trials)}
     chosen = ranked[:1] + [trial for trial in ranked[1:] if trial.number in front]
     faithful = min(ranked, key=_drop)
@@ -52,12 +54,33 @@ def offered(trials: Sequence[Trial], objective: str, limit: int = LIMIT) -> list
 
 def best(trials: Sequence[Trial], objective: str) -> Trial | None:
     """The first of what would be offered among those that passed; None where none did."""
-    passed = [trial for trial in trials if trial.passed]
-    return _ranked(passed, objective)[0] if passed else None
+    passed = _passed(trials)
+    first = _ranked(passed, objective)[0].number if passed else None
+    return next((trial for trial in trials if trial.number == first), None)
 
 
-def score(trial: Trial, objective: str) -> float:
-    """What the guided search makes small: the objective where it passed, else more than any that passed, by how far."""
+def alike(trials: Sequence[Trial]) -> list[Trial]:
+    """With a `net_ratio` that can be compared: net where all that passed have one, else gross in all of them."""
+    if all(trial.is_net or trial.net_ratio is None for trial in trials if trial.passed):
+        return list(trials)
+    gross = {"net_ratio": "latency_ratio", "net_low": "latency_low", "net_high": "latency_high"}
+    return [
+        trial.model_copy(update={"is_net": False} | {to: getattr(trial, of) for to, of in gross.items()})
+        if trial.is_net
+        else trial
+        for trial in trials
+    ]
+
+
+def scores(trials: Sequence[Trial], objective: str) -> dict[int, float]:
+    """What the guided search makes small, by the trials' numbers.
+
+    The objective of one that passed; else more than that of any that passed, by how far it is from it.
+    """
+    return {trial.number: _score(trial, objective) for trial in alike(trials)}
+
+
+def _score(trial: Trial, objective: str) -> float:
     if trial.passed:
         return {"Latency": _latency, "Size": _size, "Metric": _drop}[objective](trial)
     return 10.0 + min(_distance(trial)[0] + max(0.0, _distance(trial)[1]), 90.0)
@@ -95,6 +118,11 @@ def _told(trial: Trial) -> str:
         return f"{wording.short(_latency(trial))} of the latency"
     interval = f"{wording.short(trial.net_low)} to {wording.short(trial.net_high)}"
     return f"{wording.short(trial.net_ratio)} ({interval}) of the net latency"
+
+
+def _passed(trials: Sequence[Trial]) -> list[Trial]:
+    """Those that passed, of alike latencies."""
+    return [trial for trial in alike(trials) if trial.passed]
 
 
 def _ranked(passed: Sequence[Trial], objective: str) -> list[Trial]:

@@ -66,13 +66,14 @@ class Guide:
         if self._is_hopeless():
             return None
         study = self._study(len(pending))
+        scores = front.scores(self._journal.trials, self._objective)
         for _ in range(REPEATED):
             asked = study.ask(self._space.distributions)
             move = self._space.move(asked.params)
             if move is not None and move not in pending and self._journal.named(move.name) is None:
                 return move
             known = self._journal.named(move.name) if move is not None else None
-            study.tell(asked, front.score(known, self._objective) if known else 100.0)
+            study.tell(asked, scores[known.number] if known else 100.0)
         return None
 
     def _guided(self) -> list[Trial]:
@@ -92,6 +93,7 @@ class Guide:
         guided = self._guided()
         sampler = optuna.samplers.TPESampler(seed=self._seed + len(guided) + pending, n_startup_trials=FIRST)
         study = optuna.create_study(sampler=sampler)
+        scores = front.scores(self._journal.trials, self._objective)
         for trial in self._journal.trials:
             params = trial.parameters or self._space.parameters(trial.name)
             if params is not None and _fits(params, self._space.distributions):
@@ -99,7 +101,7 @@ class Guide:
                     optuna.trial.create_trial(
                         params=params,
                         distributions=self._space.distributions,
-                        value=front.score(trial, self._objective),
+                        value=scores[trial.number],
                     )
                 )
         return study

@@ -34,6 +34,8 @@ def told(
             "standard_error": metric.standard_error if metric else None,
             "size_ratio": size.ratio,
             "latency_ratio": timed.gross.ratio if timed else None,
+            "latency_low": timed.ratio_low if timed else None,
+            "latency_high": timed.ratio_high if timed else None,
             "net_ratio": net.ratio if net else None,
             "is_net": has_net,
             "net_low": (timed.net_ratio_low if has_net else timed.ratio_low) if timed else None,
