@@ -104,5 +104,7 @@ class ArtifactManifest(Model):
     seed: int = 0
     deterministic: bool = True
     """False where one input gave two answers in two runs, or the graph holds random ops: never cached."""
+    random_operations: tuple[str, ...] = ()
+    """Those of the source's graph, as `Type (node)`: the first few, and how many more."""
     versions: dict[str, str] = Field(default_factory=dict)
     """Package name -> version that made this artifact."""

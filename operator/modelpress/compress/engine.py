@@ -24,6 +24,7 @@ from modelpress.compress.search import front
 from modelpress.compress.steps.students import reading
 from modelpress.compress.training import crew
 from modelpress.compress.work import Piece, WorkArea
+from modelpress.status import repeatability
 from modelpress.storage import durable, layout, listing, transfer
 from modelpress.storage.layout import Store
 from modelpress.telemetry.progress import Progress
@@ -139,6 +140,7 @@ def _assemble(
         warmup=_placed_warmup(warmup, directory),
         seed=request.recipe.training.seed,
         deterministic=bench.deterministic and all(one.repeatable for one in offered),
+        random_operations=bench.random,
         versions={"modelpress": __version__} | {name: importlib.metadata.version(name) for name in _PACKAGES},
     )
     if bench.area.all_logs.is_dir():
@@ -220,6 +222,10 @@ def _reported(trial: Trial) -> TrialReported:
 
 
 def _summary(manifest: ArtifactManifest) -> str:
+    return "; ".join([_offered(manifest), *repeatability.warnings(manifest)])
+
+
+def _offered(manifest: ArtifactManifest) -> str:
     if manifest.trials:
         return front.summary(manifest.trials)
     refused = [f"{one.form} {one.recipe}: {one.reason}, {one.message}" for one in manifest.refused]

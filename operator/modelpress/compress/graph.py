@@ -21,6 +21,7 @@ from modelpress.compress.signature import Signature
 
 PROTO_LIMIT_BYTES = 2**31 - 2**20
 _RANDOM = re.compile(r"^(Stateless)?(Random|TruncatedNormal|Multinomial|ParameterizedTruncatedNormal|StatefulRandom)")
+_RANDOM_SHOWN = 8
 _STATELESS_RANDOM = re.compile(r"^Stateless(Random|TruncatedNormal|Multinomial|Parameterized|Random)")
 _ASSIGNS = re.compile(r"^(Resource(Scatter|Apply|SparseApply)|Assign|Scatter(Nd)?(Add|Sub|Update)$)|VariableOp$")
 _RESOURCES = (tf.resource.as_datatype_enum, tf.variant.as_datatype_enum)
@@ -99,8 +100,15 @@ def operations(graph: Any) -> set[str]:
 
 
 def random_operations(graph: Any) -> list[str]:
-    """Operations that may answer differently each time, sorted."""
-    return sorted(op for op in operations(graph) if _RANDOM.match(op) and not _STATELESS_RANDOM.match(op))
+    """Operations that may answer differently each time, sorted, as `Type (node)`: the first few, and how many more."""
+    nodes = [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
+    found = sorted({f"{node.op} ({node.name})" for node in nodes if _is_random(node.op)})
+    more = len(found) - _RANDOM_SHOWN
+    return [*found[:_RANDOM_SHOWN], f"and {more} more"] if more > 0 else found
+
+
+def _is_random(operation: str) -> bool:
+    return bool(_RANDOM.match(operation) and not _STATELESS_RANDOM.match(operation))
 
 
 @dataclass(frozen=True)

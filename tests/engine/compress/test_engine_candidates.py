@@ -193,8 +193,14 @@ def test_a_source_that_contradicts_itself_is_refused_before_candidates_are_compa
 
 def test_random_operations_make_an_artifact_uncacheable(models, compress, store):
     gate = {"metrics": [{"type": "CosineSimilarity", "maxDrop": 0.9}]}
-    assert compress(models["throws_dice"], store=store, gate=gate).manifest.deterministic is False
-    assert compress(models["two_outputs"], store=store).manifest.deterministic is True
+    throws = compress(models["throws_dice"], store=store, gate=gate)
+    assert throws.manifest.deterministic is False
+    (named,) = throws.manifest.random_operations
+    assert named.startswith("RandomUniform (") and named.endswith("/RandomUniform)"), "its type and its node"
+    assert named in throws.message.message
+    steady = compress(models["two_outputs"], store=store)
+    assert (steady.manifest.deterministic, steady.manifest.random_operations) == (True, ())
+    assert "random" not in steady.message.message
 
 
 @pytest.mark.parametrize(("name", "why"), [("counts", "changes its own state"), ("looks_up", "lookup tables")])

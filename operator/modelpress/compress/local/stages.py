@@ -21,7 +21,7 @@ from modelpress.compress.local.measuring import Measuring
 from modelpress.compress.local.processes import Sidecar
 from modelpress.compress.report import page
 from modelpress.compress.report.document import Decision, Report, Served, SourceReport, Traffic
-from modelpress.status import chance
+from modelpress.status import chance, repeatability
 from modelpress.storage import fetch, location, staging
 from modelpress.telemetry.progress import Progress
 
@@ -69,8 +69,10 @@ class Stages:
                 digest=manifest.source.digest,
                 format=manifest.source.format,
                 size_bytes=manifest.source.servable.size_bytes,
-                warnings=tuple(
-                    dict.fromkeys(said for one in candidates for said in chance.warnings(one.measurements.metrics))
+                random_operations=manifest.random_operations,
+                warnings=(
+                    *repeatability.warnings(manifest),
+                    *dict.fromkeys(said for one in candidates for said in chance.warnings(one.measurements.metrics)),
                 ),
             ),
             gate=request.gate,

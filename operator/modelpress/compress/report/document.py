@@ -51,6 +51,8 @@ class SourceReport(Model):
     size_bytes: int
     warnings: tuple[str, ...] = ()
     """What makes measurements worth little, each with its cure."""
+    random_operations: tuple[str, ...] = ()
+    """As in the manifest of the artifact."""
 
 
 class Decision(Model):
