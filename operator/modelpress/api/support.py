@@ -96,7 +96,8 @@ def _found(resource: CompressedModel, where: Where, verdict: Verdict) -> Iterato
 def _applies(row: Row, value: Any) -> bool:
     if row.values is not None:
         return row.values(value)
-    return bool(value != _default(row.path))
+    # An empty list or map is what a block gets whose other fields were written: nobody wrote it.
+    return value not in ({}, []) and bool(value != _default(row.path))
 
 
 def _sentence(row: Row, verdict: Verdict, value: Any) -> str:

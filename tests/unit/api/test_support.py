@@ -256,6 +256,13 @@ def test_local_runs_list_what_only_a_cluster_can_honour(spec, field):
     assert support.reports(resource(spec)) == ()
 
 
+def test_what_nobody_wrote_is_not_told():
+    limits = {"serving": {"resources": {"limits": {"cpu": "2"}}}}
+    assert support.reports(resource(limits, "Local"), "Local") == ()
+    (problem,) = support.reports(resource({"serving": {"resources": {"requests": {"cpu": "2"}}}}, "Local"), "Local")
+    assert problem.field == "spec.serving.resources.requests"
+
+
 def test_every_field_has_a_verdict():
     paths = [leaf.path for leaf in support.leaves()]
     assert [path for path in paths if not any(row.covers(path) for row in support_table.ROWS)] == []

@@ -91,6 +91,11 @@ def test_what_is_faster_only_within_noise_does_not_overtake_the_engines_first():
     assert choose(noisy(first, 0.195, 0.205), noisy(second, 0.187, 0.193)).candidate == 2
 
 
+def test_the_sentence_says_how_far_the_latency_is_known():
+    assert choose(noisy(a_candidate(1, 8.7), 0.61, 1.26)).message.endswith("0.87 (0.61 to 1.26) of the p95 latency.")
+    assert choose(a_candidate(1, 8.7)).message.endswith("0.87 of the p95 latency.")
+
+
 def test_what_noise_does_not_tell_apart_is_not_called_the_fastest():
     tied = choose(noisy(a_candidate(1, 2.0), 0.17, 0.23), noisy(a_candidate(2, 1.9), 0.16, 0.22))
     assert tied.message.startswith(

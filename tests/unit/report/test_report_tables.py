@@ -44,6 +44,14 @@ def test_a_net_latency_lost_in_the_servers_own_is_no_number(a_report, make_candi
     assert cells(text, "  net of the server")[1:] == ["not measurable"]
 
 
+def test_a_net_latency_that_noise_does_not_tell_from_none_is_no_number_either(a_report, make_candidate):
+    timed = make_candidate(1).measurements.latency_milliseconds
+    lost = {"net": Compared(source=0.2, value=0.01, ratio=0.05), "net_ratio_low": 0.0, "net_ratio_high": 0.11}
+    measured = make_candidate(1, latency_milliseconds=timed.model_copy(update=lost))
+    text = shown(tables.comparison(a_report(candidates=(measured,))))
+    assert cells(text, "  net of the server")[1:] == ["not measurable (at most 0.11×)"]
+
+
 def test_the_candidate_that_is_served_is_marked(a_report):
     assert "★ 1 · TFLite" in shown(tables.comparison(a_report()))
 

@@ -113,6 +113,12 @@ def test_what_is_said_of_latency_is_net_with_its_interval_or_gross():
     assert front.summary([net]).endswith("0.2 of the size, 0.5 (0.49 to 0.51) of the net latency")
 
 
+def test_a_net_latency_that_noise_does_not_tell_from_none_is_said_to_be_unmeasurable():
+    lost = trial(1, net=0.02, candidate=1).model_copy(update={"is_net": True, "net_low": 0.0, "net_high": 0.045})
+    told = "0.2 of the size, net latency too small to be measured (at most 0.045 of the source's)"
+    assert front.summary([lost]).endswith(told)
+
+
 @pytest.mark.parametrize(("net", "expected"), [(None, (0.8, 0.7, 0.9)), (0.4, (0.4, 0.3, 0.5))])
 def test_the_latency_of_a_trial_lies_in_its_own_interval(net, expected):
     timed = LatencyMeasured(

@@ -86,8 +86,14 @@ def _gained(winner: CandidateReport) -> str:
     size, timed = winner.measurements.size_bytes, winner.measurements.latency_milliseconds
     parts = [f"{wording.short(size.ratio)} of the size"] if size else []
     if timed:
-        parts.append(f"{wording.short(timed.gross.ratio)} of the p{timed.percentile} latency")
+        parts.append(f"{wording.short(timed.gross.ratio)}{_interval(timed)} of the p{timed.percentile} latency")
     return f", {' and '.join(parts)}" if parts else ""
+
+
+def _interval(timed: LatencyMeasured) -> str:
+    if timed.ratio_low is None or timed.ratio_high is None:
+        return ""
+    return f" ({timed.ratio_low:.2f} to {timed.ratio_high:.2f})"
 
 
 def _none(candidates: Sequence[CandidateReport], refused: Sequence[Refused], gate: Gate) -> Decision:

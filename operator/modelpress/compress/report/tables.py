@@ -117,8 +117,12 @@ def _gross(latency: LatencyMeasured | None) -> str:
 
 
 def _net(latency: LatencyMeasured | None) -> str:
+    """A number only where noise tells it from none."""
     net = latency.net if latency else None
-    return NOT_MEASURABLE if net and net.value <= 0 else _compared(net, wording.milliseconds)
+    if latency is None or net is None or (net.value > 0 and latency.net_ratio_low != 0):
+        return _compared(net, wording.milliseconds)
+    most = "" if latency.net_ratio_high is None else f" (at most {latency.net_ratio_high:.2f}×)"
+    return f"{NOT_MEASURABLE}{most}"
 
 
 def _interval(latency: LatencyMeasured | None) -> str:

@@ -116,6 +116,8 @@ def _told(trial: Trial) -> str:
     """Its latency for people: net with its interval, gross where net is not known."""
     if not trial.is_net:
         return f"{wording.short(_latency(trial))} of the latency"
+    if not trial.net_low and trial.net_high is not None:
+        return f"net latency too small to be measured (at most {wording.short(trial.net_high)} of the source's)"
     interval = f"{wording.short(trial.net_low)} to {wording.short(trial.net_high)}"
     return f"{wording.short(trial.net_ratio)} ({interval}) of the net latency"
 
