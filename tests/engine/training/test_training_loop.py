@@ -10,6 +10,7 @@ import time
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from modelpress.api.recipe import FineTune
@@ -115,6 +116,14 @@ def test_tensorboard_gets_scalars_histograms_and_a_profile(opened, setting):
     assert {"conv/kernel", "dense/kernel", "head/kernel"} <= set(tags["tensors"])
     assert [event.step for event in events.Tensors("loss")] == list(range(2 * 16))
     assert len(list(given.logs.glob("plugins/profile/*/*.xplane.pb"))) == 1
+
+
+def test_the_learning_rate_falls_as_the_schedule_says(opened, setting):
+    given = setting(training={"schedule": "Step"})
+    fine_tune.apply(opened, FineTune(epochs=2, learning_rate=0.01), given)
+    events = EventAccumulator(str(given.logs), {"tensors": 0}).Reload()
+    rates = [tf.make_ndarray(event.tensor_proto).item() for event in events.Tensors("learning_rate")]
+    assert set(np.round(rates, 6)) == {0.005, 0.01, 0.001, 0.0001}
 
 
 def test_every_checkpoint_is_handed_to_what_keeps_it_beyond_this_machine(opened, setting):

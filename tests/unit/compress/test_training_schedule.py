@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 
 from modelpress.compress.training import schedule
+
+KINDS: tuple[schedule.Kind, ...] = get_args(schedule.Kind)
 
 
 def test_the_learning_rate_warms_up_and_falls_like_a_cosine():
@@ -13,6 +17,18 @@ def test_the_learning_rate_warms_up_and_falls_like_a_cosine():
     assert rates[4:] == sorted(rates[4:], reverse=True)
     assert rates[52] == pytest.approx(0.05, abs=0.002)
     assert 0 < rates[-1] < 0.0002
+
+
+def test_after_the_warm_up_the_rate_falls_as_asked():
+    after = {kind: [schedule.learning_rate(update, 105, 1, kind) for update in range(6, 105)] for kind in KINDS}
+    assert after["Linear"] == pytest.approx([1 - done / 100 for done in range(1, 100)])
+    assert after["Step"] == pytest.approx([1] * 49 + [0.1] * 25 + [0.01] * 25)
+    assert after["Constant"] == [1] * 99
+    assert after["Cosine"] == [schedule.learning_rate(update, 105, 1) for update in range(6, 105)]
+
+
+def test_every_schedule_warms_up_alike():
+    assert len({schedule.learning_rate(2, 105, 1, kind) for kind in KINDS}) == 1
 
 
 @pytest.mark.parametrize("total", [1, 2, 3, 7])

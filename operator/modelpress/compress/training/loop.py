@@ -98,7 +98,9 @@ class _Loop:
             batch = self._batches.take(order, standing.batch, worker=self._workers.index, workers=self._workers.count)
             if self._course.before is not None:
                 self._course.before(number, self._total)
-            rate = schedule.learning_rate(number, self._total, self._course.learning_rate)
+            rate = schedule.learning_rate(
+                number, self._total, self._course.learning_rate, self._course.training.schedule
+            )
             self._optimizer.learning_rate.assign(rate)
             with journal.update(number):
                 loss = float(self._update(batch.inputs, batch.labels, tf.constant(batch.share, tf.float32)))

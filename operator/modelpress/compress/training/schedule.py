@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Literal
 
+Kind = Literal["Cosine", "Linear", "Step", "Constant"]
 WARM_UP_SHARE = 0.05
 """Of all updates, in which the learning rate rises from near 0."""
 RAMP_SHARE = 0.6
@@ -12,15 +15,26 @@ RAMP_EVENTS = 30
 """Sparsity rises in so many jumps at most."""
 
 
-def learning_rate(update: int, total: int, peak: float) -> float:
-    """Linear warm-up to `peak`, then half a cosine down to 0 (Loshchilov & Hutter 2017, SGDR, without restarts).
+def learning_rate(update: int, total: int, peak: float, kind: Kind = "Cosine") -> float:
+    """Linear warm-up to `peak` (Goyal et al. 2017), then as `kind` says; no update has the rate 0.
 
-    `update` counts from 0 to `total` - 1; no update has the rate 0.
+    Cosine: half of one, down to nearly 0 (Loshchilov & Hutter 2017, SGDR, without restarts). Linear: down to nearly 0.
+    Step: a tenth from the middle on, a hundredth from three quarters on (He et al. 2016). Constant: stays.
+    `update` counts from 0 to `total` - 1.
     """
     warm = max(1, math.ceil(WARM_UP_SHARE * total))
     if update < warm:
         return peak * (update + 1) / warm
-    return peak * 0.5 * (1 + math.cos(math.pi * (update - warm + 1) / (total - warm + 1)))
+    return peak * _FALLS[kind]((update - warm + 1) / (total - warm + 1))
+
+
+_FALLS: dict[Kind, Callable[[float], float]] = {
+    "Cosine": lambda done: 0.5 * (1 + math.cos(math.pi * done)),
+    "Linear": lambda done: 1 - done,
+    "Step": lambda done: 0.1 ** (int(4 * done) - 1) if done >= 0.5 else 1.0,
+    "Constant": lambda done: 1.0,
+}
+"""Share of the peak, after this share of the updates that follow the warm-up."""
 
 
 def sparsity(update: int, total: int, start: float, final: float) -> float:
