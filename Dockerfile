@@ -1,7 +1,7 @@
 # Three images from one file: `make image`, or  docker build --target operator|sidecar|compressor .
 #   operator    no TensorFlow: Kopf, the Kubernetes client
 #   sidecar     no TensorFlow: cache, limiter and proxy; also `modelpress fetch`
-#   compressor  TensorFlow, TFMOT, tensorflow-serving-api: both Jobs; GPU build: --build-arg ACCELERATOR=gpu
+#   compressor  TensorFlow, tensorflow-serving-api: both Jobs; GPU build: --build-arg ACCELERATOR=gpu
 # All run as user 65532 on a read-only root; only /tmp and mounted volumes are written.
 ARG BASE=python:3.11-slim-bookworm
 
