@@ -116,14 +116,23 @@ def _metrics(request: Request) -> list[Any]:
 
 def _recipe_inputs(request: Request) -> dict[str, Any]:
     """What decides the bytes of an artifact beside the content of its files."""
-    searching = request.recipe.steps is None
     return {
         "metrics": _metrics(request),
         "recipe": request.recipe.plain(),
         "target": _serving_target(request),
         "requestedAt": request.requested_at,
-        "gate": request.gate.plain() if searching else None,
+        "gate": _deciding_limits(request),
     }
+
+
+def _deciding_limits(request: Request) -> dict[str, Any] | None:
+    """The limits that choose what is made: all of them where trials are judged; for Mixed those of the metrics."""
+    recipe = request.recipe
+    if recipe.steps is None or recipe.iterations > 1:
+        return request.gate.plain()
+    if any(step.quantize is not None and step.quantize.scheme == "Mixed" for step in recipe.steps):
+        return {"metrics": [metric.plain() for metric in request.gate.metrics]}
+    return None
 
 
 def request_key(request: Request) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +14,13 @@ from modelpress.api.source import Source
 from modelpress.compress import check, examples, graph, source, steadiness, warmup
 from modelpress.compress.check import Reference
 from modelpress.compress.dataset import Array, Rows
-from modelpress.compress.evaluation import evaluate
+from modelpress.compress.evaluation import baseline, evaluate
+from modelpress.compress.evaluation.baseline import Baseline
 from modelpress.compress.examples import Examples
 from modelpress.compress.limited import Limited
 from modelpress.compress.model import OpenedModel
 from modelpress.compress.plan import Plan, needs_calibration
+from modelpress.compress.quantization import tolerance
 from modelpress.compress.source import Found
 from modelpress.compress.sources import grouping, resaving, soundness
 from modelpress.compress.versions import Versions
@@ -53,6 +56,17 @@ class Bench:
     def deterministic(self) -> bool:
         """Whether the source answers one input always alike."""
         return self.reference.repeatable and not self.random
+
+    @functools.cached_property
+    def baselines(self) -> tuple[Baseline | None, ...]:
+        """The source by each metric of the gate, on evaluation rows; none without those, or where no limit needs it."""
+        found = self.examples.sets.get("evaluation")
+        if found is None or not tolerance.needs_baseline(self.request.gate):
+            return ()
+        signature = self.opened.signatures[found.signature]
+        with self.progress.step("Measuring the source in this process"):
+            answer = functools.partial(self.opened.call, signature.name)
+            return baseline.of(answer, found.rows, signature, self.request.gate.metrics)
 
     def calibration(self) -> list[dict[str, Array]]:
         """Batches of as few rows as the signature takes."""

@@ -10,7 +10,7 @@ from modelpress.compress.alignment import Tie
 from modelpress.compress.bench import Bench
 from modelpress.compress.model import OpenedModel
 from modelpress.compress.plan import Build
-from modelpress.compress.quantization import comparison, layers, scheme
+from modelpress.compress.quantization import layers, scheme, tolerance
 from modelpress.compress.quantization.scheme import Calibration, Float
 from modelpress.compress.tflite import NotConvertible
 from modelpress.compress.versions import Version
@@ -90,8 +90,8 @@ def calibration(bench: Bench, *, is_stricter: bool = False) -> Calibration | Non
     found = bench.examples.calibration()
     if found is None:
         return None
-    tolerance = comparison.tolerance(bench.request.gate)
-    return Calibration(found.signature, bench.calibration(), tolerance, bench.progress.beat, is_stricter)
+    allowed = tolerance.of_gate(bench.request.gate, bench.baselines)
+    return Calibration(found.signature, bench.calibration(), allowed, bench.progress.beat, is_stricter)
 
 
 def _flatbuffer(bench: Bench, version: Version, wanted: Build, field: str) -> scheme.Quantized:

@@ -11,7 +11,10 @@ import tensorflow as tf
 
 from modelpress.api.data import Data, DataSet
 from modelpress.api.errors import Invalid
-from modelpress.compress import check
+from modelpress.compress import bench as benches
+from modelpress.compress import check, dataset, forms, inspection, plan, source
+from modelpress.compress.work import WorkArea
+from modelpress.telemetry.progress import Silent
 
 SERVED = "serving_default"
 
@@ -84,6 +87,20 @@ def test_what_a_form_cannot_hold_is_refused_before_any_work(quantized, ask):
 def test_the_notes_say_what_was_chosen_and_what_it_lost(quantized):
     assert any("activation ranges by" in note for note in quantized(scheme="StaticInt8").manifest.candidates[0].notes)
     assert any(note.startswith("Mixed: ") for note in quantized(scheme="Mixed").manifest.candidates[0].notes)
+
+
+def test_mixed_may_lose_what_the_gate_allows_beside_what_the_source_is_worth(models, images, ask, tmp_path):
+    data = Data(evaluation=DataSet(uri=str(images)), calibration=DataSet(uri=str(images), samples=8))
+    recipe = {"steps": [{"quantize": {"scheme": "Mixed"}}]}
+    request = ask(models["image"], data=data, recipe=recipe, gate={"metrics": [{"type": "Accuracy", "min": 0.1}]})
+    found = source.find(request.source, progress=Silent())
+    rows = inspection.inspected(request, found, dataset.digests(request.data))
+    planned = plan.of_recipe(request.recipe, device="CPU")
+    bench = benches.prepared(request, planned, found, rows, WorkArea(tmp_path / "work"), Silent())
+    with np.load(images) as stored:
+        probs = bench.opened.call(SERVED, {"image": stored["image"][:256]})["probs"]
+        accuracy = (probs.argmax(axis=1) == stored["label"][:256]).mean()
+    assert forms.calibration(bench).tolerance.answers == pytest.approx(accuracy - 0.1)
 
 
 def test_a_recipe_may_ask_for_zero_points_of_weights(quantized):

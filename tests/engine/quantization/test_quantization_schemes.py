@@ -9,7 +9,7 @@ from modelpress.api.errors import Invalid
 from modelpress.api.gate import Gate
 from modelpress.api.recipe import Quantize
 from modelpress.compress import flatbuffer, tflite
-from modelpress.compress.quantization import comparison, ranges, rewriting, rounding, scheme
+from modelpress.compress.quantization import ranges, rewriting, rounding, scheme, tolerance
 from modelpress.compress.quantization.comparison import Comparison, Loss
 from modelpress.compress.quantization.precision import Assignment
 
@@ -143,7 +143,7 @@ def test_mixed_spares_the_one_layer_whose_weights_no_integer_can_hold(scaled_flo
 
     original = scaled_float
     loses = Comparison(original.content, SERVED, scaled_rows)
-    calibration = scheme.Calibration(SERVED, scaled_rows, comparison.tolerance(Gate()))
+    calibration = scheme.Calibration(SERVED, scaled_rows, tolerance.of_gate(Gate()))
     for name in ("StaticInt8", "DynamicInt8"):
         broken = scheme.quantized(original, Quantize(scheme=name), calibration, field=FIELD)
         assert loses.of(broken.content).answers > 0.5

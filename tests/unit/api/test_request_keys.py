@@ -37,3 +37,26 @@ def test_how_a_model_is_served_and_judged_does_not_compress_it_again(spec: dict[
 ])  # fmt: skip
 def test_what_decides_the_result_compresses_it_again(spec: dict[str, Any]) -> None:
     assert all(new != old for new, old in zip(keys(spec), keys({}), strict=True))
+
+
+def of_steps(step: dict[str, Any], **fields: Any) -> dict[str, Any]:
+    return {"recipe": {"steps": [step], **fields.pop("recipe", {})}, **fields}
+
+
+@pytest.mark.parametrize(
+    "gate", [{"metrics": [{"type": "Accuracy", "maxDrop": 0.1}]}, {"metrics": [{"type": "Fidelity", "min": 0.9}]}]
+)
+def test_mixed_is_made_again_for_other_limits_of_the_metrics_which_choose_its_layers(gate: dict[str, Any]) -> None:
+    mixed = {"quantize": {"scheme": "Mixed"}}
+    usual = {"metrics": [{"type": gate["metrics"][0]["type"]}]}
+    assert all(
+        new != old for new, old in zip(keys(of_steps(mixed, gate=gate)), keys(of_steps(mixed, gate=usual)), strict=True)
+    )
+    slower = {**gate, "latency": {"maxRatio": 2}}
+    assert keys(of_steps(mixed, gate=gate)) == keys(of_steps(mixed, gate=slower))
+
+
+def test_iterations_which_the_gate_chooses_among_are_made_again_for_other_limits() -> None:
+    prune, repeated = {"prune": {"sparsity": 0.5}}, {"iterations": 3}
+    strict = of_steps(prune, recipe=repeated, gate={"size": {"maxRatio": 0.5}})
+    assert all(new != old for new, old in zip(keys(strict), keys(of_steps(prune, recipe=repeated)), strict=True))

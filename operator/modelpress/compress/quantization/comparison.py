@@ -7,15 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from modelpress.api.gate import Gate
 from modelpress.compress import tflite
 from modelpress.compress.evaluation import scores
 from modelpress.compress.evaluation.fidelity import Fidelity
 from modelpress.compress.rows import Array
-
-_USUAL_DROP = 0.01
-_VARIANCE_BESIDE_ANSWERS = 0.05
-"""Outputs may move so far where the gate looks at answers only; beyond it, agreement on few rows is luck."""
 
 
 class Loss(NamedTuple):
@@ -45,21 +40,6 @@ class Loss(NamedTuple):
 _ROWS_ALLOWED = 0.5
 BROKEN = Loss(float("inf"), float("inf"))
 Batch = Mapping[str, Array]
-
-
-def tolerance(gate: Gate) -> Loss:
-    """What calibration rows may show for a candidate that should pass the gate.
-
-    A metric that counts right answers cannot drop by more than the share of answers that change.
-    """
-    variance = answers = float("inf")
-    for metric in gate.metrics:
-        drop = _USUAL_DROP if metric.max_drop is None else metric.max_drop
-        if metric.type in ("Fidelity", "CosineSimilarity", "MeanAbsoluteError"):
-            variance = min(variance, drop)
-        else:
-            answers = min(answers, drop)
-    return Loss(min(variance, _VARIANCE_BESIDE_ANSWERS), answers)
 
 
 def unlimited() -> None:
