@@ -1,9 +1,10 @@
 """What a search without a recipe finds for real models, beside the naive ways, measured through a model server.
 
-    python benchmarks/compression.py [--models vgg,resnet20] [--store FOLDER] [--timeout 10m]
+    python benchmarks/compression.py [--models vgg,resnet20] [--store FOLDER] [--timeout 10m] [--report FOLDER]
 
 A model with the suffix `_labels` is searched with labelled training data, so that the search may train; that takes up
-to 90 minutes. With --store, a run that was ended goes on where it was.
+to 90 minutes. With --store, a run that was ended goes on where it was. With --report, the page of each search, with its
+Pareto front drawn, is written to FOLDER/<model>/report.html.
 
 The naive ways are the plain dynamic-range conversion of tf.lite, and TFMOT's magnitude pruning alone. Latency is that
 of single rows at one server thread: net (less what the server itself takes) and gross, with 95 % intervals. The source,
@@ -21,7 +22,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 sys.path.append(str(Path(__file__).resolve().parent))
 
+import pareto
 import window
 from nets import cases, naive
 from rich.console import Console
@@ -41,6 +43,7 @@ from modelpress.api.measurement import Compared, LatencyMeasured, Measurements
 from modelpress.api.recipe import Recipe
 from modelpress.api.request import Request, Target
 from modelpress.api.source import Source
+from modelpress.api.trial import Trial
 from modelpress.compress import engine
 from modelpress.compress.engine import Compressed
 from modelpress.compress.evaluation import examples
@@ -72,7 +75,7 @@ def main() -> None:
             case = cases.prepared(name)
             if arguments.timeout:
                 case = case._replace(timeout=arguments.timeout)
-            found[name] = _compared(name, case, store, Console(width=WIDTH), progress.on(console))
+            found[name] = _compared(name, case, store, arguments.report, Console(width=WIDTH), progress.on(console))
     print(json.dumps(found))
 
 
@@ -81,6 +84,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--models", default=",".join(cases.names()), help="names, separated by commas")
     parser.add_argument("--store", type=Path, help="folder for the results; absent: a new one that is deleted")
     parser.add_argument("--timeout", help="of each search, e.g. 10m; absent: 15m to 90m, by model")
+    parser.add_argument("--report", type=Path, help="folder for a page of each search, with its Pareto front drawn")
     return parser.parse_args()
 
 
@@ -93,7 +97,9 @@ def _folder(store: Path | None) -> Iterator[Path]:
         yield Path(folder)
 
 
-def _compared(name: str, case: cases.Case, store: Path, console: Console, told: progress.Progress) -> dict[str, Any]:
+def _compared(
+    name: str, case: cases.Case, store: Path, pages: Path | None, console: Console, told: progress.Progress
+) -> dict[str, Any]:
     request = _request(name, case, store)
     began = time.monotonic()
     done = engine.compress(request, progress=told, now=int(time.time()))
@@ -113,10 +119,9 @@ def _compared(name: str, case: cases.Case, store: Path, console: Console, told: 
     _compare(found, ways, taken, console)
     for refused in (one for one in others if isinstance(one, Refused)):
         console.print(f"  naive: {refused.recipe}: {refused.reason}: {refused.message}", soft_wrap=True)
-    for trial in done.manifest.trials:
-        console.print(
-            f"  {trial.number:2} {trial.recipe}, {trial.form}: {trial.verdict}: {trial.message}", soft_wrap=True
-        )
+    _show_trials(done.manifest.trials, console)
+    if pages is not None:
+        console.print(f"  report: {pareto.write(pages, request, done, found, ways)}", soft_wrap=True)
     return _figures(found, ways, len(done.manifest.trials), seconds)
 
 
@@ -184,6 +189,17 @@ def _compare(found: list[CandidateReport], ways: list[CandidateReport], taken: w
             console.print(f"  search / naive: {way.recipe}: net latency {net}, gross {gross}", soft_wrap=True)
     if taken.warning:
         console.print(f"  warning: {taken.warning}", soft_wrap=True)
+
+
+def _show_trials(trials: Sequence[Trial], console: Console) -> None:
+    """The Pareto front, then all in the order of trying."""
+    front = pareto.table(trials)
+    if front is not None:
+        console.print(front)
+    for trial in trials:
+        console.print(
+            f"  {trial.number:2} {trial.recipe}, {trial.form}: {trial.verdict}: {trial.message}", soft_wrap=True
+        )
 
 
 def _cells(measured: Measurements) -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from nets import fashion, full_size, reviews
+from nets import fashion, reviews
 
 EXAMPLES, fetching = fashion.EXAMPLES, fashion.fetching
 LABELS = "_labels"
@@ -146,7 +146,8 @@ def _cnn224() -> Case:
 
 def _full_size() -> Case:
     """Any answer will do that is one: the weights are random."""
-    folder = _kept("resnet50", [Path(full_size.__file__)], full_size.write)
+    script = _script("resnet50-full")
+    folder = _kept("resnet50", script.sources(), script.build)
     return _case(folder / "model", LARGE, [{"type": "CosineSimilarity", "maxDrop": 1}])
 
 
