@@ -49,7 +49,8 @@ def run(
     import os
 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+    # Steps train on a GPU where there is one; its memory is left to the servers of a GPU target as well.
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     from modelpress.compress.local import quiet, session, termination
     from modelpress.telemetry import progress
 

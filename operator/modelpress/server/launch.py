@@ -29,6 +29,7 @@ STOP_SECONDS = 10.0
 _POLL_SECONDS = 0.05
 _HOST_VARIABLE = "MODELPRESS_SERVE_HOST"
 _LOG_LINES = 12
+_NO_GPUS = {"CUDA_VISIBLE_DEVICES": "-1"}
 # The most telling first.
 _REASONS = ("Failed to start server", "cannot be loaded", "Could not find base path", "No versions of servable")
 
@@ -169,10 +170,12 @@ def start_server(
     batching: Batching | None = None,
     log_path: Path,
     extra_flags: Sequence[str] = (),
+    sees_gpus: bool = False,
 ) -> ServerProcess:
     """Start a server of `<base_path>/<version>` on free ports of this machine; it loads while this returns.
 
-    `cpus` None leaves it on all of this process' CPUs. `log_path` is overwritten; batching parameters go beside it.
+    `cpus` None leaves it on all of this process' CPUs; GPUs are hidden from it unless `sees_gpus`. `log_path` is
+    overwritten; batching parameters go beside it.
     """
     command, description = _program()
     listening = ports.unused(), ports.unused()
@@ -194,7 +197,8 @@ def start_server(
         *(_batching_flags(batching, threads, log_path) if batching else ()),
         *extra_flags,
     ]
-    process = _spawner.submit(_spawn, [*_tied(), *command, *flags], frozenset(cpus or ()), log_path).result()
+    hidden = {} if sees_gpus else _NO_GPUS
+    process = _spawner.submit(_spawn, [*_tied(), *command, *flags], frozenset(cpus or ()), hidden, log_path).result()
     return ServerProcess(process, model_name=model_name, ports=listening, log_path=log_path, description=description)
 
 
@@ -218,8 +222,10 @@ def _tied() -> Sequence[str]:
     return [setpriv, "--pdeathsig", "KILL", "--"] if setpriv else []
 
 
-def _spawn(command: Sequence[str], cpus: frozenset[int], log_path: Path) -> subprocess.Popen[bytes]:
-    environment = {**os.environ, _HOST_VARIABLE: HOST}
+def _spawn(
+    command: Sequence[str], cpus: frozenset[int], variables: Mapping[str, str], log_path: Path
+) -> subprocess.Popen[bytes]:
+    environment = {**os.environ, **variables, _HOST_VARIABLE: HOST}
     before = os.sched_getaffinity(0) if cpus and hasattr(os, "sched_setaffinity") else None
     with log_path.open("wb") as log:
         try:

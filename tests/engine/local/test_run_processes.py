@@ -8,8 +8,10 @@ import socket
 import pytest
 
 from modelpress.api.errors import Invalid
+from modelpress.api.request import Target
+from modelpress.compress.evaluation.endpoint import DoesNotLoad
 from modelpress.compress.local import processes
-from modelpress.server import ports
+from modelpress.server import launch, ports
 
 
 def test_a_port_that_was_asked_for_and_is_taken_is_refused():
@@ -29,3 +31,16 @@ def test_a_server_is_pinned_to_as_many_cpus_as_it_has_threads(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 2, 4, 6})
     assert processes.cpus(2) == (0, 2)
     assert processes.cpus(4) is None
+
+
+@pytest.mark.parametrize("device", ["CPU", "GPU"])
+def test_only_the_server_of_a_gpu_target_sees_gpus(tmp_path, monkeypatch, device):
+    binary = tmp_path / launch.BINARY
+    binary.write_text("#!/bin/sh\necho sees $CUDA_VISIBLE_DEVICES\n")
+    binary.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    log = tmp_path / "log"
+    server = processes.ModelServer("m", tmp_path, form="SavedModel", target=Target(device=device), log=log)
+    with server, pytest.raises(DoesNotLoad, match=f"sees {'0' if device == 'GPU' else '-1'}"):
+        server.await_model()

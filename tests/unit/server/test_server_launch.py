@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -80,3 +81,16 @@ def test_a_server_takes_as_many_requests_at_once_as_a_concurrency_limit_may_ask_
     with pytest.raises(ValueError, match="limit"):
         Concurrency(limit=most + 1)
     assert int(told["--grpc_max_threads"]) > most
+
+
+@pytest.mark.parametrize(("sees_gpus", "told"), [(False, "-1"), (True, "0,1")])
+def test_gpus_are_hidden_from_servers_of_cpu_targets_and_from_nothing_else(tmp_path, monkeypatch, sees_gpus, told):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    binary = tmp_path / launch.BINARY
+    binary.write_text("#!/bin/sh\necho sees $CUDA_VISIBLE_DEVICES\n")
+    binary.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    server = launch.start_server("m", tmp_path, threads=1, tflite=False, log_path=tmp_path / "log", sees_gpus=sees_gpus)
+    server.wait(60)
+    assert (tmp_path / "log").read_text() == f"sees {told}\n"
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "0,1", "steps of this process train on them"

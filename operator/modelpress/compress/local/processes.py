@@ -74,6 +74,7 @@ class ModelServer:
             tflite=form == "TFLite",
             cpus=cpus(target.threads),
             batching=target.batching,
+            sees_gpus=target.device == "GPU",
             log_path=log,
             extra_flags=_several(served, log.with_suffix(".models.pbtxt")) if constant else (),
         )
