@@ -126,3 +126,12 @@ def test_trials_are_listed_with_what_is_offered_first_and_the_front_marked():
 def test_what_makes_measurements_worth_little_is_told_of_the_source(a_report):
     source = a_report().source.model_copy(update={"warnings": ("Accuracy is 0.1, no better than chance",)})
     assert list(tables.warnings(a_report(source=source))) == ["Warning: Accuracy is 0.1, no better than chance"]
+
+
+def test_a_trial_whose_net_latency_noise_does_not_tell_from_none_shows_its_bound():
+    common = {"form": "TFLite", "message": "", "recipe": "quantize DynamicInt8", "verdict": "Passed", "is_net": True}
+    lost, known = (
+        Trial(number=number, name=str(number), net_ratio=0.02, net_low=low, net_high=0.045, **common)
+        for number, low in ((1, 0.0), (2, 0.01))
+    )
+    assert [cells[-2] for cells in tables.trial_rows((lost, known))] == ["≤ 0.045×", "0.020×"]

@@ -201,9 +201,16 @@ def trial_rows(tried: Sequence[Trial]) -> Iterator[tuple[str, ...]]:
             wording.short(one.metric),
             ABSENT if one.drop is None else f"{one.drop:+.2g}{error}",
             _share(one.size_ratio),
-            _share(one.net_ratio),
+            _latency(one),
             one.verdict,
         )
+
+
+def _latency(trial: Trial) -> str:
+    """At most so much, where noise does not tell the net latency from none."""
+    if trial.is_net and trial.net_low == 0 and trial.net_high is not None:
+        return f"≤ {_share(trial.net_high)}"
+    return _share(trial.net_ratio)
 
 
 def _share(ratio: float | None) -> str:
