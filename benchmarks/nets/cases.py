@@ -147,7 +147,7 @@ def _cnn224() -> Case:
 def _full_size() -> Case:
     """Any answer will do that is one: the weights are random."""
     script = _script("resnet50-full")
-    folder = _kept("resnet50", script.sources(), script.build)
+    folder = _kept("resnet50-full", script.sources(), script.build)
     return _case(folder / "model", LARGE, [{"type": "CosineSimilarity", "maxDrop": 1}])
 
 
