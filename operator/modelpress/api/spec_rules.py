@@ -9,6 +9,8 @@ _TRAINS = (
     " || (has(x.quantize) && has(x.quantize.epochs) && x.quantize.epochs > 0)"
 )
 _HAS_TRAINING = "has(self.data) && has(self.data.training)"
+_HAS_DATA = "has(self.data) && (has(self.data.calibration) || has(self.data.training) || has(self.data.evaluation))"
+_CALIBRATES = "has(x.quantize) && x.quantize.scheme in ['StaticInt8', 'Mixed']"
 _GPU = "has(self.serving.resources.limits) && 'nvidia.com/gpu' in self.serving.resources.limits"
 
 RULES = (
@@ -26,11 +28,20 @@ RULES = (
         field=".recipe.steps",
     ),
     Rule(
-        "!has(self.recipe.steps) || has(self.data) || !self.recipe.steps.exists(x, has(x.prune)"
+        f"!has(self.recipe.steps) || ({_HAS_DATA}) || !self.recipe.steps.exists(x, has(x.prune)"
         " && has(x.prune.criterion) && x.prune.criterion in ['Gradient', 'Reconstruction'])",
         "criteria Gradient and Reconstruction need data: add data.training or data.calibration, or use criterion"
         " Magnitude",
         field=".recipe.steps",
+    ),
+    Rule(
+        f"!has(self.recipe.steps) || ({_HAS_DATA}) || !self.recipe.steps.exists(x, {_CALIBRATES})",
+        "schemes StaticInt8 and Mixed measure activations on examples: add data.calibration (or training, evaluation),"
+        " or use scheme DynamicInt8",
+        field=".recipe.steps",
+        says="'quantize.scheme %s measures the range of activations on examples: add data.calibration (or training,"
+        " evaluation; no labels needed), or use scheme DynamicInt8, which needs none'.format([self.recipe.steps.filter("
+        f"x, {_CALIBRATES})[0].quantize.scheme])",
     ),
     Rule(
         "!has(self.gate.metrics) || (has(self.data) && has(self.data.evaluation)) || !self.gate.metrics.exists(m,"
