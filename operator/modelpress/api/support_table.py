@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from modelpress.api import duration, quantity, tunables
 from modelpress.api import support_row as row
+from modelpress.api.serving import Serving
 
+_MEMORY = Serving().plain()["resources"]["limits"]["memory"]
+"""Of a server for which nobody set any."""
 SMALLEST_DISK = 4 * 2**20
 
 _SOURCE = (
@@ -73,7 +76,16 @@ _JOBS = (
 
 _SERVING = (
     *row.honoured(*(f"spec.serving.{name}" for name in ("modelName", "batching", "warmup", "requestTimeout"))),
-    *row.honoured("spec.serving.resources.limits"),
+    row.Row(
+        "spec.serving.resources.limits",
+        "Honoured",
+        "Reported",
+        "a local run holds only cpu: where the server's peak exceeds the memory, a warning says so, and a GPU is used "
+        "only where this machine has one",
+        values=lambda limits: bool(set(limits.items()) - {("cpu", limits.get("cpu")), ("memory", _MEMORY)}),
+        shown_values="other than cpu",
+        reason=row.IGNORED,
+    ),
     *row.cluster_only(
         *(f"spec.serving.{name}" for name in ("image", "replicas", "podDisruptionBudget", "networkPolicy", "pod")),
         *("spec.serving.resources.requests", "spec.serving.sidecar.resources"),

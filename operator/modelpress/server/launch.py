@@ -29,6 +29,8 @@ STOP_SECONDS = 10.0
 _POLL_SECONDS = 0.05
 _HOST_VARIABLE = "MODELPRESS_SERVE_HOST"
 _LOG_LINES = 12
+_OWN_BYTES = 550 * 2**20
+"""Of Python and TensorFlow, measured with TensorFlow 2.20; tensorflow_model_server takes tens of MiB."""
 _NO_GPUS = {"CUDA_VISIBLE_DEVICES": "-1"}
 # The most telling first.
 _REASONS = ("Failed to start server", "cannot be loaded", "Could not find base path", "No versions of servable")
@@ -205,6 +207,11 @@ def start_server(
 def description() -> str:
     """Which model server `start_server` will start, e.g. `modelpress serve 0.1.0`."""
     return _program()[1]
+
+
+def own_memory_bytes(description: str) -> int:
+    """About what a server of that description takes before any model, as far as that is worth mention."""
+    return 0 if description.startswith(BINARY) else _OWN_BYTES
 
 
 def _program() -> tuple[Sequence[str], str]:

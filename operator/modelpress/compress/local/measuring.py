@@ -14,6 +14,7 @@ from modelpress.compress.dataset import Rows
 from modelpress.compress.evaluation import evaluate
 from modelpress.compress.evaluation.comparison import Answers
 from modelpress.compress.evaluation.endpoint import DoesNotLoad
+from modelpress.compress.local import likeness
 from modelpress.compress.local.processes import ModelServer
 from modelpress.compress.local.servers import Servers
 from modelpress.compress.report.document import CandidateReport, Judgement
@@ -63,7 +64,7 @@ class Measuring:
             digest=candidate.servable.digest,
             size_bytes=candidate.servable.size_bytes,
             notes=candidate.notes,
-            warnings=candidate.warnings,
+            warnings=(*candidate.warnings, *likeness.memory_warnings(found, self._request.target)),
             evaluation=found.key,
             evidence=found.evidence,
             samples=found.samples,

@@ -7,6 +7,8 @@ import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
+import tensorflow as tf
+
 from modelpress import __version__
 from modelpress.api import request as requests
 from modelpress.api.artifact import Servable
@@ -16,7 +18,7 @@ from modelpress.compress.engine import Compressed
 from modelpress.compress.evaluation import evaluate, examples
 from modelpress.compress.evaluation.client import Client
 from modelpress.compress.evaluation.endpoint import Endpoint
-from modelpress.compress.local import choice, processes, traffic
+from modelpress.compress.local import choice, likeness, processes, traffic
 from modelpress.compress.local.measuring import Measuring
 from modelpress.compress.local.processes import Sidecar
 from modelpress.compress.report import page
@@ -71,6 +73,7 @@ class Stages:
                 size_bytes=manifest.source.servable.size_bytes,
                 random_operations=manifest.random_operations,
                 warnings=(
+                    *likeness.gpu_warnings(request.target, len(tf.config.list_physical_devices("GPU"))),
                     *repeatability.warnings(manifest),
                     *dict.fromkeys(said for one in candidates for said in chance.warnings(one.measurements.metrics)),
                 ),
