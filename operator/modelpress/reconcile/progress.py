@@ -223,7 +223,9 @@ def judged(facts: Facts, evaluation: Message) -> Verdict:
     if evaluation.measured is None:
         finding = Finding("NotMeasured", "The evaluation reported no measurements")
         return Verdict(False, finding.reason, finding.message, (finding,))
-    return gate.judge(evaluation.measured, facts.model.spec.gate, samples=evaluation.samples or 0)
+    return gate.judge(
+        evaluation.measured, facts.model.spec.gate, samples=evaluation.samples or 0, evidence=evaluation.evidence
+    )
 
 
 def _location(facts: Facts, compress: Message, servable: str) -> Location:

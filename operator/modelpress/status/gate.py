@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from modelpress.api import duration, gate, quantity
-from modelpress.api.measurement import Compared, LatencyMeasured, Measurements, MetricMeasured
+from modelpress.api.measurement import Compared, Evidence, LatencyMeasured, Measurements, MetricMeasured
 from modelpress.status import chance, wording
+from modelpress.status import evidence as proof
 
 DEFAULT_MAX_DROP = 0.01
 ERROR_METRICS = frozenset({"MeanAbsoluteError"})
@@ -44,8 +45,11 @@ class Verdict(NamedTuple):
     """What makes the verdict worth little."""
 
 
-def judge(measurements: Measurements, limits: gate.Gate, *, samples: int) -> Verdict:
-    """Hold measurements against limits; `samples` is the number of rows that the metrics were measured on."""
+def judge(measurements: Measurements, limits: gate.Gate, *, samples: int, evidence: Evidence | None = None) -> Verdict:
+    """Hold measurements against limits.
+
+    `samples` is the number of rows that the metrics were measured on, `evidence` what kind of rows where that is known.
+    """
     if measurements.failure:
         finding = Finding(measurements.failure, measurements.failure_message or "The candidate could not be measured")
         return Verdict(False, finding.reason, finding.message, (finding,))
@@ -55,7 +59,7 @@ def judge(measurements: Measurements, limits: gate.Gate, *, samples: int) -> Ver
         *_latency_findings(measurements.latency_milliseconds, limits.latency),
         *_memory_findings(measurements.memory_bytes, limits.memory),
     )
-    warnings = tuple(chance.warnings(measurements.metrics))
+    warnings = (*proof.warnings(evidence, samples), *chance.warnings(measurements.metrics))
     if findings:
         return Verdict(False, findings[0].reason, "; ".join(found.message for found in findings), findings, warnings)
     return Verdict(True, PASSED, _summary(measurements), warnings=warnings)

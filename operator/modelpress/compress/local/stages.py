@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import tensorflow as tf
@@ -22,8 +22,8 @@ from modelpress.compress.local import choice, likeness, processes, traffic
 from modelpress.compress.local.measuring import Measuring
 from modelpress.compress.local.processes import Sidecar
 from modelpress.compress.report import page
-from modelpress.compress.report.document import Decision, Report, Served, SourceReport, Traffic
-from modelpress.status import chance, repeatability
+from modelpress.compress.report.document import CandidateReport, Decision, Report, Served, SourceReport, Traffic
+from modelpress.status import chance, evidence, repeatability
 from modelpress.storage import fetch, location, staging
 from modelpress.telemetry.progress import Progress
 
@@ -75,7 +75,7 @@ class Stages:
                 warnings=(
                     *likeness.gpu_warnings(request.target, len(tf.config.list_physical_devices("GPU"))),
                     *repeatability.warnings(manifest),
-                    *dict.fromkeys(said for one in candidates for said in chance.warnings(one.measurements.metrics)),
+                    *_doubts(candidates),
                 ),
             ),
             gate=request.gate,
@@ -171,3 +171,10 @@ class Stages:
         if data is None or data.evaluation is None or staging.is_remote(data.evaluation.uri):
             return [self._directory]
         return [self._directory, location.resolve(data.evaluation.uri, field="spec.data.evaluation.uri").parent]
+
+
+def _doubts(candidates: Sequence[CandidateReport]) -> Iterable[str]:
+    """What makes the measurements of all candidates worth little, once where several share it."""
+    made_up = [said for one in candidates for said in evidence.warnings(one.evidence, one.samples)]
+    by_chance = [said for one in candidates for said in chance.warnings(one.measurements.metrics)]
+    return dict.fromkeys([*made_up, *by_chance])
