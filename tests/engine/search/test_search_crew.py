@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import threading
+import time
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -9,7 +13,7 @@ import tensorflow as tf
 from modelpress.api.errors import Invalid
 from modelpress.api.recipe import Recipe
 from modelpress.compress import bench as benches
-from modelpress.compress import candidates, dataset, inspection, plan, source, versions
+from modelpress.compress import candidates, dataset, engine, inspection, plan, source, versions
 from modelpress.compress.search import crew, move
 from modelpress.compress.work import WorkArea
 from modelpress.storage import layout
@@ -56,3 +60,27 @@ def test_a_step_that_fails_half_way_leaves_nothing_to_the_next_move(ask, tmp_pat
         bench.versions.after(clustered.changes)
     after = bench.versions.after(pruned.changes).opened.variables()
     assert all(np.array_equal(one, variable.numpy()) for one, variable in zip(before, after, strict=True))
+
+
+def test_a_search_by_two_processes_outlives_one_of_them(ask, tmp_path, monkeypatch):
+    def kill_one_after_the_first_trial():
+        deadline = time.monotonic() + 240
+        while time.monotonic() < deadline:
+            journals = list(tmp_path.glob("store/default/work/*/trials.jsonl"))
+            if any(b'"number"' in path.read_bytes() for path in journals):
+                killed.append(multiprocessing.active_children()[0])
+                killed[0].kill()
+                return
+            time.sleep(0.01)
+
+    killed = []
+    monkeypatch.setattr(crew, "processes", lambda bench: 2)
+    killer = threading.Thread(target=kill_one_after_the_first_trial)
+    killer.start()
+    done = engine.compress(
+        ask(recipe={"search": {"trials": 4}}, gate={"size": {"maxRatio": 0.01}}), progress=Silent(), now=1
+    )
+    killer.join()
+    assert killed, "there were processes beside this one"
+    assert [trial.verdict for trial in done.manifest.trials] == ["TooLarge"] * 4
+    assert len(done.manifest.candidates) == 3

@@ -1,8 +1,11 @@
-"""The journal of a search outlives the process that wrote it."""
+"""The journal of a search outlives the process that wrote it, and knows what that was at."""
 
 from __future__ import annotations
 
+from modelpress.api.recipe import Recipe
 from modelpress.api.trial import Trial
+from modelpress.compress.search import journal as journals
+from modelpress.compress.search import move as moves
 from modelpress.compress.search.journal import Journal
 
 
@@ -10,6 +13,10 @@ def trial(number):
     return Trial(
         number=number, name=f"m{number}", recipe="r", form="TFLite", verdict="Passed", message="ok", seconds=1.5
     )
+
+
+def a_move(scheme="DynamicInt8", parameters=None):
+    return moves.of_steps([{"quantize": {"scheme": scheme}}], "TFLite", Recipe(), "CPU", parameters)
 
 
 def test_trials_are_found_again_by_their_names(tmp_path):
@@ -32,3 +39,54 @@ def test_a_line_that_a_killed_writer_left_torn_is_cut_off(tmp_path):
     assert again.trials == [trial(1)]
     again.append(trial(2))
     assert Journal(path).trials == [trial(1), trial(2)]
+
+
+def test_one_who_only_looks_sees_the_whole_lines_and_leaves_the_file_to_its_writer(tmp_path):
+    path = tmp_path / "trials.jsonl"
+    journal = Journal(path)
+    journal.append(trial(1))
+    journal.begin([a_move()])
+    with path.open("ab") as opened:
+        opened.write(b'{"number": 2, "na')
+    before = path.read_bytes()
+    found = journals.entries(before)
+    assert found.trials == (trial(1),)
+    assert [one.recipe for one in found.unfinished] == ["quantize DynamicInt8"]
+    assert path.read_bytes() == before
+
+
+def test_a_move_that_was_begun_and_has_no_end_was_cut_off(tmp_path):
+    path, move = tmp_path / "trials.jsonl", a_move(parameters={"way": "prune"})
+    for times in (1, 2):
+        Journal(path).begin([move])  # and the process is killed
+        again = Journal(path)
+        assert again.is_unfinished(move.name) and again.named(move.name) is None
+        assert len(again.cut_off(2)) == times - 1
+    (found,) = Journal(path).cut_off(2)
+    assert (found.begun, found.recipe, found.form, found.parameters) == (
+        move.name,
+        "quantize DynamicInt8",
+        "TFLite",
+        {"way": "prune"},
+    )
+
+
+def test_what_has_an_end_is_not_cut_off_however_often_it_was_begun(tmp_path):
+    path, move = tmp_path / "trials.jsonl", a_move()
+    for _ in range(2):
+        Journal(path).begin([move])
+    journal = Journal(path)
+    journal.append(trial(1).model_copy(update={"name": move.name}))
+    for one in (journal, Journal(path)):
+        assert one.cut_off(1) == []
+        assert not one.is_unfinished(move.name)
+
+
+def test_what_was_stopped_from_outside_counts_as_never_begun(tmp_path):
+    path, move, other = tmp_path / "trials.jsonl", a_move(), a_move("Float16")
+    for _ in range(3):
+        journal = Journal(path)
+        journal.begin([move, other])
+        journal.withdraw([move])
+    assert [one.begun for one in Journal(path).cut_off(2)] == [other.name]
+    assert not Journal(path).is_unfinished(move.name)

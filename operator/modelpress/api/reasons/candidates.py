@@ -85,6 +85,14 @@ SECTION = Section(
             "The search went on without it. Report it with the traceback.",
         ),
         Reason(
+            "Crashed",
+            _TRIAL,
+            "The process was killed twice while this trial of a search was built or measured, without an error: by the "
+            "kernel for memory, or by a failure of native code. It is not tried again, and the search went on.",
+            "Raise the memory limit in `spec.jobs.resources`, or name `spec.recipe.steps` without it. "
+            "What passed is offered.",
+        ),
+        Reason(
             "OutOfTime",
             _TRIAL,
             "The time of the search was over while this trial was built or measured; it was cut off.",

@@ -7,61 +7,128 @@ with the machine to itself.
 from __future__ import annotations
 
 import contextlib
+import functools
+import logging
 import multiprocessing
-import os
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
-from modelpress.api.errors import Invalid
-from modelpress.api.request import Request, Target
+from modelpress.api.request import Request
 from modelpress.compress.bench import Bench
+from modelpress.compress.search import allowance
 from modelpress.compress.search.move import Move
 from modelpress.compress.source import Found
+from modelpress.storage import listing
+
+log = logging.getLogger(__name__)
 
 MOST = 4
 CPUS_EACH = 2
 """Fewer make conversion wait for itself."""
+BYTES_EACH, TIMES_SOURCE = 2**30, 10
+"""Memory of a process that builds: TensorFlow itself, and so often the float32 source: what converters copy."""
 
 _open: list[Bench] = []
 """The bench of this process, where it is one of a crew."""
 
 
-def processes(target: Target) -> int:
+def processes(bench: Bench) -> int:
     """How many fit on this machine beside the one that measures; 1 means none of a crew."""
-    if target.device == "GPU" or not hasattr(os, "sched_getaffinity"):
+    if bench.request.target.device == "GPU":
         return 1
-    return max(1, min(MOST, len(os.sched_getaffinity(0)) // CPUS_EACH))
+    source = listing.served_bytes(bench.source_piece.files)
+    return fitting(allowance.cpus(), allowance.memory_bytes(), source_bytes=source)
+
+
+def fitting(cpus: float, memory_bytes: int, *, source_bytes: int) -> int:
+    """The same by what may be used; the process that measures keeps its memory while others build."""
+    in_memory = memory_bytes // (BYTES_EACH + TIMES_SOURCE * source_bytes) - 1
+    return max(1, min(MOST, int(cpus // CPUS_EACH), in_memory))
 
 
 class Crew:
     """Builds moves at once; with one process it leaves them to the caller."""
 
-    def __init__(self, pool: ProcessPoolExecutor | None, count: int) -> None:
-        self._pool = pool
+    def __init__(self, start: Callable[[int], ProcessPoolExecutor], count: int, say: Callable[[str], None]) -> None:
+        self._start, self._say = start, say
+        self._pool = start(count) if count > 1 else None
         self.count = count
         """Moves that are worth giving at a time."""
 
-    def build(self, moves: Sequence[Move], *, seconds: float) -> None:
-        """Returns when the pieces of all moves are there, or after `seconds`.
+    def build(self, moves: Sequence[Move], *, seconds: float) -> list[Move]:
+        """Returns when the pieces of all moves are there, or after `seconds`; what is wrong with one its trial tells.
 
-        What is wrong with a move its trial will tell.
+        Returns those that killed their process: once among others, and once more alone. From then on nothing is built
+        at once.
         """
-        if self._pool is not None and len(moves) > 1:
-            list(self._pool.map(_build, moves, [seconds] * len(moves)))
+        if self._pool is None or len(moves) < 2:
+            return []
+        end = time.monotonic() + seconds
+        futures = _submitted(self._pool, moves, seconds)
+        suspects = [move for move, future in zip(moves, futures, strict=True) if _is_broken(future)]
+        if not suspects:
+            return []
+        self._say("A process that built a move was killed; the search goes on with one")
+        self.close()
+        return self._killers(suspects, end)
+
+    def close(self) -> None:
+        """Ends the processes."""
+        pool, self._pool, self.count = self._pool, None, 1
+        if pool is not None:
+            pool.shutdown(cancel_futures=True)
+
+    def _killers(self, suspects: Sequence[Move], end: float) -> list[Move]:
+        """Those of which a process dies alone, too; none where no process can be had, which is no fault of theirs."""
+        found: list[Move] = []
+        for move in suspects:
+            if self._pool is None:
+                self._pool = self._start(1)
+                if _is_broken(_submitted(self._pool, [None], 0)[0]):
+                    break
+            if _is_broken(_submitted(self._pool, [move], max(0.0, end - time.monotonic()))[0]):
+                found.append(move)
+                self.close()
+        self.close()
+        return found
+
+
+def _submitted(pool: ProcessPoolExecutor, moves: Sequence[Move | None], seconds: float) -> list[Future[None]]:
+    """A pool that breaks takes no more; what it did not take broke with it."""
+    futures: list[Future[None]] = []
+    for move in moves:
+        try:
+            futures.append(pool.submit(_build, move, seconds))
+        except BrokenProcessPool as error:
+            futures.append(Future())
+            futures[-1].set_exception(error)
+    return futures
+
+
+def _is_broken(future: Future[None]) -> bool:
+    """Waits for its end."""
+    return isinstance(future.exception(), BrokenProcessPool)
 
 
 @contextlib.contextmanager
 def crew(bench: Bench, count: int) -> Iterator[Crew]:
     """The processes, which end with the block; they open the model when the first move comes."""
-    if count == 1:
-        yield Crew(None, 1)
-        return
-    arguments = (bench.request.json_line(), bench.found, bench.area.directory, max(1, (os.cpu_count() or 1) // count))
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(count, mp_context=context, initializer=_begin, initargs=arguments) as pool:
-        yield Crew(pool, count)
+    threads = max(1, int(allowance.cpus()) // count)
+    arguments = (bench.request.json_line(), bench.found, bench.area.directory, threads)
+    start = functools.partial(
+        ProcessPoolExecutor,
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=_begin,
+        initargs=arguments,
+    )
+    builders = Crew(start, count, bench.progress.say)
+    try:
+        yield builders
+    finally:
+        builders.close()
 
 
 def _begin(request: str, found: Found, work: Path, threads: int) -> None:
@@ -83,17 +150,22 @@ def _begin(request: str, found: Found, work: Path, threads: int) -> None:
     _open.append(bench.prepared(asked, wanted, found, rows, area, Silent()))
 
 
-def _build(move: Move, seconds: float) -> None:
+def _build(move: Move | None, seconds: float) -> None:
+    """None, to hear whether there is a process that could."""
     from modelpress.compress import candidates, plan
     from modelpress.compress.limited import OutOfTime
     from modelpress.storage import durable
 
+    if move is None:
+        return
     bench = _open[0]
     name = plan.key_of(move.changes) or move.name
     end = time.monotonic() + seconds
-    with (
-        contextlib.suppress(Invalid, OutOfTime),
-        durable.locked(bench.area.directory / f"{name}.lock"),
-        bench.progress.until(lambda: time.monotonic() >= end),
-    ):
-        candidates.build(bench, bench.versions.after(move.changes), move.build, iteration=move.iteration)
+    try:
+        with (
+            durable.locked(bench.area.directory / f"{name}.lock"),
+            bench.progress.until(lambda: time.monotonic() >= end),
+        ):
+            candidates.build(bench, bench.versions.after(move.changes), move.build, iteration=move.iteration)
+    except (Exception, OutOfTime):  # whatever converters raise; its trial meets it again, and tells
+        log.debug("%s was not built", move.build.recipe, exc_info=True)

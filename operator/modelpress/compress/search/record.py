@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from modelpress.api.measurement import Compared, Measurements
 from modelpress.api.trial import PASSED, Trial
+from modelpress.compress.check import Finding
+from modelpress.compress.search.journal import Begun
 
 
 def again(empty: Trial, same: Trial) -> Trial:
@@ -13,6 +15,25 @@ def again(empty: Trial, same: Trial) -> Trial:
     return same.model_copy(
         update={name: getattr(empty, name) for name in kept}
         | ({"verdict": "Dominated", "message": message, "findings": 1} if same.passed else {"message": same.message})
+    )
+
+
+def crashed(begun: Begun, number: int) -> Trial:
+    """The trial of a move that nobody will try again."""
+    found = Finding(
+        "Crashed",
+        "its process was killed twice while this was built or measured, without an error: it needs more memory than "
+        "there is, or native code failed; raise the limit of spec.jobs.resources, or leave it out by naming "
+        "spec.recipe.steps",
+    )
+    return Trial(
+        number=number,
+        name=begun.begun,
+        recipe=begun.recipe,
+        form=begun.form,
+        verdict=found.reason,
+        message=found.message,
+        parameters=begun.parameters,
     )
 
 

@@ -15,13 +15,14 @@ from modelpress.compress.bench import Bench
 from modelpress.compress.candidates import Outcome
 from modelpress.compress.limited import OutOfTime
 from modelpress.compress.plan import Build
-from modelpress.compress.search import crew, front, guidance, holding, ladder
-from modelpress.compress.search.crew import Crew
+from modelpress.compress.search import crew, front, guidance, holding, ladder, stopwatch
+from modelpress.compress.search import journal as journals
+from modelpress.compress.search.attempts import Attempts
 from modelpress.compress.search.examination import Examination
 from modelpress.compress.search.journal import Journal
 from modelpress.compress.search.move import Move
+from modelpress.compress.search.stopwatch import Stopwatch
 
-JOURNAL = "trials.jsonl"
 Clock = Callable[[], float]
 """Seconds from some fixed time."""
 
@@ -29,24 +30,21 @@ Clock = Callable[[], float]
 class Budget:
     """Trials and seconds; those of killed runs count."""
 
-    def __init__(self, search: Search, journal: Journal, clock: Clock) -> None:
+    def __init__(self, search: Search, journal: Journal, clock: Clock, *, before: float = 0) -> None:
+        """`before`: seconds that earlier runs took; where they ended no trial, the search begins anew."""
         self._trials, self._journal, self._clock = search.trials, journal, clock
-        self._until = clock() + duration.seconds(search.timeout) - journal.seconds
+        spent = max(before, journal.seconds) if journal.trials else 0.0
+        self._until = clock() + duration.seconds(search.timeout) - spent
 
-    def is_spent(self) -> bool:
-        """Whether no further trial may begin."""
-        return not self.has_trials or self.is_over()
-
-    @property
-    def has_trials(self) -> bool:
-        """Whether their number allows for another."""
-        return len(self._journal.trials) < self._trials
+    def trials(self) -> int:
+        """That may still begin; none when time is up."""
+        left = self._trials - len(self._journal.trials)
+        return 0 if left <= 0 or self.is_over() else left
 
     def is_over(self) -> bool:
         """Whether time is up, for the trial under way as well."""
-        return self.seconds <= 0
+        return self.seconds() <= 0
 
-    @property
     def seconds(self) -> float:
         """That are left."""
         return self._until - self._clock()
@@ -57,37 +55,62 @@ def search(bench: Bench, wanted: Search, *, clock: Clock) -> Outcome:
 
     Raises Invalid `FormNotPossible`.
     """
-    journal = Journal(bench.area.directory / JOURNAL, bench.area)
-    budget = Budget(wanted, journal, clock)
+    journal = _journal(bench)
     impossible: tuple[Refused, ...] = ()
-    with contextlib.suppress(OutOfTime), bench.progress.until(budget.is_over):
-        bench, impossible = holding.narrowed(bench)
-    has_calibration = bench.examples.calibration() is not None
-    recipe, device = bench.request.recipe, bench.request.target.device
-    hands = crew.processes(bench.request.target)
-    with Examination(bench) as examination, crew.crew(bench, hands) as builders:
-        rungs = ladder.moves(recipe, device, has_calibration=has_calibration)
-        moves = {move.name: move for move in rungs}
+    with Stopwatch(bench.area.directory / stopwatch.NAME, bench.area) as watch:
+        budget = Budget(wanted, journal, clock, before=watch.before)
         with contextlib.suppress(OutOfTime), bench.progress.until(budget.is_over):
-            _all(bench, examination, journal, rungs, budget, builders)
-            climbed = [trial for trial in journal.trials if trial.name in moves]
-            layered = ladder.refined(
-                recipe, device, has_calibration=has_calibration, trials=climbed, objective=wanted.objective
-            )
-            moves |= {move.name: move for move in layered}
-            _all(bench, examination, journal, layered, budget, builders)
-            stricter = ladder.stricter(layered, journal.trials)
-            moves |= {move.name: move for move in stricter}
-            _all(bench, examination, journal, stricter, budget, builders)
-        if not budget.is_spent() or any(trial.parameters for trial in journal.trials):
-            # Also when time is up: it knows what the guided moves of a killed run were.
-            guide = guidance.Guide(bench, wanted, journal)
-            with contextlib.suppress(OutOfTime), bench.progress.until(budget.is_over):
-                while not budget.is_spent() and (proposed := guide.next(builders.count)):
-                    _all(bench, examination, journal, proposed, budget, builders)
-            moves |= guide.moves
-        found = _outcome(bench, examination, journal, moves, wanted.objective)
+            bench, impossible = holding.narrowed(bench)
+        with Examination(bench) as examination, crew.crew(bench, crew.processes(bench)) as builders:
+            attempts = Attempts(bench, examination, journal, watch, builders)
+            moves = _tried(attempts, wanted, budget)
+            found = _outcome(attempts, moves, wanted.objective)
     return dataclasses.replace(found, refused=(*impossible, *found.refused))
+
+
+def _journal(bench: Bench) -> Journal:
+    return Journal(bench.area.directory / journals.NAME, bench.area)
+
+
+def _tried(attempts: Attempts, wanted: Search, budget: Budget) -> dict[str, Move]:
+    """All moves of the search by name, tried as far as the budget goes: the ladder's, then guided ones."""
+    moves: dict[str, Move] = {}
+    bench, journal = attempts.bench, attempts.journal
+    attempts.give_up()
+
+    def climb(proposed: Sequence[Move]) -> None:
+        moves.update({move.name: move for move in proposed})
+        attempts.all(proposed, most=budget.trials, seconds=budget.seconds)
+
+    with contextlib.suppress(OutOfTime), bench.progress.until(budget.is_over):
+        _climb(attempts, wanted, climb)
+    if budget.trials() or any(trial.parameters for trial in journal.trials):
+        # Also when time is up: it knows what the guided moves of a killed run were.
+        guide = guidance.Guide(bench, wanted, journal)
+        with contextlib.suppress(OutOfTime), bench.progress.until(budget.is_over):
+            while budget.trials() and (proposed := guide.next(attempts.hands)):
+                attempts.all(proposed, most=budget.trials, seconds=budget.seconds)
+        moves |= guide.moves
+    return moves
+
+
+def _climb(attempts: Attempts, wanted: Search, climb: Callable[[Sequence[Move]], None]) -> None:
+    """The ladder, rung by rung; what follows depends on what was found."""
+    bench, journal = attempts.bench, attempts.journal
+    recipe, device = bench.request.recipe, bench.request.target.device
+    has_calibration = bench.examples.calibration() is not None
+    rungs = ladder.moves(recipe, device, has_calibration=has_calibration)
+    climb(rungs)
+    known = {move.name for move in rungs}
+    layered = ladder.refined(
+        recipe,
+        device,
+        has_calibration=has_calibration,
+        trials=[trial for trial in journal.trials if trial.name in known],
+        objective=wanted.objective,
+    )
+    climb(layered)
+    climb(ladder.stricter(layered, journal.trials))
 
 
 def iterated(bench: Bench) -> Outcome:
@@ -97,12 +120,12 @@ def iterated(bench: Bench) -> Outcome:
     """
     _build_first(bench)
     moves = _iterations(bench)
-    journal = Journal(bench.area.directory / JOURNAL, bench.area)
-    with Examination(bench) as examination:
+    with Examination(bench) as examination, Stopwatch(bench.area.directory / stopwatch.NAME, bench.area) as watch:
+        attempts = Attempts(bench, examination, _journal(bench), watch)
+        attempts.give_up()
         for move in moves:
-            if journal.named(move.name) is None:
-                _try(bench, examination, journal, move)
-        return _outcome(bench, examination, journal, {move.name: move for move in moves}, "Latency")
+            attempts.one(move)
+        return _outcome(attempts, {move.name: move for move in moves}, "Latency")
 
 
 def _build_first(bench: Bench) -> None:
@@ -127,38 +150,12 @@ def _iterations(bench: Bench) -> list[Move]:
     return [build(one, count) for count in range(1, bench.plan.iterations + 1) for one in bench.plan.builds]
 
 
-def _all(
-    bench: Bench,
-    examination: Examination,
-    journal: Journal,
-    proposed: Sequence[Move],
-    budget: Budget,
-    builders: Crew,
-) -> None:
-    """Tries what was not tried yet: as many as there are hands are built at once, then measured in turn."""
-    new = [move for move in proposed if journal.named(move.name) is None]
-    for start in range(0, len(new), builders.count):
-        if budget.is_spent():
-            return
-        builders.build(new[start : start + builders.count], seconds=budget.seconds)
-        for move in new[start : start + builders.count]:
-            if budget.has_trials:
-                _try(bench, examination, journal, move)
-
-
-def _try(bench: Bench, examination: Examination, journal: Journal, move: Move) -> None:
-    trial = examination.tried(move, len(journal.trials) + 1, journal.trials)
-    journal.append(trial)
-    bench.progress.say(f"Trial {trial.number}: {trial.recipe}, {trial.form}: {trial.verdict}, {trial.message}")
-
-
-def _outcome(
-    bench: Bench, examination: Examination, journal: Journal, moves: dict[str, Move], objective: str
-) -> Outcome:
+def _outcome(attempts: Attempts, moves: dict[str, Move], objective: str) -> Outcome:
+    journal = attempts.journal
     kept = [trial for trial in front.offered(journal.trials, objective) if trial.name in moves]
-    built = tuple(examination.built(moves[trial.name]) for trial in kept)
+    built = tuple(attempts.examination.built(moves[trial.name]) for trial in kept)
     trials = front.marked(journal.trials, kept)
-    bench.progress.say(front.summary(trials))
+    attempts.bench.progress.say(front.summary(trials))
     refused = tuple(
         Refused(recipe=trial.recipe, form=trial.form, reason=trial.verdict, message=trial.message)
         for trial in trials

@@ -1,0 +1,95 @@
+"""Moves tried one after the other, each written down before and after, so that none can end the search for good."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from modelpress.api.errors import Invalid
+from modelpress.api.trial import Trial
+from modelpress.compress.bench import Bench
+from modelpress.compress.search import record
+from modelpress.compress.search.crew import Crew
+from modelpress.compress.search.examination import Examination
+from modelpress.compress.search.journal import Begun, Journal
+from modelpress.compress.search.move import Move
+from modelpress.compress.search.stopwatch import Stopwatch
+
+TWICE = 2
+"""A move that was cut off once is tried again, alone: somebody may have stopped the search; after that it is not."""
+
+
+@dataclass(frozen=True)
+class Attempts:
+    """The trials of one search: who builds, who judges, and where it is written."""
+
+    bench: Bench
+    examination: Examination
+    journal: Journal
+    watch: Stopwatch
+    builders: Crew | None = None
+    """None where nothing is built at once."""
+
+    def give_up(self) -> None:
+        """Gives a verdict to each move that ended its process twice."""
+        for begun in self.journal.cut_off(TWICE):
+            self._keep(record.crashed(begun, self._number))
+
+    def all(self, proposed: Sequence[Move], *, most: Callable[[], int], seconds: Callable[[], float]) -> None:
+        """Tries what was not tried yet: as many as there are hands are built at once, then measured in turn.
+
+        `most` trials may follow, and so many seconds are left.
+        """
+        new = [move for move in proposed if self.journal.named(move.name) is None]
+        while new and (left := most()) > 0:
+            batch = self._batch(new)[:left]
+            new = new[len(batch) :]
+            with self._begun(batch):
+                killers = self.builders.build(batch, seconds=seconds()) if self.builders else []
+                for move in batch:
+                    self._end(move, is_killer=move in killers)
+
+    def one(self, move: Move) -> None:
+        """Tries a move unless it was tried."""
+        self.all([move], most=lambda: 1, seconds=lambda: 0.0)
+
+    @property
+    def hands(self) -> int:
+        """Moves that are worth giving at a time."""
+        return self.builders.count if self.builders else 1
+
+    @property
+    def _number(self) -> int:
+        return len(self.journal.trials) + 1
+
+    def _batch(self, new: Sequence[Move]) -> Sequence[Move]:
+        """The next ones; what was cut off before goes alone, so that it is known what killed the process."""
+        count = self.hands
+        suspect = next((place for place, move in enumerate(new) if self.journal.is_unfinished(move.name)), count)
+        return new[: max(1, min(count, suspect))]
+
+    @contextlib.contextmanager
+    def _begun(self, moves: Sequence[Move]) -> Iterator[None]:
+        """Notes the begin; takes it back where it is not the moves' fault that they have no end."""
+        self.journal.begin(moves)
+        self.watch.keep()
+        try:
+            yield
+        except BaseException as error:
+            # Signals, a full disk, a source that does not load. An exception that nobody foresaw counts like a kill.
+            if isinstance(error, Invalid) or not isinstance(error, Exception):
+                self.journal.withdraw(moves)
+            raise
+
+    def _end(self, move: Move, *, is_killer: bool) -> None:
+        if is_killer:
+            self._keep(record.crashed(Begun.of(move), self._number))
+        else:
+            self._keep(self.examination.tried(move, self._number, self.journal.trials))
+
+    def _keep(self, trial: Trial) -> None:
+        self.journal.append(trial)
+        self.watch.keep()
+        told = f"Trial {trial.number}: {trial.recipe}, {trial.form}: {trial.verdict}, {trial.message}"
+        self.bench.progress.say(told)
