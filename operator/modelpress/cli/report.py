@@ -11,6 +11,8 @@ import typer
 from modelpress.cli import terminal
 
 if TYPE_CHECKING:
+    from modelpress.api.resource import CompressedModel
+    from modelpress.compress.local.trials import Tried
     from modelpress.compress.report.document import Report
 
 Output = Literal["text", "json", "html"]
@@ -51,23 +53,41 @@ def trials(
     artifact: Annotated[Path | None, ARTIFACT] = None,
     output: Annotated[Literal["text", "json"], typer.Option(help="json: a list, in the order of trying.")] = "text",
 ) -> None:
-    """List what the search for FILE tried: recipe, metric, size, latency and verdict of each."""
+    """List what the search for FILE tried, so far if it runs: recipe, metric, size, latency and verdict of each."""
     import json
 
-    from modelpress.api.artifact import ArtifactManifest
     from modelpress.compress.report import tables
     from modelpress.compress.search import front
+
+    found = _tried(file, store, artifact)
+    if output == "json":
+        typer.echo(json.dumps([trial.plain() for trial in found.trials], indent=1))
+        return
+    if found.trials:
+        terminal.console(sys.stdout).print(tables.trials(found.trials))
+        typer.echo(("So far: " if found.artifact is None else "") + front.summary(found.trials))
+    elif found.artifact is not None:
+        typer.echo("Nothing was searched for: the recipe names its steps")
+    else:
+        typer.echo("No trial has ended yet")
+    for one in found.unfinished:
+        typer.echo(f"Being tried now, or cut off: {one}")
+
+
+def _tried(file: Path | None, store: str | None, artifact: Path | None) -> Tried:
+    """By the request's key, also while the search runs; else of the last run, if the file was changed since."""
+    from modelpress.api.artifact import ArtifactManifest
+    from modelpress.compress.local import anchoring, session
+    from modelpress.compress.local import trials as searched
     from modelpress.storage.layout import MANIFEST
 
+    if file is not None and artifact is None:
+        resource, _ = anchoring.load(file)
+        found = searched.of_resource(resource, session.Options(file, store))
+        if found is not None:
+            return found
     directory = artifact if artifact is not None and file is None else latest(file, store, artifact)[1]
-    tried = ArtifactManifest.from_json(_read(directory / MANIFEST)).trials
-    if output == "json":
-        typer.echo(json.dumps([trial.plain() for trial in tried], indent=1))
-    elif tried:
-        terminal.console(sys.stdout).print(tables.trials(tried))
-        typer.echo(front.summary(tried))
-    else:
-        typer.echo("Nothing was searched for: the recipe names its steps")
+    return searched.Tried(ArtifactManifest.from_json(_read(directory / MANIFEST)).trials, directory)
 
 
 def _show(found: Report) -> None:
@@ -107,7 +127,27 @@ def latest(file: Path | None, store: str | None, artifact: Path | None) -> tuple
         found = Report.model_validate_json(path.read_bytes())
         if found.name == name:
             return found, path.parent
-    raise Invalid("NotFound", f"{folder} has no report of {name}; run `modelpress run -f {file}` first", field="--file")
+    raise Invalid("NotFound", f"{folder} has no report of {name}; {_cure(resource, file, store)}", field="--file")
+
+
+def _cure(resource: CompressedModel, file: Path, store: str | None) -> str:
+    """What writes a report, as `compress` does not."""
+    from modelpress.api.errors import Invalid
+    from modelpress.compress.local import session
+    from modelpress.compress.local import trials as searched
+
+    try:
+        found = searched.of_resource(resource, session.Options(file, store))
+    except Invalid:  # the run that is to come tells what is wrong with the source
+        found = None
+    if found is None:
+        return f"run `modelpress run -f {file}` first"
+    if found.artifact is None:
+        return f"it is being searched for, or was cut off: see `modelpress trials -f {file}`, go on by `modelpress run`"
+    return (
+        f"`modelpress compress` measures no candidate through model servers: `modelpress run -f {file}` does, and "
+        f"takes what it left in {found.artifact}"
+    )
 
 
 def _read(path: Path) -> bytes:

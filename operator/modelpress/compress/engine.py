@@ -90,6 +90,13 @@ def compress(
     return _compressed(store, request, manifest, data_digests, reused=area.reused)
 
 
+def artifact_key(request: Request) -> str:
+    """What `compress` names the artifact by; a source without a pinned digest is read for it. Raises Invalid."""
+    digest = request.source.digest or source.find(request.source).digest
+    data_digests = dataset.digests(request.data) | reading.digests(request.recipe, request.source)
+    return requests.artifact_key(request, source_digest=digest, data_digests=data_digests)
+
+
 def _kept(store: Store, request: Request, source_digest: str, data_digests: dict[str, str]) -> Compressed | None:
     """The artifact, if it is complete."""
     key = requests.artifact_key(request, source_digest=source_digest, data_digests=data_digests)

@@ -99,6 +99,11 @@ class Store:
         """Fetches what another machine kept by `keep`, unless the file is here."""
         self._read(path)
 
+    def seen(self, path: Path) -> bytes | None:
+        """A file of unfinished work as it is now, wherever that is done; None where there is none. Keeps nothing."""
+        found = self.bucket.read(self._name(path)) if self.bucket is not None else None
+        return path.read_bytes() if found is None and path.is_file() else found
+
     def forget(self, directory: Path) -> None:
         """Removes pieces that `push` kept below a directory."""
         if self.bucket is not None:
