@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from modelpress.api.errors import Invalid
 from modelpress.api.request import Request
-from modelpress.compress import dataset, labels, signature_file, source
+from modelpress.compress import dataset, labels, plan, signature_file, source
 from modelpress.compress.rows import Rows
 from modelpress.compress.signature import Signature
 from modelpress.compress.source import Found
@@ -22,11 +22,25 @@ def inspected(request: Request, found: Found, digests: dict[str, str]) -> dict[s
         role: dataset.load(data_set, role=role, default_samples=DEFAULT_SAMPLES[role], digest=digests[role])
         for role, data_set in dataset.by_role(request.data).items()
     }
+    _require_rest(request, rows)
     if found.format == "SavedModel":
         declared = signature_file.read(found.path)
         kept = source.signatures(found.path, request.source.signatures)
         bound(request, rows, {name: declared[name] for name in kept})
     return rows
+
+
+def _require_rest(request: Request, rows: dict[str, Rows]) -> None:
+    """Refuses a single row that would be calibrated on, so that none were left to measure on."""
+    if set(rows) != {"evaluation"} or len(rows["evaluation"]) > 1:
+        return
+    if plan.looks_at_rows(plan.of_recipe(request.recipe, device=request.target.device)):
+        raise Invalid(
+            "NoRows",
+            "there is one row, and the recipe looks at the first rows, which are then not measured on; give two rows "
+            "or more, best some hundred, or set spec.data.calibration",
+            field="spec.data.evaluation.uri",
+        )
 
 
 def bound(request: Request, rows: dict[str, Rows], signatures: dict[str, Signature]) -> dict[str, Rows]:

@@ -177,8 +177,9 @@ DATA = (
     Reason(
         "NoRows",
         BOTH,
-        "The files of a data set hold no rows, or no logged requests to its signature.",
-        "Give a set with rows; for PredictionLog set the `signature` that was called.",
+        "The files of a data set hold no rows, or no logged requests to its signature; or one row, which is calibrated "
+        "on, so that none is left to measure on.",
+        "Give a set with more rows; for PredictionLog set the `signature` that was called.",
     ),
     Reason("UnequalShards", BOTH, "The files of a data set have different columns.", "Save the same in each."),
     Reason(

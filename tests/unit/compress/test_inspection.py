@@ -1,0 +1,54 @@
+"""What can be said against the data before the model is opened."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from modelpress.api.data import Data, DataSet
+from modelpress.api.errors import Invalid
+from modelpress.api.gate import Gate
+from modelpress.api.recipe import Recipe
+from modelpress.api.request import Request
+from modelpress.api.source import Source
+from modelpress.compress import dataset, inspection
+from modelpress.compress.source import Found
+
+CALIBRATED, UNSEEN = ({"steps": [{"quantize": {"scheme": scheme}}]} for scheme in ("StaticInt8", "DynamicInt8"))
+
+
+@pytest.fixture
+def inspected(tmp_path):
+    """Inspects the data of a Keras file; sets have as many rows as is said."""
+
+    def run(recipe, **rows):
+        sets = {}
+        for role, count in rows.items():
+            np.savez(tmp_path / f"{role}.npz", x=np.zeros((count, 4), "f4"))
+            sets[role] = DataSet(uri=str(tmp_path / f"{role}.npz"))
+        request = Request(
+            name="m",
+            source=Source(uri=str(tmp_path / "m.keras")),
+            data=Data(**sets),
+            recipe=Recipe.model_validate(recipe),
+            gate=Gate(),
+            store=str(tmp_path / "store"),
+        )
+        found = Found(tmp_path / "m.keras", "Keras", (), "sha256:0")
+        return inspection.inspected(request, found, dataset.digests(request.data))
+
+    return run
+
+
+def test_a_single_row_cannot_be_calibrated_on_and_measured_on(inspected):
+    with pytest.raises(Invalid, match="there is one row, and the recipe looks at the first rows") as refused:
+        inspected(CALIBRATED, evaluation=1)
+    assert (refused.value.reason, refused.value.field) == ("NoRows", "spec.data.evaluation.uri")
+
+
+@pytest.mark.parametrize(
+    ("recipe", "rows"),
+    [(CALIBRATED, {"evaluation": 2}), (CALIBRATED, {"evaluation": 1, "calibration": 1}), (UNSEEN, {"evaluation": 1})],
+)
+def test_a_row_that_is_left_to_measure_on_is_enough(inspected, recipe, rows):
+    assert {role: len(found) for role, found in inspected(recipe, **rows).items()} == rows
