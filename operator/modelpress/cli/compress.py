@@ -56,11 +56,14 @@ def compress(
     Ends with 0 when done, with 64 for bad input, with 1 for what may work later. What is finished stays in the store.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    from modelpress.compress.local import quiet
+    from modelpress.compress.local import quiet, termination
 
-    # By hand, as `run` does; in a Job all that TensorFlow says is kept.
-    with quiet.standard_error(is_kept=file is None) as stream:
-        message = _done(file, store, request, output, Console(file=stream))
+    try:
+        # By hand, as `run` does; in a Job all that TensorFlow says is kept.
+        with termination.raised(), quiet.standard_error(is_kept=file is None) as stream:
+            message = _done(file, store, request, output, Console(file=stream))
+    except termination.Terminated as signalled:  # an eviction: servers are stopped, and no trial is blamed for it
+        raise typer.Exit(signalled.status) from None
     report(message, output)
     if message.outcome != "Done":
         raise typer.Exit(EXIT_INVALID if message.outcome == "Invalid" else EXIT_FAILED)
