@@ -39,6 +39,55 @@ def test_moves_have_names_of_their_own():
     assert len(set(names)) == len(names)
 
 
+def tried_last(*passed, objective="Latency", device="CPU", net_high=0.4):
+    rungs = ladder.moves(Recipe(), device, has_calibration=True)
+    trials = [
+        Trial(
+            number=number,
+            name=one.name,
+            recipe=one.build.recipe,
+            form=one.build.form,
+            verdict="Passed" if one.build.weights in passed else "DropTooLarge",
+            message="",
+            net_ratio=0.3,
+            net_high=net_high,
+        )
+        for number, one in enumerate(ladder.integers(rungs), start=1)
+    ]
+    return [(move.build.form, move.build.weights) for move in ladder.late(rungs, trials, objective)]
+
+
+def test_floats_are_for_where_integers_fail():
+    assert tried_last() == []
+    assert tried_last(objective="Size") == []
+    assert tried_last(device="GPU") == []
+
+
+def test_floats_come_last_once_integers_passed_that_are_smaller_and_faster():
+    assert tried_last("DynamicInt8", "StaticInt8") == [
+        ("SavedModel", "Float16"),
+        ("SavedModel", "BFloat16"),
+        ("TFLite", "Float16"),
+        ("TFLite", "Float32"),
+        ("SavedModel", "Float32"),
+    ]
+
+
+def test_floats_are_tried_before_where_integers_are_not_faster_than_the_source():
+    assert tried_last("DynamicInt8", "StaticInt8", net_high=1.4) == []
+    assert len(tried_last("DynamicInt8", net_high=1.4, objective="Size")) == 5, "but they are no smaller"
+
+
+def test_one_float_tells_how_fast_floats_are_where_integers_only_store_weights():
+    assert ("TFLite", "Float16") not in tried_last("DynamicInt8")
+    assert ("SavedModel", "Float16") in tried_last("DynamicInt8")
+    assert ("TFLite", "Float16") in tried_last("DynamicInt8", objective="Size")
+
+
+def test_floats_are_not_put_off_where_fidelity_is_asked_for():
+    assert tried_last("DynamicInt8", "StaticInt8", objective="Metric") == []
+
+
 def refined(recipe, verdict, **more):
     tried = Trial(number=1, name="m", recipe=recipe, form="TFLite", verdict=verdict, message="", net_ratio=0.2)
     options = {"has_calibration": True, "objective": "Latency"} | more

@@ -1,4 +1,4 @@
-"""The first moves of every search: cheap, without training, the most promising first. Pure."""
+"""The cheap moves of every search, none of which trains: integers first, floats where they fail, or last. Pure."""
 
 from __future__ import annotations
 
@@ -23,6 +23,9 @@ _RUNGS: tuple[tuple[Form, str | None], ...] = (
     ("SavedModel", None),
 )
 """Form and scheme; None leaves float32, which alone is faster in TFLite, and smaller without what training needs."""
+_COMPUTING = "StaticInt8"
+_INTEGERS = frozenset({"DynamicInt8", _COMPUTING, "Int4Weights"})
+_FAST_FLOAT = ("TFLite", "Float16")
 _FEWEST_BITS = "Int4Weights"
 _INACCURATE = frozenset({"DropTooLarge", "BelowMinimum", "AboveMaximum", "EvaluationSetTooSmall"})
 """Verdicts that a layer more in higher precision may change; what moves answers less is told by fewer rows, too."""
@@ -39,6 +42,34 @@ def moves(recipe: Recipe, device: Device, *, has_calibration: bool) -> list[Move
         if one is not None:
             found.append(one)
     return found
+
+
+def integers(rungs: Sequence[Move]) -> list[Move]:
+    """Those that store weights as integers."""
+    return [one for one in rungs if one.build.weights in _INTEGERS]
+
+
+def late(rungs: Sequence[Move], trials: Sequence[Trial], objective: str) -> list[Move]:
+    """Those to be tried last, with the trials that are left: floats, where integers that passed are smaller and faster.
+
+    A SavedModel in floats is as fast as the source. TFLite in floats may be faster than integers that only store
+    weights; so its smaller one stays where no integer computes. Where fidelity is asked for, all stay.
+    """
+    passed = {trial.name: trial for trial in trials if trial.passed}
+    known = [one for one in integers(rungs) if one.name in passed and objective != "Metric"]
+    floats = [one for one in rungs if one.build.weights not in _INTEGERS]
+    if objective == "Size":
+        return floats if known else []
+    faster = {one.build.weights for one in known if _is_faster(passed[one.name])}
+    if not faster or _COMPUTING in faster:
+        return floats if faster else []
+    return [one for one in floats if (one.build.form, one.build.weights) != _FAST_FLOAT]
+
+
+def _is_faster(trial: Trial) -> bool:
+    """Than the source, beyond noise."""
+    high = trial.net_high if trial.net_high is not None else trial.net_ratio
+    return high is not None and high < 1
 
 
 def refined(

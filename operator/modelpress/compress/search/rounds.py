@@ -82,8 +82,9 @@ def _tried(attempts: Attempts, wanted: Search, budget: Budget) -> dict[str, Move
         moves.update({move.name: move for move in proposed})
         attempts.all(proposed, most=budget.trials, seconds=budget.seconds)
 
+    late: list[Move] = []
     with contextlib.suppress(OutOfTime), bench.progress.until(budget.is_over):
-        _climb(attempts, wanted, climb)
+        late = _climb(attempts, wanted, climb)
     if budget.trials() or any(trial.parameters for trial in journal.trials):
         # Also when time is up: it knows what the guided moves of a killed run were.
         guide = guidance.Guide(bench, wanted, journal)
@@ -91,17 +92,21 @@ def _tried(attempts: Attempts, wanted: Search, budget: Budget) -> dict[str, Move
             while budget.trials() and (proposed := guide.next(attempts.hands)):
                 attempts.all(proposed, most=budget.trials, seconds=budget.seconds)
         moves |= guide.moves
+    with contextlib.suppress(OutOfTime), bench.progress.until(budget.is_over):
+        climb(late)
     return moves
 
 
-def _climb(attempts: Attempts, wanted: Search, climb: Callable[[Sequence[Move]], None]) -> None:
-    """The ladder, rung by rung; what follows depends on what was found."""
+def _climb(attempts: Attempts, wanted: Search, climb: Callable[[Sequence[Move]], None]) -> list[Move]:
+    """The ladder, rung by rung; what follows depends on what was found. Returns the rungs that are left for the end."""
     bench, journal = attempts.bench, attempts.journal
     recipe, device = bench.request.recipe, bench.request.target.device
     has_calibration = bench.examples.calibration() is not None
     rungs = ladder.moves(recipe, device, has_calibration=has_calibration)
-    climb(rungs)
-    known = {move.name for move in rungs}
+    climb(ladder.integers(rungs))
+    late = ladder.late(rungs, journal.trials, wanted.objective)
+    climb([move for move in rungs if move not in late])
+    known = {move.name for move in rungs if move not in late}
     layered = ladder.refined(
         recipe,
         device,
@@ -111,6 +116,7 @@ def _climb(attempts: Attempts, wanted: Search, climb: Callable[[Sequence[Move]],
     )
     climb(layered)
     climb(ladder.stricter(layered, journal.trials))
+    return late
 
 
 def iterated(bench: Bench) -> Outcome:
