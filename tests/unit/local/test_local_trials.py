@@ -20,7 +20,7 @@ from modelpress.compress import engine
 from modelpress.compress.local import anchoring
 from modelpress.compress.search import journal as journals
 from modelpress.compress.search import move as moves
-from modelpress.compress.search.journal import Journal
+from modelpress.compress.search.journal import Begun, Journal
 from modelpress.storage import layout
 
 RESOURCE = {
@@ -85,10 +85,10 @@ def complete(project):
 
 def test_a_search_that_runs_or_was_killed_shows_what_it_tried_so_far(project):
     journal = Journal(project.journal)
-    journal.begin([INT8])
+    journal.begin([Begun.of(INT8)])
     assert "No trial has ended yet" in asked(project, "trials").stdout
     journal.append(TRIAL)
-    journal.begin([HALF])
+    journal.begin([Begun.of(HALF)])
     lines = asked(project, "trials").stdout.strip().splitlines()
     assert lines[-2].startswith("So far: 1 trial; the best: quantize DynamicInt8, TFLite, 0.25 of the size")
     assert lines[-1] == "Being tried now, or cut off: quantize Float16, TFLite"

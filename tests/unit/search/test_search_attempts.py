@@ -10,6 +10,7 @@ import pytest
 from modelpress.api.errors import Invalid
 from modelpress.api.recipe import Recipe, Search
 from modelpress.api.trial import Trial
+from modelpress.compress.search import attempts as trying
 from modelpress.compress.search import move as moves
 from modelpress.compress.search.attempts import Attempts
 from modelpress.compress.search.journal import Journal
@@ -60,7 +61,7 @@ def run(folder, judge, *, most=20, builders=None, proposed=PROPOSED):
     bench = SimpleNamespace(progress=Silent())
     with Stopwatch(folder / "seconds") as watch, contextlib.suppress(Killed):
         attempts = Attempts(bench, judge, journal, watch, builders)
-        attempts.give_up()
+        trying.give_up(journal, bench.progress)
         attempts.all(proposed, most=lambda: most - len(journal.trials), seconds=lambda: 60.0)
     return Journal(folder / "trials.jsonl").trials
 

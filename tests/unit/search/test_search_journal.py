@@ -6,7 +6,7 @@ from modelpress.api.recipe import Recipe
 from modelpress.api.trial import Trial
 from modelpress.compress.search import journal as journals
 from modelpress.compress.search import move as moves
-from modelpress.compress.search.journal import Journal
+from modelpress.compress.search.journal import Begun, Journal
 
 
 def trial(number):
@@ -45,7 +45,7 @@ def test_one_who_only_looks_sees_the_whole_lines_and_leaves_the_file_to_its_writ
     path = tmp_path / "trials.jsonl"
     journal = Journal(path)
     journal.append(trial(1))
-    journal.begin([a_move()])
+    journal.begin([Begun.of(a_move())])
     with path.open("ab") as opened:
         opened.write(b'{"number": 2, "na')
     before = path.read_bytes()
@@ -58,7 +58,7 @@ def test_one_who_only_looks_sees_the_whole_lines_and_leaves_the_file_to_its_writ
 def test_a_move_that_was_begun_and_has_no_end_was_cut_off(tmp_path):
     path, move = tmp_path / "trials.jsonl", a_move(parameters={"way": "prune"})
     for times in (1, 2):
-        Journal(path).begin([move])  # and the process is killed
+        Journal(path).begin([Begun.of(move)])  # and the process is killed
         again = Journal(path)
         assert again.is_unfinished(move.name) and again.named(move.name) is None
         assert len(again.cut_off(2)) == times - 1
@@ -74,7 +74,7 @@ def test_a_move_that_was_begun_and_has_no_end_was_cut_off(tmp_path):
 def test_what_has_an_end_is_not_cut_off_however_often_it_was_begun(tmp_path):
     path, move = tmp_path / "trials.jsonl", a_move()
     for _ in range(2):
-        Journal(path).begin([move])
+        Journal(path).begin([Begun.of(move)])
     journal = Journal(path)
     journal.append(trial(1).model_copy(update={"name": move.name}))
     for one in (journal, Journal(path)):
@@ -86,7 +86,7 @@ def test_what_was_stopped_from_outside_counts_as_never_begun(tmp_path):
     path, move, other = tmp_path / "trials.jsonl", a_move(), a_move("Float16")
     for _ in range(3):
         journal = Journal(path)
-        journal.begin([move, other])
-        journal.withdraw([move])
+        journal.begin([Begun.of(move), Begun.of(other)])
+        journal.withdraw([move.name])
     assert [one.begun for one in Journal(path).cut_off(2)] == [other.name]
     assert not Journal(path).is_unfinished(move.name)

@@ -89,8 +89,8 @@ SECTION = Section(
             _TRIAL,
             "The process was killed twice while this trial of a search was built or measured, without an error: by the "
             "kernel for memory, or by a failure of native code. It is not tried again, and the search went on.",
-            "Raise the memory limit in `spec.jobs.resources`, or name `spec.recipe.steps` without it. "
-            "What passed is offered.",
+            "Raise the memory limit in `spec.jobs.resources`, ask anew (`modelpress.dev/reconcile-requested-at`), or "
+            "name `spec.recipe.steps` without it. What passed is offered.",
         ),
         Reason(
             "OutOfTime",

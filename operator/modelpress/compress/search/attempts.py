@@ -15,6 +15,7 @@ from modelpress.compress.search.examination import Examination
 from modelpress.compress.search.journal import Begun, Journal
 from modelpress.compress.search.move import Move
 from modelpress.compress.search.stopwatch import Stopwatch
+from modelpress.telemetry.progress import Progress
 
 TWICE = 2
 """A move that was cut off once is tried again, alone: somebody may have stopped the search; after that it is not."""
@@ -30,11 +31,6 @@ class Attempts:
     watch: Stopwatch
     builders: Crew | None = None
     """None where nothing is built at once."""
-
-    def give_up(self) -> None:
-        """Gives a verdict to each move that ended its process twice."""
-        for begun in self.journal.cut_off(TWICE):
-            self._keep(record.crashed(begun, self._number))
 
     def all(self, proposed: Sequence[Move], *, most: Callable[[], int], seconds: Callable[[], float]) -> None:
         """Tries what was not tried yet: as many as there are hands are built at once, then measured in turn.
@@ -72,24 +68,31 @@ class Attempts:
     @contextlib.contextmanager
     def _begun(self, moves: Sequence[Move]) -> Iterator[None]:
         """Notes the begin; takes it back where it is not the moves' fault that they have no end."""
-        self.journal.begin(moves)
+        self.journal.begin([Begun.of(move) for move in moves])
         self.watch.keep()
         try:
             yield
         except BaseException as error:
             # Signals, a full disk, a source that does not load. An exception that nobody foresaw counts like a kill.
             if isinstance(error, Invalid) or not isinstance(error, Exception):
-                self.journal.withdraw(moves)
+                self.journal.withdraw([move.name for move in moves])
             raise
 
     def _end(self, move: Move, *, is_killer: bool) -> None:
         if is_killer:
-            self._keep(record.crashed(Begun.of(move), self._number))
+            trial = record.crashed(Begun.of(move), self._number)
         else:
-            self._keep(self.examination.tried(move, self._number, self.journal.trials))
-
-    def _keep(self, trial: Trial) -> None:
-        self.journal.append(trial)
+            trial = self.examination.tried(move, self._number, self.journal.trials)
+        _keep(trial, self.journal, self.bench.progress)
         self.watch.keep()
-        told = f"Trial {trial.number}: {trial.recipe}, {trial.form}: {trial.verdict}, {trial.message}"
-        self.bench.progress.say(told)
+
+
+def give_up(journal: Journal, progress: Progress) -> None:
+    """Gives a verdict to whatever ended its process twice."""
+    for begun in journal.cut_off(TWICE):
+        _keep(record.crashed(begun, len(journal.trials) + 1), journal, progress)
+
+
+def _keep(trial: Trial, journal: Journal, progress: Progress) -> None:
+    journal.append(trial)
+    progress.say(f"Trial {trial.number}: {trial.recipe}, {trial.form}: {trial.verdict}, {trial.message}")

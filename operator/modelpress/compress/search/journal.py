@@ -43,7 +43,7 @@ class Begun(Model):
 
 
 class Withdrawn(Model):
-    """A line that says that what was begun last under a name was stopped from outside, and tells nothing of it."""
+    """A line that says that what was begun last under a name did not end its process, and tells nothing else of it."""
 
     withdrawn: str
 
@@ -87,16 +87,14 @@ class Journal:
         """In the order of trying."""
         self._unfinished: list[Begun] = list(found.unfinished)
 
-    def begin(self, moves: Sequence[Move]) -> None:
+    def begin(self, begun: Sequence[Begun]) -> None:
         """Note that these are about to be tried."""
-        begun = [Begun.of(move) for move in moves]
         self._write(begun)
         self._unfinished += begun
 
-    def withdraw(self, moves: Sequence[Move]) -> None:
+    def withdraw(self, names: Iterable[str]) -> None:
         """Note that these were stopped from outside, as if they had not been begun this time."""
-        begun = {one.begun for one in self._unfinished}
-        stopped = [move.name for move in moves if move.name in begun]
+        stopped = [name for name in names if self.is_unfinished(name)]
         self._write([Withdrawn(withdrawn=name) for name in stopped])
         for name in stopped:
             _withdraw(self._unfinished, name)

@@ -15,6 +15,7 @@ from modelpress.compress.bench import Bench
 from modelpress.compress.candidates import Outcome
 from modelpress.compress.limited import OutOfTime
 from modelpress.compress.plan import Build
+from modelpress.compress.search import attempts as trying
 from modelpress.compress.search import crew, front, guidance, holding, ladder, stopwatch
 from modelpress.compress.search import journal as journals
 from modelpress.compress.search.attempts import Attempts
@@ -56,11 +57,12 @@ def search(bench: Bench, wanted: Search, *, clock: Clock) -> Outcome:
     Raises Invalid `FormNotPossible`.
     """
     journal = _journal(bench)
+    trying.give_up(journal, bench.progress)
     impossible: tuple[Refused, ...] = ()
     with Stopwatch(bench.area.directory / stopwatch.NAME, bench.area) as watch:
         budget = Budget(wanted, journal, clock, before=watch.before)
         with contextlib.suppress(OutOfTime), bench.progress.until(budget.is_over):
-            bench, impossible = holding.narrowed(bench)
+            bench, impossible = holding.narrowed(bench, journal)
         with Examination(bench) as examination, crew.crew(bench, crew.processes(bench)) as builders:
             attempts = Attempts(bench, examination, journal, watch, builders)
             moves = _tried(attempts, wanted, budget)
@@ -76,7 +78,6 @@ def _tried(attempts: Attempts, wanted: Search, budget: Budget) -> dict[str, Move
     """All moves of the search by name, tried as far as the budget goes: the ladder's, then guided ones."""
     moves: dict[str, Move] = {}
     bench, journal = attempts.bench, attempts.journal
-    attempts.give_up()
 
     def climb(proposed: Sequence[Move]) -> None:
         moves.update({move.name: move for move in proposed})
@@ -127,8 +128,9 @@ def iterated(bench: Bench) -> Outcome:
     _build_first(bench)
     moves = _iterations(bench)
     with Examination(bench) as examination, Stopwatch(bench.area.directory / stopwatch.NAME, bench.area) as watch:
-        attempts = Attempts(bench, examination, _journal(bench), watch)
-        attempts.give_up()
+        journal = _journal(bench)
+        trying.give_up(journal, bench.progress)
+        attempts = Attempts(bench, examination, journal, watch)
         for move in moves:
             attempts.one(move)
         return _outcome(attempts, {move.name: move for move in moves}, "Latency")
