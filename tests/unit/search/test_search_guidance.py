@@ -119,6 +119,20 @@ def test_without_training_data_filters_go_as_far_as_rows_without_labels_allow(tm
         assert other.build.recipe == "prune Filter Reconstruction 30 %; quantize DynamicInt8"
 
 
+def test_a_way_that_the_graph_does_not_bear_is_tried_once(tmp_path):
+    journal = Journal(tmp_path / "trials.jsonl")
+    journal.append(ladder_trial(1, "StaticInt8", net=0.3))
+    guide = Guide(a_bench(), Search(), journal)
+    while found := guide.next():
+        tried = a_trial(len(journal.trials) + 1, found[0], passed=False)
+        if found[0].parameters["way"] in ("prune", "fineTune", "distill"):
+            tried = tried.model_copy(update={"verdict": "StepCannotApply", "metric": None})
+        journal.append(tried)
+    ways = [trial.parameters["way"] for trial in journal.trials if trial.parameters]
+    assert ways.count("prune") == 1
+    assert not {"fineTune", "distill"} & set(ways)
+
+
 def test_filters_do_not_go_where_the_scheme_alone_loses_too_much_or_the_metric_is_what_counts():
     bench = a_bench(training=False)
     failed, passed = (ladder_trial(1, "DynamicInt8", net=0.3, passed=good) for good in (False, True))

@@ -69,7 +69,8 @@ class Guide:
         scores = front.scores(self._journal.trials, self._objective)
         for _ in range(REPEATED):
             asked = study.ask(self._space.distributions)
-            move = self._space.move(asked.params)
+            hopeless = self._space.is_hopeless(asked.params, self._journal.trials)
+            move = None if hopeless else self._space.move(asked.params)
             if move is not None and move not in pending and self._journal.named(move.name) is None:
                 return move
             known = self._journal.named(move.name) if move is not None else None

@@ -26,6 +26,8 @@ WIDTHS = ("fineTune", "distill")
 SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
 """Of filters, or of blocks, to be removed."""
 FIRST_SHARE = 0.4
+IMPOSSIBLE = "StepCannotApply"
+"""Verdict of a step that the graph does not bear; at small shares also where that is less than one filter."""
 CLIMBED = ("prune", "shallow", "distill", "fineTune")
 """The cheapest first, which trains nothing, then the best: blocks that go save most time, and on labels alone a net
 learns less than from its teacher."""
@@ -83,6 +85,16 @@ class Space:
         found = move.of_steps(steps, self._form, self._recipe, self._device, parameters)
         is_stricter = self._is_stricter and quantize["scheme"] == "Mixed"
         return found.stricter if found is not None and is_stricter else found
+
+    def is_hopeless(self, parameters: dict[str, Any], trials: Sequence[Trial]) -> bool:
+        """Whether the model's graph does not bear the point's way, whatever the share, as earlier trials found."""
+        way = parameters.get("way", "none")
+        first = {way, "prune"} if way in WIDTHS else {way}
+        return way != "none" and any(
+            trial.verdict == IMPOSSIBLE and trial.parameters["share"] >= FIRST_SHARE
+            for trial in trials
+            if trial.parameters.get("way") in first
+        )
 
     def starts(self, trials: Sequence[Trial]) -> list[dict[str, Any]]:
         """Points that experience says are good, after these trials: each way goes on from what passed to more."""
@@ -172,6 +184,8 @@ class Space:
 
     def _climbing(self, way: str, trials: Sequence[Trial]) -> list[dict[str, Any]]:
         """The next point of a way: the next share; where the largest that passes is known, longer at the one above."""
+        if self.is_hopeless({"way": way}, trials):
+            return []
         tried: dict[float, bool] = {}
         for trial in trials:
             how = trial.parameters.get("way")
