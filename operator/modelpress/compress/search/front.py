@@ -141,15 +141,16 @@ def _ranked(passed: Sequence[Trial], objective: str) -> list[Trial]:
 
 
 def _first(ranked: list[Trial], objective: str) -> Trial:
+    """Of equals the one tried first, as the ladder begins with the more faithful."""
     if objective == "Latency":
         fastest = ranked[0]
         tied = _as_fast_alone([one for one in ranked if _equally_fast(fastest, one) or _is_faster_alone(one, fastest)])
-        return min(tied, key=lambda trial: (_size(trial), _latency(trial), trial.number))
+        smallest = min(tied, key=_size)
+        return min((one for one in tied if _equally_large(smallest, one)), key=lambda trial: trial.number)
     ties = _equally_large if objective == "Size" else _equally_faithful
     tied = [trial for trial in ranked if ties(ranked[0], trial)]
     fastest = min(tied, key=_latency)
     tied = [trial for trial in tied if _equally_fast(fastest, trial)]
-    # The ladder tries the more faithful of equals first.
     return min(tied, key=lambda trial: (_drop(trial), _size(trial), trial.number))
 
 
