@@ -157,6 +157,13 @@ def test_the_scheme_that_did_best_alone_is_combined_first_and_four_bits_only_whe
         assert {start["scheme"] for start in found.starts([])} == {schemes[0]}
 
 
+def test_a_scheme_that_loses_nothing_is_combined_before_a_better_one_that_takes_most_of_what_may_be_lost():
+    eight, four = ladder_trial(1, "DynamicInt8", net=0.3), ladder_trial(2, "Int4Weights", net=0.1)
+    lossless = eight.model_copy(update={"drop": -0.001, "standard_error": 0.002})
+    found = space.Space(a_bench(), [lossless, four], "Latency", lambda: LAYERS)
+    assert list(found.distributions["scheme"].choices) == ["DynamicInt8", "Int4Weights", "StaticInt8"]
+
+
 def test_mixed_is_combined_where_it_is_more_than_the_integers_alone_but_spares_layers_by_itself():
     rescued = [ladder_trial(1, "DynamicInt8", net=0.3, passed=False), ladder_trial(2, "Mixed", net=0.2)]
     found = space.Space(a_bench(), rescued, "Latency", lambda: LAYERS)

@@ -88,8 +88,10 @@ def test_floats_are_not_put_off_where_fidelity_is_asked_for():
     assert tried_last("DynamicInt8", "StaticInt8", objective="Metric") == []
 
 
-def refined(recipe, verdict, **more):
-    tried = Trial(number=1, name="m", recipe=recipe, form="TFLite", verdict=verdict, message="", net_ratio=0.2)
+def refined(recipe, verdict, *, drop=0.0, **more):
+    tried = Trial(
+        number=1, name="m", recipe=recipe, form="TFLite", verdict=verdict, message="", net_ratio=0.2, drop=drop
+    )
     options = {"has_calibration": True, "objective": "Latency"} | more
     return [move.build.recipe for move in ladder.refined(Recipe(), "CPU", trials=[tried], **options)]
 
@@ -117,4 +119,5 @@ def test_layers_are_looked_at_one_by_one_unless_four_bits_in_all_of_them_are_bes
     assert refined("quantize DynamicInt8", "Passed") == ["quantize Mixed"]
     assert refined("quantize Int4Weights", "DropTooLarge") == ["quantize Mixed"]
     assert refined("quantize Int4Weights", "Passed") == []
+    assert refined("quantize Int4Weights", "Passed", drop=0.009) == ["quantize Mixed"], "it leaves no room for more"
     assert refined("quantize DynamicInt8", "DropTooLarge", has_calibration=False) == []

@@ -59,6 +59,11 @@ def best(trials: Sequence[Trial], objective: str) -> Trial | None:
     return next((trial for trial in trials if trial.number == first), None)
 
 
+def is_lossless(trial: Trial) -> bool:
+    """Whether it loses nothing that the rows could tell, so that the whole of the gate's allowance is left."""
+    return _drop(trial) <= 2 * (trial.standard_error or 0.0)
+
+
 def alike(trials: Sequence[Trial]) -> list[Trial]:
     """With a `net_ratio` that can be compared: net where all that passed have one, else gross in all of them."""
     if all(trial.is_net or trial.net_ratio is None for trial in trials if trial.passed):

@@ -75,12 +75,12 @@ def _is_faster(trial: Trial) -> bool:
 def refined(
     recipe: Recipe, device: Device, *, has_calibration: bool, trials: Sequence[Trial], objective: str
 ) -> list[Move]:
-    """Mixed, which looks at layers one by one, unless four bits in all of them are best already.
+    """Mixed, which looks at layers one by one, unless four bits in all of them are best already and lose nothing.
 
     It rescues a model that loses too much in integers alone, and shrinks one of which some layers bear four bits.
     """
     best = front.best(trials, objective)
-    if not has_calibration or (best is not None and _FEWEST_BITS in best.recipe):
+    if not has_calibration or (best is not None and _FEWEST_BITS in best.recipe and front.is_lossless(best)):
         return []
     one = move.of_steps([{"quantize": {"scheme": "Mixed"}}], "TFLite", recipe, device)
     return [one] if one is not None else []

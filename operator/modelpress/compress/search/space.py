@@ -151,14 +151,19 @@ class Space:
         return found
 
     def _integers(self, bench: Bench, trials: Sequence[Trial], objective: str) -> tuple[str, ...]:
-        """Schemes to combine with the rest, that of the best so far first."""
+        """Schemes to combine with the rest: those that alone leave room for more loss first, and the best of them."""
         if self._is_saved_model:
             return ("Float16",)
         known = INTEGERS if bench.examples.calibration() is not None else INTEGERS[:1]
         passed = [trial for trial in trials if trial.passed]
         known = (*known, *(scheme for scheme in FEWER_BITS if any(_has(trial, scheme) for trial in passed)))
         best = front.best(trials, objective)
-        return tuple(sorted(known, key=lambda scheme: best is None or not _has(best, scheme)))
+        roomy = [trial for trial in passed if front.is_lossless(trial)]
+
+        def rank(scheme: str) -> tuple[bool, bool]:
+            return not any(_has(trial, scheme) for trial in roomy), best is None or not _has(best, scheme)
+
+        return tuple(sorted(known, key=rank))
 
     def _may_spare(self, trials: Sequence[Trial], objective: str) -> bool:
         """Where all layers as integers pass, floats could only make the model larger and slower."""
