@@ -8,7 +8,7 @@ from typing import Any
 from modelpress.api import crd, support
 from modelpress.api.base import API_VERSION, KIND
 from modelpress.api.rules import RULES
-from modelpress.api.structural import Schema
+from modelpress.api.structural import BOUND, Schema
 
 FIELDS_FILE = "fields.md"
 API_FILE = "api.md"
@@ -91,7 +91,7 @@ def _most(schema: Schema, bound: str) -> str:
 
 
 def _rules(schema: Schema, at: str) -> Iterator[tuple[str, str]]:
-    for rule in schema.get(RULES, ()):
+    for rule in (one for one in schema.get(RULES, ()) if not one["rule"].startswith(BOUND)):
         yield at + rule.get("fieldPath", ""), rule["message"]
     for name, inner in schema.get("properties", {}).items():
         yield from _rules(inner, f"{at}.{name}")

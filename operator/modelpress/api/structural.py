@@ -6,6 +6,7 @@ defaults inside list items. Whatever has no counterpart raises NotStructural, so
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 from pydantic import BaseModel
@@ -19,6 +20,8 @@ _PLAIN = {
     *("type", "enum", "format", "pattern", "required", "nullable", "multipleOf"),
     *("minimum", "maximum", "minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties"),
 }
+BOUND = "self >= "
+"""A rule that begins so repeats a bound."""
 _BOUNDS = (("maxItems", "array"), ("maxLength", "string"))
 _SELF_BOUNDED = ("date-time", "duration")
 
@@ -55,6 +58,7 @@ class _Converter:
         for key, value in node.items():
             self._key(out, key, value, at, inside)
         self._check(out, at)
+        self._bound_integers(out)
         return dict(sorted(out.items()))
 
     def _expanded(self, reference: str, node: Schema, at: str, inside: tuple[str, ...]) -> Schema:
@@ -103,6 +107,14 @@ class _Converter:
     @staticmethod
     def _rule(rule: dict[str, str]) -> dict[str, str]:
         return {key: value for key, value in sorted(rule.items()) if key != WHERE}
+
+    @staticmethod
+    def _bound_integers(out: Schema) -> None:
+        """An API server holds an integer against a fraction's whole part: 0 would pass a minimum of 0.1."""
+        least = out.get("minimum")
+        if isinstance(least, float) and not least.is_integer():
+            said = f"{Decimal(str(least)):f}"
+            out[RULES] = [*out.get(RULES, ()), {"message": f"must be at least {said}", "rule": f"{BOUND}{said}"}]
 
     @staticmethod
     def _check(out: Schema, at: str) -> None:
