@@ -232,10 +232,10 @@ class Training(Model):
         default=None, description="Whether outputs are logits. Absent: found out from the outputs."
     )
     optimizer: Literal["Adam", "AdamW", "SGD"] = Field(default="Adam", description="Optimizer.")
-    schedule: Literal["Cosine", "Linear", "Step", "Constant"] = Field(
-        default="Cosine",
+    schedule: Literal["Cosine", "Linear", "Step", "Constant"] | None = Field(
+        default=None,
         description="How the learning rate falls after its warm-up. Step: to a tenth after half, and again after "
-        "three quarters.",
+        "three quarters. Absent: Cosine.",
     )
     batch_size: int = Field(default=32, ge=1, le=65536, description="Rows a step, of all workers together.")
     clip_norm: float = Field(

@@ -60,3 +60,19 @@ def test_iterations_which_the_gate_chooses_among_are_made_again_for_other_limits
     prune, repeated = {"prune": {"sparsity": 0.5}}, {"iterations": 3}
     strict = of_steps(prune, recipe=repeated, gate={"size": {"maxRatio": 0.5}})
     assert all(new != old for new, old in zip(keys(strict), keys(of_steps(prune, recipe=repeated)), strict=True))
+
+
+@pytest.mark.parametrize(("spec", "known"), [
+    ({}, ("db25a1d4ef48", "c6f8d49b0893")),
+    (of_steps({"quantize": {"scheme": "DynamicInt8"}}), ("31183df552f4", "a24249c5cee5")),
+    (
+        {
+            "data": {"training": {"uri": "pvc://d/t.npz"}},
+            "recipe": {"steps": [{"prune": {"sparsity": 0.5}}, {"fineTune": {"epochs": 2}}]},
+        },
+        ("97433db81ac0", "d3a0caf28a89"),
+    ),
+])  # fmt: skip
+def test_an_upgrade_compresses_nothing_again(spec: dict[str, Any], known: tuple[str, str]) -> None:
+    """A new field is in no key until it is set: give it no default but None, or raise FORMAT_VERSION and these."""
+    assert tuple(key[:12] for key in keys(spec)) == known

@@ -99,7 +99,7 @@ class _Loop:
             if self._course.before is not None:
                 self._course.before(number, self._total)
             rate = schedule.learning_rate(
-                number, self._total, self._course.learning_rate, self._course.training.schedule
+                number, self._total, self._course.learning_rate, self._course.training.schedule or "Cosine"
             )
             self._optimizer.learning_rate.assign(rate)
             with journal.update(number):
