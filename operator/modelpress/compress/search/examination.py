@@ -14,7 +14,7 @@ from modelpress.api.errors import Invalid, Transient
 from modelpress.api.measurement import Compared, Measurements
 from modelpress.api.recipe import Search
 from modelpress.api.trial import Trial
-from modelpress.compress import candidates, check
+from modelpress.compress import candidates, check, plan
 from modelpress.compress import examples as data
 from modelpress.compress.bench import Bench
 from modelpress.compress.candidates import Built
@@ -202,7 +202,7 @@ def _measured_on(bench: Bench) -> tuple[evaluation_examples.Examples, str]:
     found = bench.examples.sets.get("evaluation")
     if found is not None:
         own = {"calibration", "training"} & bench.examples.sets.keys()
-        kept = 0 if own else data.reserved_rows(len(found.rows))
+        kept = 0 if own or not plan.looks_at_rows(bench.plan) else data.reserved_rows(len(found.rows))
         labelled = any(metrics.is_labelled(metric) for metric in bench.request.gate.metrics)
         return evaluation_examples.Examples(found.rows.part(kept), "Labelled" if labelled else "Unlabelled"), (
             found.signature
