@@ -77,17 +77,16 @@ def trials(
 def _tried(file: Path | None, store: str | None, artifact: Path | None) -> Tried:
     """By the request's key, also while the search runs; else of the last run, if the file was changed since."""
     from modelpress.api.artifact import ArtifactManifest
-    from modelpress.compress.local import anchoring, session
-    from modelpress.compress.local import trials as searched
+    from modelpress.compress.local import anchoring, trials
     from modelpress.storage.layout import MANIFEST
 
     if file is not None and artifact is None:
         resource, _ = anchoring.load(file)
-        found = searched.of_resource(resource, session.Options(file, store))
+        found = _searched(resource, file, store)
         if found is not None:
             return found
     directory = artifact if artifact is not None and file is None else latest(file, store, artifact)[1]
-    return searched.Tried(ArtifactManifest.from_json(_read(directory / MANIFEST)).trials, directory)
+    return trials.Tried(ArtifactManifest.from_json(_read(directory / MANIFEST)).trials, directory)
 
 
 def _show(found: Report) -> None:
@@ -132,14 +131,7 @@ def latest(file: Path | None, store: str | None, artifact: Path | None) -> tuple
 
 def _cure(resource: CompressedModel, file: Path, store: str | None) -> str:
     """What writes a report, as `compress` does not."""
-    from modelpress.api.errors import Invalid
-    from modelpress.compress.local import session
-    from modelpress.compress.local import trials as searched
-
-    try:
-        found = searched.of_resource(resource, session.Options(file, store))
-    except Invalid:  # the run that is to come tells what is wrong with the source
-        found = None
+    found = _searched(resource, file, store)
     if found is None:
         return f"run `modelpress run -f {file}` first"
     if found.artifact is None:
@@ -148,6 +140,18 @@ def _cure(resource: CompressedModel, file: Path, store: str | None) -> str:
         f"`modelpress compress` measures no candidate through model servers: `modelpress run -f {file}` does, and "
         f"takes what it left in {found.artifact}"
     )
+
+
+def _searched(resource: CompressedModel, file: Path, store: str | None) -> Tried | None:
+    """By the request's key; None where nothing was begun, and where the source can no longer be read."""
+    from modelpress.api.errors import Invalid
+    from modelpress.compress.local import session
+    from modelpress.compress.local import trials as searched
+
+    try:
+        return searched.of_resource(resource, session.Options(file, store))
+    except Invalid:  # the run that is to come tells what is wrong with the source
+        return None
 
 
 def _read(path: Path) -> bytes:

@@ -53,10 +53,10 @@ def _warning(metric: MetricMeasured) -> str:
     if metric.type == "F1" and metric.source == 0:
         return f"{told}, so that no candidate can lose any; lower threshold, or {_CURE}"
     error = f" ± {ERRORS * (metric.chance_error or 0):.2g}"
-    rare = " or, where one class is rare, choose F1 or AUC" if metric.type in ("Accuracy", "TopK") else ""
+    cures = [_CURE, *(["where one class is rare, choose F1 or AUC"] if metric.type in ("Accuracy", "TopK") else [])]
     return (
         f"{told}, no better than {_constant(metric.type)} would be ({wording.short(metric.chance)}{error}), so that "
-        f"no candidate can lose much; {_CURE}{rare and ','}{rare}"
+        f"the gate tells little; {', or, '.join(cures)}"
     )
 
 

@@ -31,7 +31,7 @@ def allowed(baseline=SOURCE, **metric):
         ({"maxDropRatio": 0.1}, 0.09),
         ({"min": 0.5}, 0.4),
         ({"min": 0.5, "maxDrop": 0.02}, 0.02),
-        ({"min": 0.95}, 0.0),
+        ({"min": 0.95}, 0.01),  # few rows: the source may yet pass
     ],
 )
 def test_the_tightest_limit_says_how_many_answers_may_change(metric, answers):

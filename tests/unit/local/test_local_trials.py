@@ -115,3 +115,12 @@ def test_a_report_is_of_run_alone_and_its_absence_says_so(project):
 
 def test_a_search_that_nobody_began_has_no_trials(project):
     assert "run `modelpress run" in asked(project, "trials").exception.message
+
+
+def test_where_the_source_is_gone_the_last_run_is_looked_for(project):
+    complete(project)
+    shutil.rmtree(project.file.parent / "model")
+    assert "has no report" in asked(project, "trials").exception.message
+    artifact = project.store.artifact(project.key)
+    listed = CliRunner().invoke(cli.app, ["trials", "--artifact", str(artifact), "--output", "json"])
+    assert [one["number"] for one in json.loads(listed.stdout)] == [1]

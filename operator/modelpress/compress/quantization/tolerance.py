@@ -43,14 +43,17 @@ def of_gate(limits: gate.Gate, baselines: Sequence[Baseline | None] = ()) -> Los
 
 
 def allowed_drop(metric: gate.Metric, source: float | None) -> float:
-    """By how much a candidate may be worse than the source, in the metric's unit; 0 where the source fails itself."""
+    """By how much a candidate may be worse than the source, in the metric's unit.
+
+    `source` was measured on few rows: a `min` or `max` that it fails on these by itself says nothing.
+    """
     limits = [] if metric.max_drop is None else [metric.max_drop]
     if source is not None:
         limits += [] if metric.max_drop_ratio is None else [metric.max_drop_ratio * abs(source)]
-        limits += [] if metric.min is None else [source - metric.min]
-        limits += [] if metric.max is None else [metric.max - source]
+        limits += [] if metric.min is None or metric.min >= source else [source - metric.min]
+        limits += [] if metric.max is None or metric.max <= source else [metric.max - source]
     if limits:
-        return max(0.0, min(limits))
+        return min(limits)
     return DEFAULT_MAX_DROP * (abs(source) if metric.type in ERROR_METRICS and source is not None else 1.0)
 
 

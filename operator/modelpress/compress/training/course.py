@@ -18,7 +18,7 @@ Seen = Callable[[], Mapping[int, Any]]
 """Position of a variable that is a moving average -> what the last loss's rows say of it. Traced, after the loss."""
 
 
-NOT_MIXED = "all in float32, as this processor computes no mixed precision; leave training.mixedPrecision out"
+NOT_MIXED = "all in float32: only a CPU with bfloat16 computes in mixed precision; leave training.mixedPrecision out"
 
 
 @dataclass(frozen=True)
