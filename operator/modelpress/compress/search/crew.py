@@ -10,18 +10,25 @@ import contextlib
 import functools
 import logging
 import multiprocessing
+import os
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import connection
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from modelpress.api.request import Request
-from modelpress.compress.bench import Bench
+from modelpress.compress import plan
 from modelpress.compress.search import allowance
 from modelpress.compress.search.move import Move
 from modelpress.compress.source import Found
-from modelpress.storage import listing
+from modelpress.storage import durable, listing
+
+if TYPE_CHECKING:  # imports TensorFlow, which takes a process long; until it is done, nothing would watch the parent
+    from modelpress.compress.bench import Bench
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +39,7 @@ BYTES_EACH, TIMES_SOURCE = 2**30, 10
 """Memory of a process that builds: TensorFlow itself, and so often the float32 source, which converters copy: nets of
 a megabyte were seen to take 0.9 GB, MiniLM, of 90 MB, 2.0 GB."""
 
-_open: list[Bench] = []
+_benches: list[Bench] = []
 """The bench of this process, where it is one of a crew."""
 
 
@@ -116,7 +123,11 @@ def _is_broken(future: Future[None]) -> bool:
 
 @contextlib.contextmanager
 def crew(bench: Bench, count: int) -> Iterator[Crew]:
-    """The processes, which end with the block; they open the model when the first move comes."""
+    """The processes, which end with the block; they open the model when the first move comes.
+
+    Where the block ends by an exception, a signal's for one, what they build is not waited for.
+    """
+    others = multiprocessing.active_children()
     threads = max(1, int(allowance.cpus()) // count)
     arguments = (bench.request.json_line(), bench.found, bench.area.directory, threads)
     start = functools.partial(
@@ -128,15 +139,40 @@ def crew(bench: Bench, count: int) -> Iterator[Crew]:
     builders = Crew(start, count, bench.progress.say)
     try:
         yield builders
+    except BaseException:
+        for process in multiprocessing.active_children():
+            if process not in others:
+                process.kill()
+        raise
     finally:
         builders.close()
 
 
+def writing(bench: Bench, move: Move) -> contextlib.AbstractContextManager[None]:
+    """For the one process that makes a move's version; waits for another, that a killed search may have left."""
+    name = plan.key_of(move.changes) or move.name
+    return durable.locked(bench.area.directory / f"{name}.lock")
+
+
 def _begin(request: str, found: Found, work: Path, threads: int) -> None:
+    """The first that a process does, before anything that takes time."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_after, args=(parent.sentinel,), name="parent", daemon=True).start()
+    _open(request, found, work, threads)
+
+
+def _end_after(sentinel: int) -> None:
+    """Ends this process at once when its parent is gone: else it would write where the next run does."""
+    connection.wait([sentinel])
+    os._exit(1)
+
+
+def _open(request: str, found: Found, work: Path, threads: int) -> None:
     """Opens model and data as the first process did; the source's piece is there."""
     import tensorflow as tf
 
-    from modelpress.compress import bench, dataset, inspection, plan
+    from modelpress.compress import bench, dataset, inspection
     from modelpress.compress.steps.students import reading
     from modelpress.compress.work import WorkArea
     from modelpress.storage import layout
@@ -148,23 +184,21 @@ def _begin(request: str, found: Found, work: Path, threads: int) -> None:
     rows = inspection.inspected(asked, found, digests)
     wanted = plan.of_recipe(asked.recipe, device=asked.target.device)
     area = WorkArea(work, layout.opened(asked.store, asked.namespace))
-    _open.append(bench.prepared(asked, wanted, found, rows, area, Silent()))
+    _benches.append(bench.prepared(asked, wanted, found, rows, area, Silent()))
 
 
 def _build(move: Move | None, seconds: float) -> None:
     """None, to hear whether there is a process that could."""
-    from modelpress.compress import candidates, plan
+    from modelpress.compress import candidates
     from modelpress.compress.limited import OutOfTime
-    from modelpress.storage import durable
 
     if move is None:
         return
-    bench = _open[0]
-    name = plan.key_of(move.changes) or move.name
+    bench = _benches[0]
     end = time.monotonic() + seconds
     try:
         with (
-            durable.locked(bench.area.directory / f"{name}.lock"),
+            writing(bench, move),
             bench.progress.until(lambda: time.monotonic() >= end),
         ):
             candidates.build(bench, bench.versions.after(move.changes), move.build, iteration=move.iteration)

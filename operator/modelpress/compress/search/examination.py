@@ -28,7 +28,7 @@ from modelpress.compress.limited import OutOfTime
 from modelpress.compress.local import measuring
 from modelpress.compress.local.processes import ModelServer
 from modelpress.compress.local.servers import Servers
-from modelpress.compress.search import glance, record
+from modelpress.compress.search import crew, glance, record
 from modelpress.compress.search.glance import Glance
 from modelpress.compress.search.move import Move
 from modelpress.status import gate
@@ -90,8 +90,9 @@ class Examination:
 
     def built(self, move: Move) -> Built:
         """The servable of a move, made unless it is there. Raises Invalid where a step refuses the model."""
-        version = self._bench.versions.after(move.changes)
-        return candidates.build(self._bench, version, move.build, iteration=move.iteration)
+        with crew.writing(self._bench, move):
+            version = self._bench.versions.after(move.changes)
+            return candidates.build(self._bench, version, move.build, iteration=move.iteration)
 
     def _cut(self) -> Finding:
         search = self._bench.plan.search or Search()
