@@ -25,6 +25,17 @@ def dies_of_one(move, seconds):
         die()
 
 
+def killed_twice(move, seconds):
+    if move == DEADLY:
+        with open(os.environ["DEATHS"], "a+") as deaths:
+            deaths.seek(0)
+            is_over = len(deaths.read()) == 2
+            if not is_over:
+                deaths.write("x")
+        if not is_over:
+            die()
+
+
 def fails(move, seconds):
     if move is not None:
         raise RuntimeError("the converter failed")
@@ -61,6 +72,12 @@ def test_the_move_that_kills_is_told_from_the_one_that_died_with_it(team):
     assert builders.count == 1
     assert team.said == ["A process that built a move was killed; the search goes on with one"]
     assert builders.build([HARMLESS, DEADLY], seconds=60) == [], "left to the process that measures"
+
+
+def test_a_move_whose_process_is_killed_twice_from_outside_is_not_blamed(team, tmp_path, monkeypatch):
+    monkeypatch.setenv("DEATHS", str(tmp_path / "deaths"))
+    assert team(killed_twice).build([HARMLESS, DEADLY], seconds=60) == []
+    assert (tmp_path / "deaths").read_text() == "xx"
 
 
 def test_where_no_process_can_be_had_no_move_is_blamed(team):

@@ -41,8 +41,8 @@ def a_bench(**recipe):
     )
 
 
-def killed_twice(folder):
-    for _ in range(2):
+def killed_often(folder):
+    for _ in range(3):
         Journal(folder / "trials.jsonl").begin([holding.LOOK])
     journal = Journal(folder / "trials.jsonl")
     attempts.give_up(journal, Silent())
@@ -57,8 +57,8 @@ def test_a_look_that_ends_well_leaves_nothing_behind(tmp_path, looks):
     assert not Journal(tmp_path / "trials.jsonl").is_unfinished(holding.LOOK.begun)
 
 
-def test_a_look_that_ended_the_process_twice_leaves_savedmodels(tmp_path, looks):
-    journal = killed_twice(tmp_path)
+def test_a_look_that_ended_the_process_three_times_leaves_savedmodels(tmp_path, looks):
+    journal = killed_often(tmp_path)
     bench, _ = holding.narrowed(a_bench(), journal)
     assert (bench.request.recipe.format, looks) == ("SavedModel", [])
     assert [(trial.recipe, trial.form, trial.verdict) for trial in journal.trials] == [
@@ -67,6 +67,6 @@ def test_a_look_that_ended_the_process_twice_leaves_savedmodels(tmp_path, looks)
 
 
 def test_where_tflite_alone_is_asked_for_that_is_refused(tmp_path, looks):
-    with pytest.raises(Invalid, match="its process was killed twice") as refused:
-        holding.narrowed(a_bench(format="TFLite"), killed_twice(tmp_path))
+    with pytest.raises(Invalid, match="ended its process three times") as refused:
+        holding.narrowed(a_bench(format="TFLite"), killed_often(tmp_path))
     assert (refused.value.reason, refused.value.field) == ("FormNotPossible", "spec.recipe.format")

@@ -50,19 +50,19 @@ def test_one_who_only_looks_sees_the_whole_lines_and_leaves_the_file_to_its_writ
         opened.write(b'{"number": 2, "na')
     before = path.read_bytes()
     found = journals.entries(before)
-    assert found.trials == (trial(1),)
+    assert found.trials == [trial(1)]
     assert [one.recipe for one in found.unfinished] == ["quantize DynamicInt8"]
     assert path.read_bytes() == before
 
 
 def test_a_move_that_was_begun_and_has_no_end_was_cut_off(tmp_path):
     path, move = tmp_path / "trials.jsonl", a_move(parameters={"way": "prune"})
-    for times in (1, 2):
+    for times in (1, 2, 3):
         Journal(path).begin([Begun.of(move)])  # and the process is killed
         again = Journal(path)
         assert again.is_unfinished(move.name) and again.named(move.name) is None
-        assert len(again.cut_off(2)) == times - 1
-    (found,) = Journal(path).cut_off(2)
+        assert len(again.cut_off(journals.TIMES)) == (times == 3)
+    (found,) = Journal(path).cut_off(journals.TIMES)
     assert (found.begun, found.recipe, found.form, found.parameters) == (
         move.name,
         "quantize DynamicInt8",
@@ -90,3 +90,29 @@ def test_what_was_stopped_from_outside_counts_as_never_begun(tmp_path):
         journal.withdraw([move.name])
     assert [one.begun for one in Journal(path).cut_off(2)] == [other.name]
     assert not Journal(path).is_unfinished(move.name)
+
+
+def test_what_was_built_since_forgets_what_cut_it_off_while_building_and_no_more(tmp_path):
+    path, move, other = tmp_path / "trials.jsonl", a_move(), a_move("Float16")
+    for _ in range(2):
+        Journal(path).begin([Begun.of(move), Begun.of(other)])
+    cut_off = []
+    for _ in range(3):
+        journal = Journal(path)
+        journal.begin([Begun.of(move)])
+        journal.advance(move.name)
+        assert journal.cut_off(1) == Journal(path).cut_off(1)
+        cut_off.append([one.begun for one in journal.cut_off(3)])
+    assert cut_off == [[], [], [move.name]]
+    assert [one.begun for one in journal.cut_off(2)] == [other.name, move.name]
+
+
+def test_an_error_that_nobody_foresaw_is_kept_with_what_it_ended(tmp_path):
+    path, move = tmp_path / "trials.jsonl", a_move()
+    for error in ("KeyError: 'a'", "KeyError: 'b'"):
+        journal = Journal(path)
+        journal.begin([Begun.of(move)])
+        journal.blame([move.name, "never begun"], error)
+    assert [one.error for one in Journal(path).cut_off(2)] == ["KeyError: 'b'"]
+    journal.begin([Begun.of(move)])  # and the process is killed
+    assert [one.error for one in Journal(path).cut_off(3)] == [None]

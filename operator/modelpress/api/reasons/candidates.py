@@ -8,6 +8,10 @@ _REFUSED = "`refused[]`"
 _SAVED_MODEL = "Set `spec.recipe.format: SavedModel`; with `Auto` the other forms are tried anyway."
 
 _TRIAL = "`trials[]`"
+CRASHED_CURE = (
+    "Raise the limits of `spec.jobs.resources` and set the annotation `modelpress.dev/reconcile-requested-at` to the "
+    "time, since limits alone begin nothing anew; locally name another `--store`, or delete the artifact's folder"
+)
 
 SECTION = Section(
     "Refused candidates",
@@ -87,10 +91,10 @@ SECTION = Section(
         Reason(
             "Crashed",
             _TRIAL,
-            "The process was killed twice while this trial of a search was built or measured, without an error: by the "
-            "kernel for memory, or by a failure of native code. It is not tried again, and the search went on.",
-            "Raise the memory limit in `spec.jobs.resources`, ask anew (`modelpress.dev/reconcile-requested-at`), or "
-            "name `spec.recipe.steps` without it. What passed is offered.",
+            "This trial of a search ended its process three times: killed by the kernel for memory or from outside, by "
+            "a failure of native code, or by an error that nobody foresaw, which the message tells. Kills before it "
+            "was built do not count once it is. It is not tried again, and the search went on.",
+            f"{CRASHED_CURE}, or name `spec.recipe.steps` without it. What passed is offered.",
         ),
         Reason(
             "OutOfTime",

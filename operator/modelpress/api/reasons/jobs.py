@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from modelpress.api.reasons.candidates import CRASHED_CURE
 from modelpress.api.reasons.inputs import COMPRESS, DATA, SOURCE
 from modelpress.api.reasons.row import Reason, Section
 
@@ -19,6 +20,12 @@ _RECIPE = (
         COMPRESS,
         "No form that `spec.recipe.format` allows can be built of the model, whatever the scheme.",
         "Leave `format` out, or export the model without the parts that the message names.",
+    ),
+    Reason(
+        "Crashed",
+        COMPRESS,
+        "Every trial of the search ended its process three times, so that there is nothing to offer.",
+        f"{CRASHED_CURE}.",
     ),
     Reason("UnknownLayer", COMPRESS, "A pattern in `excludeLayers` matches no layer.", "Correct or remove it."),
     Reason(

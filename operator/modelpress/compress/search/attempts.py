@@ -12,13 +12,10 @@ from modelpress.compress.bench import Bench
 from modelpress.compress.search import record
 from modelpress.compress.search.crew import Crew
 from modelpress.compress.search.examination import Examination
-from modelpress.compress.search.journal import Begun, Journal
+from modelpress.compress.search.journal import TIMES, Begun, Journal
 from modelpress.compress.search.move import Move
 from modelpress.compress.search.stopwatch import Stopwatch
 from modelpress.telemetry.progress import Progress
-
-TWICE = 2
-"""A move that was cut off once is tried again, alone: somebody may have stopped the search; after that it is not."""
 
 
 @dataclass(frozen=True)
@@ -73,23 +70,27 @@ class Attempts:
         try:
             yield
         except BaseException as error:
-            # Signals, a full disk, a source that does not load. An exception that nobody foresaw counts like a kill.
+            names = [move.name for move in moves]
             if isinstance(error, Invalid) or not isinstance(error, Exception):
-                self.journal.withdraw([move.name for move in moves])
+                self.journal.withdraw(names)  # signals, a full disk, a source that does not load
+            else:
+                self.journal.blame(names, f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
             raise
 
     def _end(self, move: Move, *, is_killer: bool) -> None:
         if is_killer:
             trial = record.crashed(Begun.of(move), self._number)
         else:
-            trial = self.examination.tried(move, self._number, self.journal.trials)
+            trial = self.examination.tried(
+                move, self._number, self.journal.trials, note_built=lambda: self.journal.advance(move.name)
+            )
         _keep(trial, self.journal, self.bench.progress)
         self.watch.keep()
 
 
 def give_up(journal: Journal, progress: Progress) -> None:
-    """Gives a verdict to whatever ended its process twice."""
-    for begun in journal.cut_off(TWICE):
+    """Gives a verdict to whatever ended its process too often."""
+    for begun in journal.cut_off(TIMES):
         _keep(record.crashed(begun, len(journal.trials) + 1), journal, progress)
 
 

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 from modelpress.api.request import Request
 from modelpress.compress import plan
 from modelpress.compress.search import allowance
+from modelpress.compress.search.journal import TIMES
 from modelpress.compress.search.move import Move
 from modelpress.compress.source import Found
 from modelpress.storage import durable, listing
@@ -69,8 +70,8 @@ class Crew:
     def build(self, moves: Sequence[Move], *, seconds: float) -> list[Move]:
         """Returns when the pieces of all moves are there, or after `seconds`; what is wrong with one its trial tells.
 
-        Returns those that killed their process: once among others, and once more alone. From then on nothing is built
-        at once.
+        Returns those that killed their process: once among others, then alone, `journal.TIMES` in all. From then on
+        nothing is built at once.
         """
         if self._pool is None or len(moves) < 2:
             return []
@@ -93,15 +94,24 @@ class Crew:
         """Those of which a process dies alone, too; none where no process can be had, which is no fault of theirs."""
         found: list[Move] = []
         for move in suspects:
-            if self._pool is None:
-                self._pool = self._start(1)
-                if _is_broken(_submitted(self._pool, [None], 0)[0]):
-                    break
-            if _is_broken(_submitted(self._pool, [move], max(0.0, end - time.monotonic()))[0]):
+            deaths = 1
+            while deaths < TIMES and self._dies_of(move, end):
+                deaths += 1
+            if deaths == TIMES:
                 found.append(move)
-                self.close()
         self.close()
         return found
+
+    def _dies_of(self, move: Move, end: float) -> bool:
+        """Whether a process that is to build this alone is killed."""
+        if self._pool is None:
+            self._pool = self._start(1)
+            if _is_broken(_submitted(self._pool, [None], 0)[0]):
+                return False
+        died = _is_broken(_submitted(self._pool, [move], max(0.0, end - time.monotonic()))[0])
+        if died:
+            self.close()
+        return died
 
 
 def _submitted(pool: ProcessPoolExecutor, moves: Sequence[Move | None], seconds: float) -> list[Future[None]]:

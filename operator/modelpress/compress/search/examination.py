@@ -6,7 +6,7 @@ import contextlib
 import logging
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -69,8 +69,11 @@ class Examination:
         """Rows that the metrics are measured on."""
         return len(self._chosen.rows)
 
-    def tried(self, move: Move, number: int, earlier: Sequence[Trial]) -> Trial:
-        """Build and judge a move; what is wrong with it is its verdict. What equals an earlier one is that again."""
+    def tried(self, move: Move, number: int, earlier: Sequence[Trial], *, note_built: Callable[[], None]) -> Trial:
+        """Build and judge a move; what is wrong with it is its verdict. What equals an earlier one is that again.
+
+        `note_built` is called between the two.
+        """
         began = time.monotonic()
         empty = Trial(
             number=number,
@@ -82,7 +85,7 @@ class Examination:
             parameters=move.parameters,
         )
         try:
-            trial = self._tried(move, empty, earlier)
+            trial = self._tried(move, empty, earlier, note_built)
         except OutOfTime:
             cut = self._cut()
             trial = empty.model_copy(update={"verdict": cut.reason, "message": cut.message})
@@ -101,7 +104,7 @@ class Examination:
             f"cut off when the {search.timeout} of spec.recipe.search.timeout were over; raise it to see its end",
         )
 
-    def _tried(self, move: Move, empty: Trial, earlier: Sequence[Trial]) -> Trial:
+    def _tried(self, move: Move, empty: Trial, earlier: Sequence[Trial], note_built: Callable[[], None]) -> Trial:
         try:
             built = self.built(move)
         except Transient:
@@ -112,6 +115,7 @@ class Examination:
             log.exception("%s, %s could not be built", move.build.recipe, move.build.form)
             failed = Finding("BuildFailed", f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
             return empty.model_copy(update={"verdict": failed.reason, "message": failed.message})
+        note_built()
         if built.finding is not None:
             return empty.model_copy(update={"verdict": built.finding.reason, "message": built.finding.message})
         same = next((one for one in earlier if one.digest == built.piece.digest), None)

@@ -1,7 +1,8 @@
 """The journal of a search: a line of JSON before a move is tried and one after, so that a killed search goes on.
 
-A move that was begun and has no end was cut off: by whoever stopped the search, or because it killed its process. Each
-line is appended whole and is on the disk before anything else happens.
+A move that was begun and has no end was cut off: by whoever stopped the search, or because it killed its process. One
+that was built since gets on: a line says so, and what had cut it off before is not held against it. Each line is
+appended whole and is on the disk before anything else happens.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -25,6 +26,8 @@ from modelpress.storage import durable
 
 NAME = "trials.jsonl"
 """In the work area."""
+TIMES = 3
+"""What ended its process so often is not tried again; fewer may be evictions, or somebody who stopped the search."""
 
 
 class Begun(Model):
@@ -35,6 +38,8 @@ class Begun(Model):
     recipe: str
     form: Form
     parameters: dict[str, Any] = Field(default_factory=dict)
+    error: str | None = None
+    """What nobody foresaw, and ended the search; None where its process was killed, or is at it."""
 
     @classmethod
     def of(cls, move: Move) -> Self:
@@ -48,30 +53,76 @@ class Withdrawn(Model):
     withdrawn: str
 
 
-@dataclass(frozen=True)
+class Built(Model):
+    """A line that says that what was begun under a name is built: what ended the process before did not stop it."""
+
+    built: str
+
+
+class Raised(Model):
+    """A line that says by which error what was begun last under a name ended the search."""
+
+    raised: str
+    error: str
+
+
+_LINES: dict[str, type[Begun | Withdrawn | Built | Raised]] = {
+    "begun": Begun,
+    "withdrawn": Withdrawn,
+    "built": Built,
+    "raised": Raised,
+}
+"""By the key that no other line has; what has none is a trial."""
+
+
+@dataclass
 class Entries:
     """What a journal holds."""
 
-    trials: tuple[Trial, ...]
+    trials: list[Trial] = field(default_factory=list)
     """In the order of trying."""
-    unfinished: tuple[Begun, ...]
-    """Begun, and neither ended nor withdrawn; a move that was begun twice is there twice."""
+    unfinished: list[Begun] = field(default_factory=list)
+    """Begun, and neither ended nor withdrawn; a move that was begun twice and not built in between is there twice."""
+    built: set[str] = field(default_factory=set)
+    """Names of moves that were built."""
+
+    def add(self, line: Model) -> None:
+        """What one line more changes."""
+        match line:
+            case Begun():
+                self.unfinished.append(line)
+            case Withdrawn(withdrawn=name):
+                self._replace_last(name, [])
+            case Built(built=name) if name not in self.built:
+                self.built.add(name)
+                self._keep_last(name)
+            case Raised(raised=name, error=error):
+                self._replace_last(name, [{"error": error}])
+            case Trial():
+                self.trials.append(line)
+                self.unfinished = [one for one in self.unfinished if one.begun != line.name]
+
+    def _replace_last(self, name: str, updates: Sequence[dict[str, str]]) -> None:
+        place = self._last(name)
+        if place is not None:
+            found = self.unfinished[place]
+            self.unfinished[place : place + 1] = [found.model_copy(update=update) for update in updates]
+
+    def _keep_last(self, name: str) -> None:
+        last = self._last(name)
+        self.unfinished = [one for place, one in enumerate(self.unfinished) if one.begun != name or place == last]
+
+    def _last(self, name: str) -> int | None:
+        return next((place for place, one in reversed([*enumerate(self.unfinished)]) if one.begun == name), None)
 
 
 def entries(content: bytes) -> Entries:
     """Of the whole lines; the last one may be torn, or half written."""
-    trials: list[Trial] = []
-    unfinished: list[Begun] = []
+    found = Entries()
     for line in content[: content.rfind(b"\n") + 1].splitlines():
         keys = json.loads(line).keys()
-        if "begun" in keys:
-            unfinished.append(Begun.from_json(line))
-        elif "withdrawn" in keys:
-            _withdraw(unfinished, Withdrawn.from_json(line).withdrawn)
-        else:
-            trials.append(Trial.from_json(line))
-            unfinished = [one for one in unfinished if one.begun != trials[-1].name]
-    return Entries(tuple(trials), tuple(unfinished))
+        found.add(next((kind for key, kind in _LINES.items() if key in keys), Trial).from_json(line))
+    return found
 
 
 class Journal:
@@ -82,28 +133,33 @@ class Journal:
         self._path, self._area = path, area
         if area is not None:
             area.recall(path)
-        found = entries(_mended(path))
-        self.trials: list[Trial] = list(found.trials)
+        self._entries = entries(_mended(path))
+
+    @property
+    def trials(self) -> list[Trial]:
         """In the order of trying."""
-        self._unfinished: list[Begun] = list(found.unfinished)
+        return self._entries.trials
 
     def begin(self, begun: Sequence[Begun]) -> None:
         """Note that these are about to be tried."""
-        self._write(begun)
-        self._unfinished += begun
+        self._add(begun)
 
     def withdraw(self, names: Iterable[str]) -> None:
         """Note that these were stopped from outside, as if they had not been begun this time."""
-        stopped = [name for name in names if self.is_unfinished(name)]
-        self._write([Withdrawn(withdrawn=name) for name in stopped])
-        for name in stopped:
-            _withdraw(self._unfinished, name)
+        self._add([Withdrawn(withdrawn=name) for name in names if self.is_unfinished(name)])
+
+    def advance(self, name: str) -> None:
+        """Note that a move is built: what ended its process until then is forgotten, once."""
+        if name not in self._entries.built:
+            self._add([Built(built=name)])
+
+    def blame(self, names: Iterable[str], error: str) -> None:
+        """Note by what error these ended the search."""
+        self._add([Raised(raised=name, error=error) for name in names if self.is_unfinished(name)])
 
     def append(self, trial: Trial) -> None:
         """Keep a trial for good."""
-        self._write([trial])
-        self.trials.append(trial)
-        self._unfinished = [one for one in self._unfinished if one.begun != trial.name]
+        self._add([trial])
 
     def named(self, name: str) -> Trial | None:
         """The trial of a move; None where it was not tried to its end."""
@@ -111,17 +167,24 @@ class Journal:
 
     def is_unfinished(self, name: str) -> bool:
         """Whether a move was begun, and cut off."""
-        return any(one.begun == name for one in self._unfinished)
+        return any(one.begun == name for one in self._entries.unfinished)
 
     def cut_off(self, times: int) -> list[Begun]:
         """The moves that were begun so often without an end, each once."""
-        counts = Counter(one.begun for one in self._unfinished)
-        return [one for one in {one.begun: one for one in self._unfinished}.values() if counts[one.begun] >= times]
+        unfinished = self._entries.unfinished
+        counts = Counter(one.begun for one in unfinished)
+        return [one for one in {one.begun: one for one in unfinished}.values() if counts[one.begun] >= times]
 
     @property
     def seconds(self) -> float:
         """What all trials took, those of killed runs included."""
         return sum(trial.seconds for trial in self.trials)
+
+    def _add(self, lines: Sequence[Model]) -> None:
+        """On the disk first."""
+        self._write(lines)
+        for line in lines:
+            self._entries.add(line)
 
     def _write(self, lines: Iterable[Model]) -> None:
         content = b"".join(line.json_line().encode() + b"\n" for line in lines)
@@ -135,12 +198,6 @@ class Journal:
                 os.close(descriptor)
         if self._area is not None:
             self._area.keep(self._path)
-
-
-def _withdraw(unfinished: list[Begun], name: str) -> None:
-    last = next((place for place in reversed(range(len(unfinished))) if unfinished[place].begun == name), None)
-    if last is not None:
-        del unfinished[last]
 
 
 def _mended(path: Path) -> bytes:

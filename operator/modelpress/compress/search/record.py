@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
+from modelpress.api.errors import Invalid
 from modelpress.api.measurement import Compared, Measurements
 from modelpress.api.trial import PASSED, Trial
 from modelpress.compress.check import Finding
 from modelpress.compress.search.journal import Begun
+
+CRASHED = "Crashed"
+_ANEW = "set the annotation modelpress.dev/reconcile-requested-at"
+_KILLED = (
+    "it ended its process three times while it was built or measured (memory, native code, or a kill from outside); "
+    f"raise the limits of spec.jobs.resources and {_ANEW}, since limits alone begin nothing anew (locally: name "
+    "another --store, or delete the artifact's folder), or leave it out by naming spec.recipe.steps"
+)
+_RAISED = "it ended the search three times, at last by an error that nobody foresaw"
+_REPORT = "report it with the log's traceback; leave it out by naming spec.recipe.steps"
 
 
 def again(empty: Trial, same: Trial) -> Trial:
@@ -20,12 +34,7 @@ def again(empty: Trial, same: Trial) -> Trial:
 
 def crashed(begun: Begun, number: int) -> Trial:
     """The trial of a move that nobody will try again."""
-    found = Finding(
-        "Crashed",
-        "its process was killed twice while this was built or measured, without an error: it needs more memory than "
-        "there is, or native code failed; raise the limit of spec.jobs.resources, or leave it out by naming "
-        "spec.recipe.steps",
-    )
+    found = Finding(CRASHED, _KILLED if begun.error is None else f"{_RAISED}: {begun.error}; {_REPORT}")
     return Trial(
         number=number,
         name=begun.begun,
@@ -34,6 +43,22 @@ def crashed(begun: Begun, number: int) -> Trial:
         verdict=found.reason,
         message=found.message,
         parameters=begun.parameters,
+    )
+
+
+def came_to_something(trials: Sequence[Trial]) -> bool:
+    """Whether any ended otherwise than by ending its process."""
+    return any(trial.verdict != CRASHED for trial in trials)
+
+
+def all_crashed(trials: Sequence[Trial], work: Path) -> Invalid:
+    """Why there is nothing to offer; the trials' journal is in `work`."""
+    first = trials[0]
+    return Invalid(
+        CRASHED,
+        f"nothing could be built or measured: every trial ({len(trials)}) ended its process; {first.recipe}, "
+        f"{first.form}: {first.message}. Of this search, the folder is {work}",
+        field="spec.jobs.resources",
     )
 
 

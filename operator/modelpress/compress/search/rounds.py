@@ -16,7 +16,7 @@ from modelpress.compress.candidates import Outcome
 from modelpress.compress.limited import OutOfTime
 from modelpress.compress.plan import Build
 from modelpress.compress.search import attempts as trying
-from modelpress.compress.search import crew, front, guidance, holding, ladder, stopwatch
+from modelpress.compress.search import crew, front, guidance, holding, ladder, record, stopwatch
 from modelpress.compress.search import journal as journals
 from modelpress.compress.search.attempts import Attempts
 from modelpress.compress.search.examination import Examination
@@ -32,9 +32,9 @@ class Budget:
     """Trials and seconds; those of killed runs count."""
 
     def __init__(self, search: Search, journal: Journal, clock: Clock, *, before: float = 0) -> None:
-        """`before`: seconds that earlier runs took; where they ended no trial, the search begins anew."""
+        """`before`: seconds that earlier runs took; where they ended no trial but by dying, the search begins anew."""
         self._trials, self._journal, self._clock = search.trials, journal, clock
-        spent = max(before, journal.seconds) if journal.trials else 0.0
+        spent = max(before, journal.seconds) if record.came_to_something(journal.trials) else 0.0
         self._until = clock() + duration.seconds(search.timeout) - spent
 
     def trials(self) -> int:
@@ -54,7 +54,7 @@ class Budget:
 def search(bench: Bench, wanted: Search, *, clock: Clock) -> Outcome:
     """Looks for the best recipe under the request's gate. What was tried before a kill is not tried again.
 
-    Raises Invalid `FormNotPossible`.
+    Raises Invalid `FormNotPossible`, and `Crashed` where every trial ended its process.
     """
     journal = _journal(bench)
     trying.give_up(journal, bench.progress)
@@ -123,7 +123,7 @@ def _climb(attempts: Attempts, wanted: Search, climb: Callable[[Sequence[Move]],
 def iterated(bench: Bench) -> Outcome:
     """Every form after each iteration of the named steps, tried and ranked.
 
-    Raises Invalid where no form can be built after the first.
+    Raises Invalid where no form can be built after the first, and `Crashed` where every trial ended its process.
     """
     _build_first(bench)
     moves = _iterations(bench)
@@ -160,6 +160,8 @@ def _iterations(bench: Bench) -> list[Move]:
 
 def _outcome(attempts: Attempts, moves: dict[str, Move], objective: str) -> Outcome:
     journal = attempts.journal
+    if journal.trials and not record.came_to_something(journal.trials):
+        raise record.all_crashed(journal.trials, attempts.bench.area.directory)
     kept = [trial for trial in front.offered(journal.trials, objective) if trial.name in moves]
     built = tuple(attempts.examination.built(moves[trial.name]) for trial in kept)
     trials = front.marked(journal.trials, kept)
