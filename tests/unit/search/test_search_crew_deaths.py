@@ -84,6 +84,8 @@ def test_where_no_process_can_be_had_no_move_is_blamed(team):
     builders = team(dies_of_one, begin=die)
     assert builders.build([HARMLESS, DEADLY], seconds=60) == []
     assert builders.count == 1
+    (said,) = team.said
+    assert said.startswith("No process that builds beside this one could begin")
 
 
 def test_a_build_that_fails_is_left_to_its_trial(team):

@@ -80,8 +80,13 @@ class Crew:
         suspects = [move for move, future in zip(moves, futures, strict=True) if _is_broken(future)]
         if not suspects:
             return []
-        self._say("A process that built a move was killed; the search goes on with one")
         self.close()
+        if self._alone() is None:
+            self._say(
+                "No process that builds beside this one could begin, the log may tell why; the search does without"
+            )
+            return []
+        self._say("A process that built a move was killed; the search goes on with one")
         return self._killers(suspects, end)
 
     def close(self) -> None:
@@ -91,7 +96,7 @@ class Crew:
             pool.shutdown(cancel_futures=True)
 
     def _killers(self, suspects: Sequence[Move], end: float) -> list[Move]:
-        """Those of which a process dies alone, too; none where no process can be had, which is no fault of theirs."""
+        """Those of which a process dies alone, too."""
         found: list[Move] = []
         for move in suspects:
             deaths = 1
@@ -102,13 +107,18 @@ class Crew:
         self.close()
         return found
 
-    def _dies_of(self, move: Move, end: float) -> bool:
-        """Whether a process that is to build this alone is killed."""
+    def _alone(self) -> ProcessPoolExecutor | None:
+        """A pool of one process that has opened the model; None where it cannot."""
         if self._pool is None:
             self._pool = self._start(1)
             if _is_broken(_submitted(self._pool, [None], 0)[0]):
-                return False
-        died = _is_broken(_submitted(self._pool, [move], max(0.0, end - time.monotonic()))[0])
+                self.close()
+        return self._pool
+
+    def _dies_of(self, move: Move, end: float) -> bool:
+        """Whether a process that is to build this alone is killed; that none can be had is no fault of the move's."""
+        pool = self._alone()
+        died = pool is not None and _is_broken(_submitted(pool, [move], max(0.0, end - time.monotonic()))[0])
         if died:
             self.close()
         return died
