@@ -8,7 +8,6 @@ from pathlib import Path
 from modelpress.api.errors import Invalid
 from modelpress.api.measurement import Compared, Measurements
 from modelpress.api.trial import PASSED, Trial
-from modelpress.compress.check import Finding
 from modelpress.compress.search.journal import Begun
 
 CRASHED = "Crashed"
@@ -34,14 +33,13 @@ def again(empty: Trial, same: Trial) -> Trial:
 
 def crashed(begun: Begun, number: int) -> Trial:
     """The trial of a move that nobody will try again."""
-    found = Finding(CRASHED, _KILLED if begun.error is None else f"{_RAISED}: {begun.error}; {_REPORT}")
     return Trial(
         number=number,
         name=begun.begun,
         recipe=begun.recipe,
         form=begun.form,
-        verdict=found.reason,
-        message=found.message,
+        verdict=CRASHED,
+        message=_KILLED if begun.error is None else f"{_RAISED}: {begun.error}; {_REPORT}",
         parameters=begun.parameters,
     )
 
