@@ -117,20 +117,6 @@ def evaluated(compressed, tmp_path, monkeypatch):
     return run
 
 
-@pytest.fixture
-def windows(monkeypatch):
-    """The raw times of each window that latency was told of; what noise leaves of them is not this test's question."""
-    taken = []
-    summary = latency.summary
-
-    def kept(times, plan, **more):
-        taken.append(times)
-        return summary(times, plan, **more)
-
-    monkeypatch.setattr(latency, "summary", kept)
-    return taken
-
-
 def test_latency_is_told_net_of_the_server_where_its_models_can_be_added_to(evaluated, windows, tmp_path, monkeypatch):
     monkeypatch.setattr(gate, "is_undecided", lambda *_: True)
     evaluated(

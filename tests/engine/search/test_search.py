@@ -14,7 +14,6 @@ from typer.testing import CliRunner
 from modelpress import cli
 from modelpress.api.errors import Invalid
 from modelpress.compress import engine
-from modelpress.compress.evaluation import latency
 from modelpress.compress.search import domination
 from modelpress.server import launch
 from modelpress.telemetry.progress import Silent
@@ -33,20 +32,6 @@ def lines(tmp_path):
     """The trials of the journal, without what was only begun."""
     journals = tmp_path.glob("store/default/work/*/trials.jsonl")
     return [line for path in journals for line in path.read_bytes().splitlines() if b'"number"' in line]
-
-
-@pytest.fixture
-def windows(monkeypatch):
-    """The raw times of each window; what noise leaves of them is no question of the search."""
-    taken = []
-    summary = latency.summary
-
-    def kept(times, plan, **more):
-        taken.append(times)
-        return summary(times, plan, **more)
-
-    monkeypatch.setattr(latency, "summary", kept)
-    return taken
 
 
 def test_a_search_killed_in_the_middle_goes_on_with_the_next_trial(ask, windows, tmp_path):

@@ -13,7 +13,7 @@ from modelpress.compress import source
 from modelpress.compress.model import OpenedModel
 from modelpress.telemetry.progress import Silent
 
-sys.path.append(str(Path(__file__).parents[3] / "examples"))
+sys.path += [str(Path(__file__).parents[3] / "examples"), str(Path(__file__).parent)]
 
 import fetching
 

@@ -6,9 +6,8 @@ import re
 
 import pytest
 import tensorflow as tf
-from tensorflow.core.protobuf import saved_model_pb2
+from hostile_graphs import changed, refusal
 
-from modelpress.api.errors import Invalid
 from modelpress.api.source import Source
 from modelpress.compress import model
 from modelpress.compress.sources import file_origins, soundness
@@ -63,20 +62,6 @@ def of_tensorflow_1(folder, words, assets):
         )
         builder.save()
     return folder
-
-
-def changed(folder, change):
-    path = folder / "saved_model.pb"
-    content = saved_model_pb2.SavedModel.FromString(path.read_bytes())
-    change(content.meta_graphs[0])
-    path.write_bytes(content.SerializeToString())
-
-
-def refusal(folder):
-    with pytest.raises(Invalid) as refused:
-        soundness.require_trusted(folder, Source(uri=str(folder)))
-    assert refused.value.reason == "CodeNotTrusted"
-    return refused.value.message
 
 
 def test_files_that_came_with_the_model_are_read(saved, tmp_path, words):
@@ -135,7 +120,7 @@ def captures_another(meta):
 def holds_another_by_another_handle(meta):
     """The variable of the asset's path, assigned once more by a handle of its own."""
     names_a_file(meta.graph_def.node.add(), "other")
-    meta.graph_def.node.add(name="handle").CopyFrom(node_of(meta, "VarHandleOp"))
+    meta.graph_def.node.add().CopyFrom(node_of(meta, "VarHandleOp"))
     meta.graph_def.node[-1].name = "handle"
     again = meta.graph_def.node.add()
     again.CopyFrom(node_of(meta, "AssignVariableOp"))
@@ -234,14 +219,8 @@ def is_given_by_a_hidden_caller(meta):
 
 def shares_a_variable_without_a_name(meta):
     """Servers take all variables without a name for one."""
-    names_a_file(meta.graph_def.node.add(), "other")
     node_of(meta, "VarHandleOp").attr["shared_name"].s = b""
-    meta.graph_def.node.add(name="handle").CopyFrom(node_of(meta, "VarHandleOp"))
-    meta.graph_def.node[-1].name = "handle"
-    again = meta.graph_def.node.add()
-    again.CopyFrom(node_of(meta, "AssignVariableOp"))
-    again.name, again.input[0], again.input[1] = "again", "handle", "other"
-    node_of(meta, "NoOp").input.append("^again")
+    holds_another_by_another_handle(meta)
 
 
 @pytest.mark.parametrize(

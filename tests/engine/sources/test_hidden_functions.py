@@ -7,10 +7,9 @@ import hashlib
 import numpy as np
 import pytest
 import tensorflow as tf
-from tensorflow.core.protobuf import saved_model_pb2
+from hostile_graphs import changed, refusal
 from tensorflow.python.framework import c_api_util
 
-from modelpress.api.errors import Invalid
 from modelpress.api.source import Source
 from modelpress.compress import model
 from modelpress.compress.sources import file_operations, soundness
@@ -52,20 +51,6 @@ def saved(tmp_path, target):
     both = {"serving_default": module.answer, "otherwise": module.answer_otherwise}
     tf.saved_model.save(module, str(path), signatures=both)
     return path
-
-
-def changed(folder, change):
-    path = folder / "saved_model.pb"
-    content = saved_model_pb2.SavedModel.FromString(path.read_bytes())
-    change(content.meta_graphs[0])
-    path.write_bytes(content.SerializeToString())
-
-
-def refusal(folder):
-    with pytest.raises(Invalid) as refused:
-        soundness.require_trusted(folder, Source(uri=str(folder)))
-    assert refused.value.reason == "CodeNotTrusted"
-    return refused.value.message
 
 
 def child(node, name):

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Collection, Mapping
+from itertools import chain
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -51,8 +52,9 @@ def foreign(meta: Any) -> list[str]:
 
 def _operations(meta: Any, assets: list[Any]) -> set[str]:
     """Loaders tell each path in one run alone: what fills a table runs while they initialise, and so on."""
-    answering, unseen = _keys(reach.answering(meta)), _keys(reach.run_unseen(meta))
-    restoring, initialising = _keys(reach.restoring(meta)), _keys(reach.initialising(meta))
+    runs = (reach.answering(meta), reach.restoring(meta), reach.initialising(meta))
+    answering, restoring, initialising = map(_keys, runs)
+    unseen = _keys(reach.run_unseen(meta))
     saving, python = _keys(reach.saving(meta)), _keys(reach.run_by_python(meta))
     paths = {(reach.GRAPH, reach.node_of(one.tensor_info.name)) for one in assets} - answering - restoring
     checkpoint = {(reach.GRAPH, reach.node_of(meta.saver_def.filename_tensor_name))} - answering - initialising
@@ -69,7 +71,7 @@ def _operations(meta: Any, assets: list[Any]) -> set[str]:
             return key in saving - answering - initialising - restoring - python - unseen
         return not file_operations.of_choice(node)
 
-    return _folded(meta) | {node.op for scope, node in reach.everything(meta) if not is_own(scope, node)}
+    return _folded(meta) | {node.op for scope, node in reach.everything(meta, chain(*runs)) if not is_own(scope, node)}
 
 
 def _folded(meta: Any) -> set[str]:

@@ -65,11 +65,9 @@ def run_unseen(meta: Any) -> list[Placed]:
     return _reached(meta, [], unnamed_in_calls(meta))
 
 
-def everything(meta: Any) -> list[Placed]:
-    """The NodeDefs of the graph that loaders and servers may run, and of all functions, whoever calls them."""
-    found = {
-        node.name: node for scope, node in [*answering(meta), *restoring(meta), *initialising(meta)] if scope == GRAPH
-    }
+def everything(meta: Any, reached: Iterable[Placed]) -> list[Placed]:
+    """The NodeDefs of the graph among those `reached`, each once, and of all functions, whoever calls them."""
+    found = {node.name: node for scope, node in reached if scope == GRAPH}
     inside = [
         (function.signature.name, node) for function in meta.graph_def.library.function for node in function.node_def
     ]
