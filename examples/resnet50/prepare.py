@@ -47,15 +47,15 @@ def sources(wheel: Path, archives: list[Path]) -> list[Path]:
     return [*scripts, Path(images.__file__), wheel, *archives]
 
 
-def build(folder: Path, wheel: Path, archives: list[Path]) -> None:
+def build(folder: Path, wheel: Path, archives: list[Path], evaluation: int = EVALUATION) -> None:
     """Everything that data/ holds. Pixels are whole numbers from 0 to 255; scaling is part of the model."""
     fetching.quiet_tensorflow()
     training, test = images.load(archives)
-    photos, shown = (enlarged(one.photos[:count]) for one, count in ((training, TRAINING), (test, EVALUATION)))
+    photos, shown = (enlarged(one.photos[:count]) for one, count in ((training, TRAINING), (test, evaluation)))
     trained(fetching.read(wheel, MEMBER), photos, training.classes[:TRAINING]).save(
         folder / "model" / "1", save_format="tf", include_optimizer=False
     )
-    np.savez_compressed(folder / "evaluation.npz", image=shown, label=test.classes[:EVALUATION])
+    np.savez_compressed(folder / "evaluation.npz", image=shown, label=test.classes[:evaluation])
     np.savez_compressed(folder / "calibration.npz", image=photos[:CALIBRATION])
     np.savez_compressed(folder / "training.npz", image=photos, label=training.classes[:TRAINING])
     (folder / "requests.json").write_text(json.dumps({"instances": shown[:2].tolist()}) + "\n")
