@@ -78,12 +78,11 @@ def late(seconds: float, allowed: float) -> Iterator[str]:
         yield f"took {seconds:.0f} s, {allowed:.0f} s is its time"
 
 
-def beyond(size: float | None, latency: float | None, latency_low: float | None, required: Required) -> Iterator[str]:
-    """Required bounds that do not hold: latency only beyond its interval; what was not measured holds none."""
+def beyond(size: float | None, latency: float | None, required: Required) -> Iterator[str]:
+    """Required bounds that do not hold; what was not measured holds none."""
     if size is None or size > required.size:
         yield f"size {'-' if size is None else f'{size:.3f}'}, {required.size:g} is required"
-    at_least = latency if latency_low is None else latency_low
-    if latency is None or at_least is None or at_least > required.latency:
+    if latency is None or latency > required.latency:
         yield f"net latency {'-' if latency is None else f'{latency:.3f}'}, {required.latency:g} is required"
 
 

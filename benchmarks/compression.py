@@ -235,7 +235,7 @@ def _missed(
     if own is not None:
         missed += bounds.late(own, duration.seconds(case.timeout))
     if case.required is not None:
-        missed += bounds.beyond(figures["size"], figures["latency"], figures["latency_low"], case.required)
+        missed += bounds.beyond(figures["size"], figures["latency"], case.required)
     return missed
 
 
