@@ -72,6 +72,13 @@ def test_a_limit_within_noise_is_measured_once_more_for_longer(measured):
     assert plans[1].max_requests == 4 * plans[0].max_requests
 
 
+@pytest.mark.parametrize("concurrency", [1, 2, 7, 64])
+def test_as_many_requests_are_in_the_model_at_once_as_the_sidecar_will_allow(concurrency):
+    signature = Signature("serving_default", {"x": Tensor("float32", (None, 4))}, {})
+    plan = timing.planned(asked(concurrency=concurrency, rows=3), signature, 1.5)
+    assert (plan.concurrency, plan.batch_size, plan.percentile, plan.seconds) == (concurrency, 3, 50, 1.5)
+
+
 @pytest.mark.parametrize(
     ("batching", "concurrency", "field"),
     [
