@@ -24,6 +24,7 @@ def middle(launches: Sequence[LatencyMeasured]) -> LatencyMeasured:
     p50s = [one.p50 for one in launches if one.p50]
     nets = [one.net for one in launches if one.net]
     knows_net = len(nets) == len(launches)
+    constants = [one.constant for one in launches if one.constant is not None]
     return first.model_copy(
         update={
             "gross": _median(gross),
@@ -33,6 +34,7 @@ def middle(launches: Sequence[LatencyMeasured]) -> LatencyMeasured:
             "net": _median(nets) if knows_net else None,
             "net_ratio_low": min(one.ratio for one in nets) if knows_net else None,
             "net_ratio_high": max(one.ratio for one in nets) if knows_net else None,
+            "constant": statistics.median(constants) if constants else None,
         }
     )
 

@@ -51,6 +51,11 @@ class LatencyMeasured(Model):
     net_ratio_low: float | None = None
     net_ratio_high: float | None = None
     """The same of the net ratio."""
+    constant: float | None = None
+    """Median, over all rounds, of the constant-output model beside the candidate; None where it had none.
+
+    Earlier versions did not keep it. Net latency does not tell it: that is of the quieter rounds.
+    """
 
 
 class Measurements(Model):

@@ -23,9 +23,9 @@ class StandIn(NamedTuple):
 
     def milliseconds(self, measured: LatencyMeasured) -> float | None:
         """Latency at its percentile less the median of constant answers; None where that is not known."""
-        if measured.net is None or measured.p50 is None:
+        if measured.constant is None:
             return None
-        return max(0.0, measured.gross.value - (measured.p50.value - measured.net.value))
+        return max(0.0, measured.gross.value - measured.constant)
 
     def without(self, own: str = "") -> str:
         """Words behind a number that leaves out what the server takes itself, `own` of it."""

@@ -108,6 +108,7 @@ def test_what_passes_the_gate_is_served_and_the_report_says_why(first):
     assert candidate["measurements"]["memoryBytes"]["ratio"] > 0
     latency = candidate["measurements"]["latencyMilliseconds"]
     assert latency["p50"]["source"] > 0
+    assert latency["constant"] > 0
     if "net" in latency:  # so small a model may drown in the server's own time
         assert 0 < latency["net"]["source"] < latency["p50"]["source"]
 

@@ -12,7 +12,7 @@ sys.path.append(str(Path(__file__).parents[3] / "benchmarks"))
 import launches
 
 
-def launch(gross, net=None):
+def launch(gross, net=None, constant=None):
     def beside(ratio, source):
         return Compared(source=source, value=source * ratio, ratio=ratio)
 
@@ -24,6 +24,7 @@ def launch(gross, net=None):
         ratio_low=gross - 0.001,
         ratio_high=gross + 0.001,
         net=beside(net, 1.0) if net is not None else None,
+        constant=constant,
     )
 
 
@@ -52,3 +53,9 @@ def test_net_latency_is_not_told_where_noise_left_nothing_of_it_once():
 
     assert found.net is None
     assert found.net_ratio_low is None
+
+
+def test_what_the_server_takes_itself_is_a_median_too():
+    found = launches.middle([launch(0.9, constant=constant) for constant in (3.0, 1.0, 1.2)])
+
+    assert found.constant == 1.2

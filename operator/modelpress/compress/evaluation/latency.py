@@ -184,6 +184,7 @@ def summary(times: Timed, plan: Plan, *, seed: int = 0) -> LatencyMeasured:
         p50=_compared(source, candidate, 50),
         ratio_low=low,
         ratio_high=high,
+        constant=float(np.median(np.concatenate(times.candidate_constant))) if times.candidate_constant else None,
         **net,
     )
 
