@@ -27,7 +27,7 @@ class OpenedModel:
         declared = signature_file.read(directory)
         self.signatures: dict[str, Signature] = {name: declared[name] for name in names}
         with quiet():
-            self.loaded: Any = tf.saved_model.load(str(directory), tags=signature_file.tags(directory))
+            self.loaded: Any = tf.saved_model.load(str(directory), tags=[signature_file.SERVE])
 
     def function(self, name: str) -> Any:
         """The concrete function of a signature: keyword tensors in, a mapping of tensors out."""

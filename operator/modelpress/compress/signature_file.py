@@ -32,34 +32,30 @@ def read(directory: Path) -> dict[str, Signature]:
     }
 
 
-def tags(directory: Path) -> list[str]:
-    """The tags, sorted, by which loaders find the graph that `read` reads. Raises Invalid `NotAModel`."""
-    return sorted(set(_graph(directory).meta_info_def.tags))
-
-
 def served(graphs: Iterable[Any], path: Path) -> Any:
-    """The first MetaGraphDef tagged `serve` and nothing else, which servers load; else the only one so tagged.
+    """The first MetaGraphDef tagged `serve` and nothing else: servers load no other.
 
     Models for TPUs, and those of Estimators, have several. Raises Invalid `NotAModel`.
     """
-    found = [graph for graph in graphs if SERVE in graph.meta_info_def.tags]
-    alone = [graph for graph in found if set(graph.meta_info_def.tags) == {SERVE}]
-    if alone:
-        return alone[0]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise not_a_model(path, f"it has {len(found)} graphs tagged {SERVE} and more, and none tagged {SERVE} alone")
-    raise not_a_model(path, f"it has no graph tagged {SERVE}")
-
-
-def not_a_model(path: Path, why: str) -> Invalid:
-    """The error about a SavedModel that cannot be served."""
-    return Invalid(
-        "NotAModel",
-        f"{path} is no servable SavedModel: {why}; export the model again (tf.saved_model.save or model.export)",
-        field="spec.source.uri",
+    others = []
+    for graph in graphs:
+        tags = set(graph.meta_info_def.tags)
+        if tags == {SERVE}:
+            return graph
+        others.append(f"{{{', '.join(sorted(tags))}}}")
+    there = " and ".join(others) or "none at all"
+    raise not_a_model(
+        path,
+        f"it has no graph tagged {SERVE} alone, the only one that servers load, but {there}",
+        f"save it again with the tags {{{SERVE}}} (tf.saved_model.save and model.export do)",
     )
+
+
+def not_a_model(
+    path: Path, why: str, cure: str = "export the model again (tf.saved_model.save or model.export)"
+) -> Invalid:
+    """The error about a SavedModel that cannot be served."""
+    return Invalid("NotAModel", f"{path} is no servable SavedModel: {why}; {cure}", field="spec.source.uri")
 
 
 def _graph(directory: Path) -> Any:

@@ -18,8 +18,9 @@ SOURCE = (
     Reason(
         "NotAModel",
         COMPRESS,
-        "What lies there is no model of the format, or one without a usable signature.",
-        "Export it again (`tf.saved_model.save`, `model.export`), or correct `spec.source.format`.",
+        "What lies there is no model of the format, or one without a usable signature, or a SavedModel without a graph "
+        "tagged `serve` and nothing else.",
+        "Export it again (`tf.saved_model.save`, `model.export`, which tag it so), or correct `spec.source.format`.",
     ),
     Reason(
         "CodeNotTrusted",
