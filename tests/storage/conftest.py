@@ -8,6 +8,7 @@ import datetime
 import os
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -22,6 +23,7 @@ from modelpress.server import ports
 sys.path.insert(0, str(Path(__file__).parent))
 
 from servers import programs
+from servers.web import Web
 from testbed.controlplane import dies_with
 
 READY_SECONDS = 60
@@ -273,3 +275,14 @@ def secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, di
             (root / role / key).write_text(value)
 
     return mount
+
+
+@pytest.fixture
+def web() -> Iterator[Web]:
+    served = Web()
+    thread = threading.Thread(target=served.server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield served
+    served.server.shutdown()
+    thread.join()
+    served.server.server_close()

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import base64
 import gzip
-import hashlib
 import io
 import json
 import tarfile
-import threading
 import zipfile
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.parse import quote
 
 import pytest
 import requests
+from servers.registry import pushed
+from servers.web import Web, on_a_hub
 
 from modelpress.api.errors import Invalid
 from modelpress.storage import staging
@@ -55,55 +52,6 @@ def zipped(files: dict[str, bytes]) -> bytes:
         for name, data in files.items():
             archive.writestr(name, data)
     return packed.getvalue()
-
-
-class Web:
-    """A web server: paths with their content, and who asked for what."""
-
-    def __init__(self) -> None:
-        self.pages: dict[str, bytes] = {}
-        self.asked: list[tuple[str, str, str | None]] = []
-        self.password: str | None = None
-        self.stamp: Callable[[bytes], dict[str, str]] = lambda page: {"ETag": f'"{hash(page)}"'}
-        web = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                web.asked.append((self.command, self.path, self.headers["Authorization"]))
-                page = web.pages.get(self.path)
-                denied = web.password is not None and self.headers["Authorization"] != web.password
-                self.send_response(401 if denied else 404 if page is None else 200)
-                if denied:
-                    self.send_header("WWW-Authenticate", 'Basic realm="models"')
-                if page is None or denied:
-                    self.send_header("Content-Length", "0")
-                else:
-                    self.send_header("Content-Length", str(len(page)))
-                    for name, value in web.stamp(page).items():
-                        self.send_header(name, value)
-                    self.send_header("X-Repo-Commit", "0" * 40)
-                self.end_headers()
-                if page is not None and not denied and self.command == "GET":
-                    self.wfile.write(page)
-
-            do_HEAD = do_GET
-
-            def log_message(self, format: str, *arguments: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
-
-
-@pytest.fixture
-def web() -> Iterator[Web]:
-    served = Web()
-    thread = threading.Thread(target=served.server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield served
-    served.server.shutdown()
-    thread.join()
-    served.server.server_close()
 
 
 def test_a_file_of_a_web_server(web, secret):
@@ -185,22 +133,6 @@ def test_an_archive_that_is_none_is_told(web, secret):
     assert refused.value.reason == "NotAnArchive"
 
 
-def on_a_hub(web: Web, files: dict[str, bytes], revision: str = "main", folder: str = "") -> None:
-    """A folder of the repository `our/digits` as it is in one revision."""
-    named = {f"{folder}/{name}".strip("/"): data for name, data in files.items()}
-    web.pages |= {f"/our/digits/resolve/{revision}/{name}": data for name, data in named.items()}
-    listed = [
-        {"type": "file", "path": name, "size": len(data), "oid": hashlib.sha1(data).hexdigest()}
-        for name, data in named.items()
-    ]
-    about = {"id": "our/digits", "sha": "0" * 40, "siblings": [{"rfilename": name} for name in named]}
-    web.pages["/api/models/our/digits"] = json.dumps(about).encode()
-    web.pages[f"/api/models/our/digits/revision/{revision}"] = json.dumps(about).encode()
-    top = f"/api/models/our/digits/tree/{revision}/{quote(folder, safe='')}".rstrip("/")
-    for recursive in ("true", "True"):
-        web.pages[f"{top}?recursive={recursive}&expand=false"] = json.dumps(listed).encode()
-
-
 def test_a_revision_and_a_folder_of_a_hub(web, secret):
     older = MODEL | {"saved_model.pb": b"an older graph"}
     on_a_hub(web, MODEL, "main", "nets/small")
@@ -215,32 +147,6 @@ def test_a_model_of_a_hub(web, secret):
     secret("source", {"HF_ENDPOINT": web.url, "HF_TOKEN": "hf_t0ken"})
     assert content(source("hf://our/digits")) == MODEL
     assert {token for _, path, token in web.asked if "resolve" in path} == {"Bearer hf_t0ken"}
-
-
-def pushed(registry_port: int, reference: str, layers: list[tuple[str, str | None, bytes]], folder: Path) -> str:
-    """Pushes layers (media type, title, content) as an OCI artifact; its `oci://` URI."""
-    import oras.defaults
-    import oras.oci
-    import oras.provider
-
-    registry = oras.provider.Registry(hostname=f"127.0.0.1:{registry_port}", insecure=True)
-    container = registry.get_container(f"127.0.0.1:{registry_port}/{reference}")
-    manifest = oras.oci.NewManifest()
-    for number, (media_type, title, data) in enumerate(layers):
-        path = folder / f"layer-{number}"
-        path.write_bytes(data)
-        layer = oras.oci.NewLayer(str(path), media_type, is_dir=False)
-        layer["annotations"] = {"org.opencontainers.image.title": title} if title else {}
-        registry.upload_blob(str(path), container, layer)
-        manifest["layers"].append(layer)
-    config, _ = oras.oci.ManifestConfig()
-    empty = folder / "config"
-    empty.write_bytes(b"{}")
-    config |= {"digest": oras.oci.NewLayer(str(empty), "application/json", is_dir=False)["digest"], "size": 2}
-    registry.upload_blob(str(empty), container, config)
-    manifest["config"] = config
-    registry.upload_manifest(manifest, container).raise_for_status()
-    return f"oci://127.0.0.1:{registry_port}/{reference}"
 
 
 def test_an_oras_artifact_whose_layers_are_files(registry_port, secret, tmp_path):

@@ -9,6 +9,7 @@ import base64
 import functools
 import hashlib
 import json
+import os
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -94,16 +95,26 @@ class RegistryFileSystem(AbstractFileSystem):  # type: ignore[misc]
     def _registry(self, reference: str) -> tuple[Any, Any]:
         container = oras.container.Container(reference)
         host = container.registry
-        challenge = requests.get(f"{'http' if self._plain_http else 'https'}://{host}/v2/", timeout=TIMEOUT_SECONDS)
+        trusted = _authorities()
+        scheme = "http" if self._plain_http else "https"
+        challenge = requests.get(f"{scheme}://{host}/v2/", timeout=TIMEOUT_SECONDS, verify=trusted)
         wants_password = challenge.headers.get("WWW-Authenticate", "").lower().startswith("basic")
         registry = _Registry(
-            hostname=host, insecure=self._plain_http, auth_backend="basic" if wants_password else "token"
+            hostname=host,
+            insecure=self._plain_http,
+            tls_verify=trusted,
+            auth_backend="basic" if wants_password else "token",
         )
         registry.session.request = functools.partial(registry.session.request, timeout=TIMEOUT_SECONDS)
         login = self._login or _login(self._auths, host)
         if login is not None:
             registry.auth.set_basic_auth(*login)
         return registry, container
+
+
+def _authorities() -> str | bool:
+    """The file that clients of other stores heed as well; True for requests' own choice."""
+    return os.environ.get("SSL_CERT_FILE") or True
 
 
 class _Registry(oras.provider.Registry):  # type: ignore[misc]

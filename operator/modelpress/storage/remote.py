@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import ssl
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -44,7 +45,10 @@ def opened(uri: str, *, role: str, field: str) -> Place:
 
 @contextlib.contextmanager
 def failures(uri: str, *, role: str, field: str) -> Iterator[None]:
-    """Turns what clients raise into Invalid `NotFound`, `AccessDenied`, or Unreachable. No secret is in the text."""
+    """Turns what clients raise into Invalid `NotFound`, `AccessDenied`, `UntrustedCertificate`, or Unreachable.
+
+    No secret is in the text.
+    """
     try:
         yield
     except (Invalid, TypeError, AttributeError, LookupError, AssertionError):
@@ -58,6 +62,10 @@ def failures(uri: str, *, role: str, field: str) -> Iterator[None]:
                 "service account",
                 field=field,
             ) from None
+        untrusted = _untrusted(error)
+        if untrusted is not None:
+            # Before "nothing is there", which the client of web servers says of whatever went wrong.
+            raise Invalid("UntrustedCertificate", _cure(uri, untrusted), field=field) from None
         if isinstance(error, FileNotFoundError):
             raise Invalid("NotFound", f"nothing is at {uri}; check the address", field=field) from None
         raise Unreachable("Unreachable", f"{uri} did not answer: {said}", field=field) from None
@@ -78,6 +86,21 @@ def _denied(error: BaseException) -> bool:
     if names & _LOGIN_ERRORS:
         return True
     return any(_status(one) in (401, 403) for one in _chain(error))
+
+
+def _untrusted(error: BaseException) -> str | None:
+    """Why the server's certificate is not trusted; None where it is."""
+    causes = (one for one in _chain(error) if isinstance(one, ssl.SSLCertVerificationError))
+    # aiohttp's error is one as well, without what OpenSSL said.
+    return next((one.verify_message for one in causes if hasattr(one, "verify_message")), None)
+
+
+def _cure(uri: str, why: str) -> str:
+    variable = "AWS_CA_BUNDLE" if uri.startswith("s3://") else "SSL_CERT_FILE"
+    return (
+        f"the certificate of the server of {uri} is not trusted: {why}; where its authority is your own, let "
+        f"{variable} name a file of trusted authorities that holds it (in a cluster by spec.commonPod.volumes and env)"
+    )
 
 
 def _status(error: BaseException) -> int | None:

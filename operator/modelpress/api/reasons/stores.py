@@ -23,6 +23,13 @@ _REMOTE = (
         "Correct the Secret.",
     ),
     Reason(
+        "UntrustedCertificate",
+        f"{_BOTH}, serving pods",
+        "A remote store's certificate is of an authority that is not trusted, of another host, or expired.",
+        "Let `SSL_CERT_FILE` (for s3 `AWS_CA_BUNDLE`) name a file of trusted authorities with its own; in a cluster by "
+        "`spec.commonPod.volumes` and `env`.",
+    ),
+    Reason(
         "Unreachable",
         f"{_BOTH}, serving pods",
         "A remote store did not answer, or answered with an error of its own. The Job is tried again.",
