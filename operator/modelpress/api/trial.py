@@ -27,6 +27,8 @@ class Trial(Model):
     """What was found, for people."""
     findings: int = 0
     """How many limits do not hold."""
+    excess: float | None = None
+    """By how much they are exceeded, each as a share of itself, added up; None in what older releases wrote."""
     metric: float | None = None
     """The gate's first metric."""
     drop: float | None = None

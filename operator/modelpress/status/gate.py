@@ -37,6 +37,8 @@ class Finding(NamedTuple):
     """CamelCase."""
     message: str
     """What was found, then what is allowed."""
+    excess: float = math.inf
+    """By how much the limit is exceeded, as a share of it; inf where that is not known."""
 
 
 class Verdict(NamedTuple):
@@ -145,13 +147,11 @@ def _metric_finding(measured: MetricMeasured, limit: gate.Metric, samples: int) 
         return Finding("NotFinite", f"{_name(measured)} of the candidate is not a number")
     value = _number(measured.value)
     if limit.min is not None and _exceeds(limit.min, value):
-        return Finding(
-            "BelowMinimum", f"{_name(measured)} is {wording.beside(value, limit.min)}, at least {limit.min:g} is needed"
-        )
+        said = f"{_name(measured)} is {wording.beside(value, limit.min)}, at least {limit.min:g} is needed"
+        return Finding("BelowMinimum", said, _share(limit.min - value, limit.min))
     if limit.max is not None and _exceeds(value, limit.max):
-        return Finding(
-            "AboveMaximum", f"{_name(measured)} is {wording.beside(value, limit.max)}, {limit.max:g} is allowed"
-        )
+        said = f"{_name(measured)} is {wording.beside(value, limit.max)}, {limit.max:g} is allowed"
+        return Finding("AboveMaximum", said, _share(value - limit.max, limit.max))
     allowed = _allowed_drops(measured, limit)
     if not allowed:
         return None
@@ -179,7 +179,8 @@ def _drop_finding(measured: MetricMeasured, most: float, said: str, samples: int
     if not (math.isfinite(drop) and math.isfinite(most) and math.isfinite(error)):
         return Finding("NotFinite", f"The drop of {_name(measured)} is not a number")
     if _exceeds(drop - error, most) or (_exceeds(drop, most) and not _exceeds(error, most)):
-        return Finding("DropTooLarge", f"{_moves(measured, drop)} by {wording.beside(drop, most)}, {said} is allowed")
+        told = f"{_moves(measured, drop)} by {wording.beside(drop, most)}, {said} is allowed"
+        return Finding("DropTooLarge", told, _share(drop - most, most))
     if _exceeds(error, most) and _exceeds(drop + error, most):
         needed = (
             f"; about {math.ceil(samples * (error / most) ** 2)} samples would do" if most > 0 and samples > 0 else ""
@@ -187,6 +188,7 @@ def _drop_finding(measured: MetricMeasured, most: float, said: str, samples: int
         return Finding(
             "EvaluationSetTooSmall",
             f"{samples} samples tell the drop of {_name(measured)} only to ±{error:.2g}, {said} is allowed{needed}",
+            _share(drop + error - most, most),
         )
     return None
 
@@ -194,6 +196,11 @@ def _drop_finding(measured: MetricMeasured, most: float, said: str, samples: int
 def _exceeds(value: float, limit: float) -> bool:
     """A NaN exceeds everything."""
     return not value <= limit + _TOLERANCE * max(abs(limit), abs(value))
+
+
+def _share(excess: float, limit: float) -> float:
+    """Of the limit; of a usual one where that is 0."""
+    return excess / (abs(limit) or DEFAULT_MAX_DROP)
 
 
 def _is_finite(value: float | None) -> bool:
@@ -266,13 +273,17 @@ def _bounded(
         return
     if measured is None:
         yield Finding("NotMeasured", f"{name} was not measured")
-    elif not (math.isfinite(measured.value) and (max_ratio is None or math.isfinite(measured.ratio))):
+        return
+    if not (math.isfinite(measured.value) and (max_ratio is None or math.isfinite(measured.ratio))):
         yield Finding("NotFinite", f"{name} is not a number")
-    elif max_ratio is not None and _exceeds(measured.ratio, max_ratio):
+        return
+    pairs = ((measured.ratio, max_ratio), (measured.value, most))
+    excess = max(_share(value - limit, limit) for value, limit in pairs if limit is not None)
+    if max_ratio is not None and _exceeds(measured.ratio, max_ratio):
         told = wording.beside(measured.ratio, max_ratio)
-        yield Finding(reason, f"{name} is {told} x the source's, {max_ratio:g} x is allowed")
+        yield Finding(reason, f"{name} is {told} x the source's, {max_ratio:g} x is allowed", excess)
     elif most is not None and _exceeds(measured.value, most):
-        yield Finding(reason, f"{name} is {show(measured.value)}{without}, {show(most)} is allowed")
+        yield Finding(reason, f"{name} is {show(measured.value)}{without}, {show(most)} is allowed", excess)
 
 
 def _summary(measurements: Measurements) -> str:

@@ -75,6 +75,14 @@ def test_a_search_without_success_offers_the_nearest_and_says_how_near_it_was(as
     assert "x the source's, 0.01 x is allowed" in done.message.message
 
 
+def test_a_size_that_no_scheme_alone_comes_down_to_is_reached_with_fewer_filters(ask):
+    done = searched(ask(recipe={"search": {"trials": 5}}, gate={"size": {"maxRatio": 0.03}}))
+    *ladder, last = done.manifest.trials
+    assert {(trial.form, trial.verdict) for trial in ladder} == {("TFLite", "TooLarge")}
+    assert last.passed and last.recipe.startswith("prune Filter Reconstruction 40 %; quantize ")
+    assert "5 trials; the best: prune Filter" in done.message.message
+
+
 def test_a_search_for_fidelity_measures_floats_too_and_an_absolute_limit_leaves_out_the_local_server(ask, monkeypatch):
     monkeypatch.setattr(domination, "SLOWER", 0.0)
     monkeypatch.setattr(launch, "BINARY", "not-installed")

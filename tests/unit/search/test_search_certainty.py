@@ -20,7 +20,7 @@ def lost(seen, kind="Accuracy", *, samples=10_000, **limits):
     """The reason, for 256 rows."""
     gate = Gate.model_validate({"metrics": [{"type": kind, **limits}], "latency": {"maxRatio": 1}})
     found = certainty.lost(seen, gate, rows=min(256, samples), samples=samples)
-    return found and found.reason
+    return found[0].reason if found else None
 
 
 def test_a_drop_is_lost_where_the_limit_lies_beyond_two_standard_errors():
@@ -76,3 +76,10 @@ def test_without_an_error_nothing_is_certain_but_on_all_rows():
 
 def test_a_size_is_the_same_on_all_rows():
     assert lost(of(size=1.5)) == "TooLarge"
+
+
+@pytest.mark.parametrize("samples", [256, 10_000])
+def test_all_that_is_lost_is_told_and_by_how_much(samples):
+    gate = Gate.model_validate({"metrics": [{"type": "Accuracy", "maxDrop": 0.02}], "size": {"maxRatio": 0.1}})
+    found = certainty.lost(of(value=0.84, size=0.25), gate, rows=256, samples=samples)
+    assert [(one.reason, round(one.excess, 6)) for one in found] == [("DropTooLarge", 2), ("TooLarge", 1.5)]

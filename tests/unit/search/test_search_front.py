@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from modelpress.api.measurement import Compared, LatencyMeasured, Measurements
+from modelpress.api.gate import Gate
+from modelpress.api.measurement import Compared, LatencyMeasured, Measurements, MetricMeasured
 from modelpress.api.trial import Trial
 from modelpress.compress.search import front, record
+from modelpress.status import gate
 
 
 def trial(number, *, drop=0.0, size=0.2, net=0.2, spread=0.01, verdict="Passed", findings=0, **more):
@@ -167,7 +169,50 @@ def test_of_many_three_are_offered_and_the_most_faithful_is_among_them():
     assert numbers(front.offered(trials, "Latency")) == [1, 2, 6]
 
 
-def test_where_none_passed_the_nearest_are_offered():
+def judged(number, *, drop=0.0, size=0.2, slow=0.5):
+    """A trial that the gate judged: a drop of 0.01, 0.15 of the size and all of the latency are allowed."""
+    metric = MetricMeasured(type="Accuracy", source=0.9, value=0.9 - drop, drop=drop, standard_error=0.001)
+    timed = LatencyMeasured(percentile=95, batch_size=1, gross=Compared(source=1, value=slow, ratio=slow))
+    compared = Compared(source=1, value=size, ratio=size)
+    measured = Measurements(metrics=(metric,), size_bytes=compared, latency_milliseconds=timed)
+    limits = {
+        "metrics": [{"type": "Accuracy", "maxDrop": 0.01}],
+        "size": {"maxRatio": 0.15},
+        "latency": {"maxRatio": 1},
+    }
+    verdict = gate.judge(measured, Gate.model_validate(limits), samples=10_000)
+    return record.told(trial(number), measured, compared, verdict.reason, verdict.message, verdict.findings)
+
+
+@pytest.mark.parametrize(
+    ("worse", "better"),
+    [
+        ({"size": 0.95}, {"size": 0.16, "drop": 0.004}),
+        ({"drop": 0.4, "size": 0.1}, {"drop": 0.02, "size": 0.1}),
+        ({"slow": 9, "size": 0.1}, {"slow": 1.1, "size": 0.1, "drop": 0.009}),
+        ({"size": 0.9}, {"size": 0.16, "drop": 0.013, "slow": 1.1}),
+        ({"size": 0.16, "drop": 0.03}, {"size": 0.16}),
+        ({"drop": float("nan")}, {"size": 0.95, "drop": 0.4}),
+    ],
+    ids=["size", "drop", "latency", "three by little and one by far", "a limit more", "not a number"],
+)
+def test_of_those_that_failed_the_nearest_exceeds_its_limits_least(worse, better):
+    far, near = judged(1, **worse), judged(2, **better)
+    assert not far.passed and not near.passed
+    assert numbers(front.offered([far, near], "Latency")) == [2, 1]
+    assert front.nearest([far, near]) is near
+    assert front.summary(front.marked([far, near], [near])).endswith(f"the nearest: recipe 2, TFLite: {near.message}")
+    told = front.scores([far, near, judged(3, size=0.1)], "Latency")
+    assert told[3] < told[2] < told[1]
+
+
+def test_how_far_a_trial_is_from_passing_outlives_the_journal():
+    for one in (judged(1, size=0.95), judged(2, drop=float("inf")), judged(3, size=0.1)):
+        line = one.json_line()
+        assert Trial.from_json(line) == one and Trial.from_json(line).json_line() == line
+
+
+def test_of_those_that_an_older_release_tried_the_nearest_fails_fewer_limits_then_drops_less():
     lost = [
         trial(1, drop=0.4, verdict="DropTooLarge", findings=1),
         trial(2, drop=0.02, verdict="DropTooLarge", findings=1),

@@ -29,6 +29,9 @@ def a_bench(*, labels=True, training=True, calibration=True, device="CPU", unfre
     )
 
 
+COSTLY = ("TooLarge", "TooSlow", "TooMuchMemory")
+
+
 def a_trial(number, move, *, passed=True, net=0.5):
     return Trial(
         number=number,
@@ -132,6 +135,43 @@ def test_a_way_that_the_graph_does_not_bear_is_tried_once(tmp_path):
     ways = [trial.parameters["way"] for trial in journal.trials if trial.parameters]
     assert ways.count("prune") == 1
     assert not {"fineTune", "distill"} & set(ways)
+
+
+@pytest.mark.parametrize("verdict", COSTLY)
+def test_what_only_takes_too_much_gets_fewer_filters_and_no_floats(verdict):
+    failed = ladder_trial(1, "DynamicInt8", net=0.3).model_copy(update={"verdict": verdict, "findings": 1})
+    for objective in ("Latency", "Size"):
+        found = space.Space(a_bench(training=False), [failed], objective, lambda: LAYERS).distributions
+        assert "prune" in found["way"].choices
+        assert "spared" not in found
+    assert space.Space(a_bench(training=False), [failed], "Metric", lambda: LAYERS).distributions == {}
+
+
+@pytest.mark.parametrize("verdict", COSTLY)
+def test_filters_go_further_while_what_is_left_takes_too_much(tmp_path, verdict):
+    journal = Journal(tmp_path / "trials.jsonl")
+    journal.append(ladder_trial(1, "DynamicInt8", net=0.3).model_copy(update={"verdict": verdict}))
+    guide = Guide(a_bench(training=False), Search(), journal)
+    for _ in range(4):
+        (move,) = guide.next()
+        share = move.parameters["share"]
+        tried = a_trial(len(journal.trials) + 1, move, passed=share < 0.75, net=0.3 - 0.2 * share)
+        journal.append(tried.model_copy(update={"verdict": verdict}) if share < 0.55 else tried)
+    told = [(trial.parameters["share"], trial.verdict) for trial in journal.trials[1:]]
+    assert told == [(0.4, verdict), (0.6, "Passed"), (0.7, "Passed"), (0.8, "DropTooLarge")]
+
+
+def test_where_nothing_passed_filters_go_with_the_scheme_that_keeps_the_metric_and_came_nearest():
+    def too_large(number, scheme, excess):
+        return ladder_trial(number, scheme, net=0.3).model_copy(update={"verdict": "TooLarge", "excess": excess})
+
+    lost = ladder_trial(1, "DynamicInt8", net=0.3, passed=False)
+    found = space.Space(a_bench(), [lost, too_large(2, "StaticInt8", 1.7)], "Latency", lambda: LAYERS)
+    assert list(found.distributions["scheme"].choices) == ["StaticInt8", "DynamicInt8"]
+    assert found.starts([])[0]["way"] == "prune"
+    four = [too_large(1, "DynamicInt8", 1.7), too_large(2, "StaticInt8", 1.6), too_large(3, "Int4Weights", 0.4)]
+    found = space.Space(a_bench(), four, "Latency", lambda: LAYERS)
+    assert list(found.distributions["scheme"].choices) == ["Int4Weights", "DynamicInt8", "StaticInt8"]
 
 
 def test_filters_do_not_go_where_the_scheme_alone_loses_too_much_or_the_metric_is_what_counts():

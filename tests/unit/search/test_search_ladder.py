@@ -45,7 +45,7 @@ def test_moves_have_names_of_their_own():
     assert len(set(names)) == len(names)
 
 
-def tried_last(*passed, objective="Latency", device="CPU", net_high=0.4):
+def tried_last(*passed, objective="Latency", device="CPU", net_high=0.4, failed="DropTooLarge"):
     rungs = ladder.moves(Recipe(), device, has_calibration=True)
     trials = [
         Trial(
@@ -53,7 +53,7 @@ def tried_last(*passed, objective="Latency", device="CPU", net_high=0.4):
             name=one.name,
             recipe=one.build.recipe,
             form=one.build.form,
-            verdict="Passed" if one.build.weights in passed else "DropTooLarge",
+            verdict="Passed" if one.build.weights in passed else failed,
             message="",
             net_ratio=0.3,
             net_high=net_high,
@@ -67,6 +67,12 @@ def test_floats_are_for_where_integers_fail():
     assert tried_last() == []
     assert tried_last(objective="Size") == []
     assert tried_last(device="GPU") == []
+
+
+@pytest.mark.parametrize("objective", ["Latency", "Size", "Metric"])
+def test_floats_come_last_where_integers_are_too_large(objective):
+    assert len(tried_last(objective=objective, failed="TooLarge")) == 5
+    assert tried_last(objective=objective, failed="TooSlow") == [], "floats may be faster"
 
 
 def test_floats_come_last_once_integers_passed_that_are_smaller_and_faster():

@@ -60,6 +60,25 @@ def test_without_limits_a_metric_may_drop_by_a_hundredth() -> None:
     assert verdict(measured(accuracy(0.749))).reason == "DropTooLarge"
 
 
+@pytest.mark.parametrize(
+    ("found", "gate_of", "excess"),
+    [
+        (measured(accuracy(0.73)), limits(maxDrop=0.01), 2),
+        (measured(accuracy(0.73)), limits(maxDrop=0), 3),
+        (measured(accuracy(0.72)), limits(min=0.75), 0.04),
+        (measured(size=0.3), gate.Gate.model_validate({"size": {"maxRatio": 0.2}}), 0.5),
+        (measured(size=0.3), gate.Gate.model_validate({"size": {"maxRatio": 0.2, "max": "10Mi"}}), 2),
+        (measured(latency=1.4), gate.Gate.model_validate({"latency": {"max": "10ms"}}), 1.8),
+        (measured(accuracy(None)), limits(), math.inf),
+    ],
+)
+def test_a_finding_tells_by_what_share_of_the_limit_it_is_exceeded(
+    found: Measurements, gate_of: gate.Gate, excess: float
+) -> None:
+    refused = verdict(found, gate_of)
+    assert refused.findings[-1].excess == pytest.approx(excess)
+
+
 def test_a_drop_equal_to_the_limit_passes_in_spite_of_binary_fractions() -> None:
     assert 0.77 - 0.76 > 0.01
     assert verdict(measured(accuracy(0.76, 0.77)), limits(maxDrop=0.01)).passed

@@ -18,15 +18,14 @@ ERRORS = 2
 """Standard errors."""
 
 
-def lost(known: Measurements, wanted: limits.Gate, *, rows: int, samples: int) -> Finding | None:
-    """The first finding that all `samples` would bring as well, where `known` is told by `rows` of them."""
+def lost(known: Measurements, wanted: limits.Gate, *, rows: int, samples: int) -> list[Finding]:
+    """The findings that all `samples` would bring as well, where `known` is told by `rows` of them."""
     found = gate.judge(known, wanted, samples=rows).findings
     if rows >= samples:
-        return next((one for one in found if one.reason in ON_ALL_ROWS), None)
+        return [one for one in found if one.reason in ON_ALL_ROWS]
     pairs = gate.paired(known.metrics, wanted.metrics)
-    certain = (_lost(measured, limit, rows) for limit, measured in pairs if measured is not None)
-    too_large = next((one for one in found if one.reason == "TooLarge"), None)
-    return next((one for one in certain if one is not None), too_large)
+    certain = [_lost(measured, limit, rows) for limit, measured in pairs if measured is not None]
+    return [one for one in certain if one is not None] + [one for one in found if one.reason == "TooLarge"]
 
 
 def _lost(measured: MetricMeasured, limit: limits.Metric, rows: int) -> Finding | None:

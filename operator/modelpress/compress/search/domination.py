@@ -29,6 +29,7 @@ def finding(
         "Dominated",
         f"{milliseconds / known[0]:.1f} x as slow as the best {form} so far in this process, and no smaller: "
         "not measured",
+        excess=0.0,
     )
 
 

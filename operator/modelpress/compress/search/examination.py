@@ -125,26 +125,31 @@ class Examination:
         empty = empty.model_copy(update={"process_milliseconds": round(seen.milliseconds, 4)})
         spared = self._spared(move, seen, size, [one for one in earlier if one.name in self._timed])
         self._timed.add(empty.name)
-        if spared is not None:
-            return record.told(empty, seen.measurements, size, spared.reason, spared.message)
+        if spared:
+            said = "; ".join(found.message for found in spared)
+            return record.told(empty, seen.measurements, size, spared[0].reason, said, spared)
         measured = self._measured(built, move).model_copy(update={"size_bytes": size})
         verdict = gate.judge(measured, self._bench.request.gate, samples=self.samples, stand_in=self._stand_in)
-        return record.told(empty, measured, size, verdict.reason, verdict.message, findings=len(verdict.findings))
+        return record.told(empty, measured, size, verdict.reason, verdict.message, verdict.findings)
 
     def _size(self, built: Built) -> Compared:
         before, after = (listing.served_bytes(piece.files) for piece in (self._bench.source_piece, built.piece))
         return Compared(source=before, value=after, ratio=after / before)
 
-    def _spared(self, move: Move, seen: Glance, size: Compared, timed: Sequence[Trial]) -> gate.Finding | None:
+    def _spared(self, move: Move, seen: Glance, size: Compared, timed: Sequence[Trial]) -> list[gate.Finding]:
         """Why servers need not be started: the metric is clearly lost, or another that was timed here is better."""
         rows = min(glance.ROWS, self.samples)
         known = seen.measurements.model_copy(update={"size_bytes": size})
         lost = certainty.lost(known, self._bench.request.gate, rows=rows, samples=self.samples)
-        if lost is not None:
-            return lost._replace(message=lost.message + ("" if lost.reason == "TooLarge" else f" ({rows} rows)"))
-        return domination.finding(
+        if lost:
+            return [
+                one._replace(message=one.message + ("" if one.reason == "TooLarge" else f" ({rows} rows)"))
+                for one in lost
+            ]
+        dominated = domination.finding(
             timed, move.build.form, seen.milliseconds, size.ratio, objective=self._wanted.objective
         )
+        return [dominated] if dominated is not None else []
 
     def _measured(self, built: Built, move: Move) -> Measurements:
         base = self._directory / "candidate"

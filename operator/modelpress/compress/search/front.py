@@ -14,6 +14,8 @@ PROCESS_TIE = 1.05
 """Times in the engine's own process that differ by less, as a factor, are equal; they are known to 2 %."""
 SIZE_TIE = 0.01
 """Sizes that differ by less, as a share, are equal."""
+_COSTLY = frozenset({"TooLarge", "TooSlow", "TooMuchMemory"})
+"""Verdicts that fewer filters or bits may change, and more precision cannot."""
 
 
 def marked(trials: Sequence[Trial], offered: Sequence[Trial]) -> tuple[Trial, ...]:
@@ -59,6 +61,14 @@ def best(trials: Sequence[Trial], objective: str) -> Trial | None:
     return next((trial for trial in trials if trial.number == first), None)
 
 
+def is_accurate(trial: Trial) -> bool:
+    """Whether it keeps the metrics, as far as is known: it passed, or takes too much of what else is limited.
+
+    The gate looks at metrics first, so that what they miss would be the verdict.
+    """
+    return trial.passed or trial.verdict in _COSTLY
+
+
 def is_lossless(trial: Trial) -> bool:
     """Whether it loses nothing that the rows could tell, so that the whole of the gate's allowance is left."""
     return _drop(trial) <= 2 * (trial.standard_error or 0.0)
@@ -88,7 +98,7 @@ def scores(trials: Sequence[Trial], objective: str) -> dict[int, float]:
 def _score(trial: Trial, objective: str) -> float:
     if trial.passed:
         return {"Latency": _latency, "Size": _size, "Metric": _drop}[objective](trial)
-    return 10.0 + min(_distance(trial)[0] + max(0.0, _distance(trial)[1]), 90.0)
+    return 10.0 + min(_distance(trial)[0], 90.0)
 
 
 def nearest(trials: Sequence[Trial]) -> Trial | None:
@@ -209,12 +219,14 @@ def _beats(one: Trial, other: Trial) -> bool:
 
 
 def _distance(trial: Trial) -> tuple[float, float]:
-    """How far from passing: limits that do not hold, then the drop."""
-    return (float(max(1, trial.findings)), _drop(trial))
+    """How far from passing: by how much limits are exceeded, then the drop."""
+    drop = _drop(trial)
+    # What older releases wrote only counts them, as if each were exceeded by as much again.
+    return (max(1, trial.findings) + max(0.0, drop) if trial.excess is None else trial.excess, drop)
 
 
 def _drop(trial: Trial) -> float:
-    return math.inf if trial.drop is None else trial.drop
+    return math.inf if trial.drop is None or math.isnan(trial.drop) else trial.drop
 
 
 def _size(trial: Trial) -> float:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Container, Sequence
 from pathlib import Path
 
 from modelpress.api.errors import Invalid
 from modelpress.api.measurement import Compared, Measurements
-from modelpress.api.trial import PASSED, Trial
+from modelpress.api.trial import Trial
 from modelpress.compress.search.journal import Begun
+from modelpress.status.gate import Finding
 
 CRASHED = "Crashed"
 _ANEW = "set the annotation modelpress.dev/reconcile-requested-at"
@@ -78,7 +80,7 @@ def all_crashed(trials: Sequence[Trial], work: Path) -> Invalid:
 
 
 def told(
-    empty: Trial, measured: Measurements, size: Compared, verdict: str, message: str, *, findings: int = 1
+    empty: Trial, measured: Measurements, size: Compared, verdict: str, message: str, findings: Sequence[Finding] = ()
 ) -> Trial:
     """The trial with what was measured; its latency is gross, estimate and interval, where net is not known."""
     metric = measured.metrics[0] if measured.metrics else None
@@ -89,7 +91,8 @@ def told(
         update={
             "verdict": verdict,
             "message": message,
-            "findings": 0 if verdict == PASSED else findings,
+            "findings": len(findings),
+            "excess": math.fsum(found.excess for found in findings),
             "metric": metric.value if metric else None,
             "drop": metric.drop if metric else None,
             "standard_error": metric.standard_error if metric else None,

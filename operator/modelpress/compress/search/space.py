@@ -45,7 +45,8 @@ _EXAMPLE: dict[str, Any] = {"way": "prune", "share": 0.5, "rate": 1e-3, "epochs"
 _USUAL = {"way": "none", "share": FIRST_SHARE, "spared": 0}
 INTEGERS = ("DynamicInt8", "StaticInt8")
 FEWER_BITS = ("Int4Weights", "Mixed")
-"""Combined with the rest only where they passed alone: what they lose, no training step here is told of."""
+"""Combined with the rest only where they passed alone: what they lose, no training step here is told of. Where nothing
+passed, it is enough that they kept the metric."""
 
 
 class Space:
@@ -155,32 +156,34 @@ class Space:
         if self._is_saved_model:
             return ("Float16",)
         known = INTEGERS if bench.examples.calibration() is not None else INTEGERS[:1]
-        passed = [trial for trial in trials if trial.passed]
-        known = (*known, *(scheme for scheme in FEWER_BITS if any(_has(trial, scheme) for trial in passed)))
-        best = front.best(trials, objective)
-        roomy = [trial for trial in passed if front.is_lossless(trial)]
+        best = _best(trials, objective)
+        accurate = [trial for trial in trials if front.is_accurate(trial)]
+        kept = [trial for trial in accurate if trial.passed] or accurate
+        known = (*known, *(scheme for scheme in FEWER_BITS if any(_has(trial, scheme) for trial in kept)))
 
-        def rank(scheme: str) -> tuple[bool, bool]:
-            return not any(_has(trial, scheme) for trial in roomy), best is None or not _has(best, scheme)
+        def rank(scheme: str) -> tuple[bool, bool, bool]:
+            is_lossless = any(_has(trial, scheme) and front.is_lossless(trial) for trial in kept)
+            is_best = best is not None and _has(best, scheme)
+            return not any(_has(trial, scheme) for trial in accurate), not is_lossless, not is_best
 
         return tuple(sorted(known, key=rank))
 
     def _may_spare(self, trials: Sequence[Trial], objective: str) -> bool:
-        """Where all layers as integers pass, floats could only make the model larger and slower."""
+        """Where all layers as integers keep the metric, floats could only make the model larger and slower."""
         if self._is_saved_model or not self._is_known(
             [{"quantize": {"scheme": "DynamicInt8", "excludeLayers": ["x"]}}]
         ):
             return False
-        passed = [trial for trial in trials if trial.passed and any(name in trial.recipe for name in INTEGERS)]
-        return objective == "Metric" or not passed
+        kept = [trial for trial in trials if front.is_accurate(trial) and any(_has(trial, one) for one in INTEGERS)]
+        return not kept or (objective == "Metric" and any(trial.passed for trial in kept))
 
     def _possible_ways(self, bench: Bench, trials: Sequence[Trial], objective: str) -> tuple[str, ...]:
         """By the data there are, what the model is, and what this release can do; structure goes from one graph."""
         if bench.unfreezable is not None:
             return ("none",)
         rows = bench.examples.calibration() is not None and objective != "Metric"
-        passed = any(_has(trial, self._schemes[0]) for trial in trials if trial.passed)
-        ways = ["none", *(["prune"] if rows and passed and self._is_known(_smaller(_EXAMPLE)) else [])]
+        bears = any(_has(trial, self._schemes[0]) for trial in trials if front.is_accurate(trial))
+        ways = ["none", *(["prune"] if rows and bears and self._is_known(_smaller(_EXAMPLE)) else [])]
         training = bench.examples.sets.get("training")
         if training is None:
             return tuple(ways)
@@ -196,9 +199,10 @@ class Space:
         tried: dict[float, bool] = {}
         for trial in trials:
             how = trial.parameters.get("way")
-            if how == way or (how == "prune" and way in WIDTHS and trial.passed):  # what needs no training bears it
+            good = front.is_accurate(trial)  # what is still too large, or too slow, needs a larger share
+            if how == way or (how == "prune" and way in WIDTHS and good):  # what needs no training bears it
                 share = trial.parameters["share"]
-                tried[share] = tried.get(share, False) or trial.passed
+                tried[share] = tried.get(share, False) or good
         share = climbing.following(SHARES, FIRST_SHARE, tried)
         if share is not None:
             return [{"way": way, "share": share}]
@@ -211,7 +215,7 @@ class Space:
     def _otherwise(self, trials: Sequence[Trial]) -> list[dict[str, Any]]:
         """The best smaller net so far in the other schemes: its steps are done, which took the time."""
         smaller = [trial for trial in trials if trial.parameters.get("way", "none") != "none"]
-        best = front.best(smaller, self._objective)
+        best = _best(smaller, self._objective)
         return [] if best is None else [{**best.parameters, "scheme": scheme} for scheme in self._schemes]
 
     def _is_known(self, steps: list[dict[str, Any]]) -> bool:
@@ -224,9 +228,14 @@ def _has(trial: Trial, scheme: str) -> bool:
 
 
 def _passed_stricter_alone(trials: Sequence[Trial]) -> bool:
-    """Whether Mixed passed, but only where it was to lose clearly less."""
-    passed = [trial.recipe for trial in trials if trial.passed and _has(trial, "Mixed")]
-    return bool(passed) and all(recipe.endswith(move.STRICTER) for recipe in passed)
+    """Whether Mixed kept the metric, but only where it was to lose clearly less."""
+    kept = [trial.recipe for trial in trials if front.is_accurate(trial) and _has(trial, "Mixed")]
+    return bool(kept) and all(recipe.endswith(move.STRICTER) for recipe in kept)
+
+
+def _best(trials: Sequence[Trial], objective: str) -> Trial | None:
+    """Where none passed, the nearest of those that keep the metric."""
+    return front.best(trials, objective) or front.nearest([trial for trial in trials if front.is_accurate(trial)])
 
 
 def _smaller(parameters: dict[str, Any]) -> list[dict[str, Any]]:
