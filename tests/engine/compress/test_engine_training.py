@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from modelpress.api.artifact import ArtifactManifest
 from modelpress.api.data import Data, DataSet
 from modelpress.api.errors import Invalid
 from modelpress.api.recipe import Recipe
@@ -154,3 +157,16 @@ def test_what_half_precision_cannot_be_stored_for_is_refused_before_anything_is_
         compress(tmp_path / "spells", data=data, store=tmp_path / "store", recipe=recipe)
     assert "its lookup tables read files (assets)" in refused.value.message
     assert not list((tmp_path / "store").rglob("step-1-*"))
+
+
+@pytest.mark.parametrize(
+    ("step", "is_trained"),
+    [({"fineTune": {"epochs": 1}}, True), ({"prune": {"sparsity": 0.5}}, False)],
+    ids=["trained", "untrained"],
+)
+def test_a_manifest_says_in_how_many_threads_a_candidate_was_trained(models, compress, data, step, is_trained):
+    done = compress(models["image"], data=data, recipe={"steps": [step], "format": "SavedModel"})
+    threads = tf.config.threading.get_intra_op_parallelism_threads() or len(os.sched_getaffinity(0))
+    (note,) = ArtifactManifest.from_json(done.manifest.json_line()).candidates[0].notes
+    assert ("the bytes follow their number" in note) == is_trained
+    assert (f"trained in {threads} thread" in note) == is_trained

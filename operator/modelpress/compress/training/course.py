@@ -80,6 +80,8 @@ class History:
     """Updates that an earlier, killed process had done."""
     mixed: bool | None = None
     """Whether products were in bfloat16; None: nobody asked for it."""
+    threads: int | None = None
+    """Of one operation: sums are taken in as many parts; None where a GPU takes them."""
 
     @property
     def note(self) -> str:
@@ -93,4 +95,6 @@ class History:
             said += f"; stopped after epoch {len(self.losses)}, as it did not improve any more"
         if self.mixed is not None:
             said += "; in mixed precision" if self.mixed else f"; {NOT_MIXED}"
+        if self.threads is not None:
+            said += f"; trained in {self.threads} thread{'s' * (self.threads != 1)}: the bytes follow their number"
         return said

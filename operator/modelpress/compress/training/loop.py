@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -47,7 +48,16 @@ def train(task: Task, course: Course, place: Place) -> History:
     with deterministic(course.training.seed), _told_of_lost_workers(), precision.mixed(wanted) as is_mixed:
         if wanted and not is_mixed:
             place.progress.say(f"Warning: {course.title}: {NOT_MIXED}")
-        return dataclasses.replace(_Loop(task, course, place).run(), mixed=is_mixed if wanted else None)
+        history = _Loop(task, course, place).run()
+        return dataclasses.replace(history, mixed=is_mixed if wanted else None, threads=_threads())
+
+
+def _threads() -> int | None:
+    """As TensorFlow chooses where it was not told: one for each CPU that this process may run on."""
+    if tf.config.list_logical_devices("GPU"):
+        return None
+    own = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return tf.config.threading.get_intra_op_parallelism_threads() or own
 
 
 class _Loop:
