@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from modelpress.api.recipe import Distill, Prune
+from modelpress.compress import graph
 from modelpress.compress.bench import Bench
 from modelpress.compress.model import OpenedModel
 from modelpress.compress.plan import Change
@@ -78,7 +79,7 @@ def _pruned(opened: OpenedModel, step: Prune, setting: Setting) -> None:
 
 
 def _clustered(opened: OpenedModel, step: Any, setting: Setting) -> None:
-    weights.chosen(opened.variables(), step.exclude_layers, field=setting.field)
+    weights.chosen(opened.variables(), graph.kernels(opened), step.exclude_layers, field=setting.field)
 
 
 def _fine_tuned(opened: OpenedModel, step: Any, setting: Setting) -> None:

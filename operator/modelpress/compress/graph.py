@@ -14,7 +14,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import meta_graph_pb2
 from tensorflow.python.framework import convert_to_constants
 
-from modelpress.compress import model, numbering
+from modelpress.compress import model, numbering, operands
 from modelpress.compress.canonical import Canonical
 from modelpress.compress.model import OpenedModel
 from modelpress.compress.signature import Signature
@@ -91,6 +91,17 @@ def joined(opened: OpenedModel) -> Any:
     found = _Joined.of(opened)
     with model.quiet():
         return tf.function(found.call).get_concrete_function(*found.specifications).graph.as_graph_def()
+
+
+def kernels(opened: OpenedModel) -> frozenset[int]:
+    """Positions of the variables that are multiplied by or looked up in, see `operands`."""
+    found = _Joined.of(opened)
+    with model.quiet():
+        function = tf.function(found.call).get_concrete_function(*found.specifications)
+    places = {id(variable.handle): place for place, variable in enumerate(opened.variables())}
+    captures = {inner.op.name: places[id(outer)] for outer, inner in function.graph.captures if id(outer) in places}
+    feeds = [tensor.op.name for tensor in function.inputs[: len(found.specifications)]]
+    return operands.found(function.graph.as_graph_def(), feeds, captures)
 
 
 def operations(graph: Any) -> set[str]:

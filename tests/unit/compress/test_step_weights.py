@@ -15,7 +15,10 @@ def variable(name, *shape, trainable=True):
 
 
 def names(*variables):
-    return [one.name for one in weights.chosen(variables, (), field="spec.recipe.steps[0].prune").values()]
+    return [
+        one.name
+        for one in weights.chosen(variables, range(len(variables)), (), field="spec.recipe.steps[0].prune").values()
+    ]
 
 
 @pytest.mark.parametrize(

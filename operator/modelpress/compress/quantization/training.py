@@ -79,7 +79,7 @@ def apply(opened: OpenedModel, step: Quantize, setting: Setting) -> Changed:
 
 def _prepared(opened: OpenedModel, step: Quantize, setting: Setting) -> _Prepared:
     variables, field = opened.variables(), setting.field
-    chosen = weights.chosen(variables, step.exclude_layers, field=field)
+    chosen = weights.chosen(variables, graph.kernels(opened), step.exclude_layers, field=field)
     try:
         frozen = graph.freeze(opened, merge_weights=False)
     except graph.NotFreezable as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from modelpress.api.recipe import Cluster
+from modelpress.compress import graph
 from modelpress.compress.dataset import Array
 from modelpress.compress.model import OpenedModel
 from modelpress.compress.steps import sharing
@@ -20,7 +21,7 @@ def apply(opened: OpenedModel, step: Cluster, setting: Setting) -> Changed:
     """
     variables = opened.variables()
     found: dict[int, Array] = {}
-    chosen = weights.chosen(variables, step.exclude_layers, field=setting.field)
+    chosen = weights.chosen(variables, graph.kernels(opened), step.exclude_layers, field=setting.field)
     with setting.progress.step("Clustering", total=len(chosen)) as shown:
         for place, variable in chosen.items():
             value = variable.numpy()

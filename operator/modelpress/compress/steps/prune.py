@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from modelpress.api.errors import Invalid
 from modelpress.api.recipe import Prune
+from modelpress.compress import graph
 from modelpress.compress.dataset import Array
 from modelpress.compress.examples import Bound
 from modelpress.compress.model import OpenedModel
@@ -52,7 +53,7 @@ class _Pruning:
         self._opened, self._step, self._setting = opened, step, setting
         self._criterion = _of_weights(step, setting.field)
         self._variables = opened.variables()
-        self._chosen = weights.chosen(self._variables, step.exclude_layers, field=setting.field)
+        self._chosen = weights.chosen(self._variables, graph.kernels(opened), step.exclude_layers, field=setting.field)
         self._taylor = Taylor(opened, self._chosen, setting) if step.criterion == "Gradient" else None
         if step.structure == "TwoOfFour":
             fours.require(self._chosen.values(), f"{setting.field}.structure")

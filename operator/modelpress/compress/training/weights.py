@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from modelpress.api.errors import Invalid
@@ -28,19 +28,24 @@ def names(variables: Sequence[Any]) -> dict[int, str]:
     return {position: variable.name.split(":")[0] for position, variable in enumerate(variables)}
 
 
-def chosen(variables: Sequence[Any], patterns: tuple[str, ...], *, field: str) -> dict[int, Any]:
-    """Position -> variable, for all kernels and tables but those of excluded layers; biases and norms are none.
+def chosen(
+    variables: Sequence[Any], kernels: Collection[int], patterns: tuple[str, ...], *, field: str
+) -> dict[int, Any]:
+    """Position -> variable, for all kernels and tables but those of excluded layers; biases, norms and slopes are none.
 
-    Rank alone does not tell: Keras gives a GRU a bias of rank 2 (one row for its inputs, one for its state), and each
-    head of attention a row of its own.
+    Rank alone does not tell: Keras gives a GRU a bias of rank 2 (one row for its inputs, one for its state), each head
+    of attention a row of its own, and PReLU a slope for each channel of [1, 1, channels]. An expression may match such
+    a layer, as nothing happens to it in any case.
 
-    `field` is the step's; raises Invalid `StepCannotApply`, `UnknownLayer`.
+    `kernels`: positions, as from `graph.kernels`. `field` is the step's; raises Invalid `StepCannotApply`,
+    `UnknownLayer`.
     """
-    weights = {
+    arrays = {
         position: variable
         for position, variable in enumerate(variables)
         if variable.trainable and variable.dtype.is_floating and len(variable.shape) >= 2 and not is_bias(variable.name)
     }
+    weights = {position: variable for position, variable in arrays.items() if position in kernels}
     if not weights:
         raise Invalid(
             "StepCannotApply",
@@ -48,9 +53,10 @@ def chosen(variables: Sequence[Any], patterns: tuple[str, ...], *, field: str) -
             "or leave the step out",
             field=field,
         )
-    names = {variable.name: layer_names(variable.name) for variable in weights.values()}
+    names = {variable.name: layer_names(variable.name) for variable in arrays.values()}
     known = ", ".join(variable.name.split(":")[0] for variable in list(weights.values())[: exclusion.SHOWN])
-    excluded = exclusion.matching(names, patterns, field=field, known=known)
+    gaining = [variable.name for variable in weights.values()]
+    excluded = exclusion.matching(names, patterns, field=field, known=known, gaining=gaining)
     return {position: variable for position, variable in weights.items() if variable.name not in excluded}
 
 
