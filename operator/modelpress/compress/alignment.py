@@ -63,14 +63,24 @@ def aligned(tensors: Mapping[str, Any], tied: Iterable[Tie]) -> dict[str, Any]:
     """The same tensors, those that are tied in the size of their leaders."""
     found = dict(tensors)
     for tie in tied:
-        found[tie.name] = tf.gather(found[tie.name], _indices(tensors, tie), axis=tie.axis)
+        found[tie.name] = _gathered(found[tie.name], _indices(tensors, tie), tie.axis)
     return found
 
 
+def _gathered(tensor: Any, indices: Any, axis: int) -> Any:
+    """As tf.gather, also for rows of a fixed number of strings: TFLite gathers strings from lines only."""
+    columns = tensor.shape[1:].num_elements()
+    if tensor.dtype != tf.string or tensor.shape.rank == 1 or axis != 0 or columns is None:
+        return tf.gather(tensor, indices, axis=axis)
+    places = tf.expand_dims(indices, 1) * columns + tf.range(columns)
+    return tf.reshape(tf.gather(tf.reshape(tensor, [-1]), tf.reshape(places, [-1])), [-1, *tensor.shape[1:]])
+
+
 def _open_axes(signature: Signature) -> Sequence[tuple[str, list[int]]]:
+    """Of each input; strings lead, because TFLite gathers few of them."""
     return [
         (key, [axis for axis, size in enumerate(tensor.shape or ()) if size is None])
-        for key, tensor in sorted(signature.inputs.items())
+        for key, tensor in sorted(signature.inputs.items(), key=lambda one: (one[1].dtype != "string", one[0]))
     ]
 
 
@@ -103,6 +113,6 @@ def _indices(tensors: Mapping[str, Any], tie: Tie) -> Any:
 
 def _counted(tensor: Any, axis: int) -> Any:
     """0, 1, 2... in the size of an axis, from operations whose sizes TFLite knows before it runs."""
+    tensor = tf.not_equal(tensor, "") if tensor.dtype == tf.string else tensor  # sliced strings: known as it runs only
     line = tensor[tuple(slice(None) if one == axis else 0 for one in range(tensor.shape.rank))]
-    line = tf.not_equal(line, "") if line.dtype == tf.string else line
     return tf.cumsum(tf.ones_like(tf.cast(line, tf.int32)), exclusive=True)

@@ -114,6 +114,11 @@ def stateful(model: Any) -> list[str]:
     return sorted(found)
 
 
+def operation_names(model: Any) -> list[str]:
+    """As TFLite calls them, by operator code."""
+    return [_OPERATIONS[code.builtinCode] for code in model.operatorCodes]
+
+
 def describe(model: Any, calls: Mapping[str, Call], boundary: Mapping[int, str]) -> None:
     """Gives a parsed flatbuffer its signatures, and its tensors names: `boundary` at its ends, one each inside.
 

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import tensorflow as tf
 
-from modelpress.compress import alignment, flatbuffer, model
+from modelpress.compress import alignment, flatbuffer, lookups, model
 from modelpress.compress.alignment import Tie
 from modelpress.compress.dataset import Array
 from modelpress.compress.graph import inputs_alike
@@ -233,6 +233,7 @@ class _Joined:
             )
             for name, signature in self._opened.signatures.items()
         }
+        lookups.describe(parsed)
         try:
             flatbuffer.describe(parsed, calls, boundary)
         except flatbuffer.UnservableSignature as error:

@@ -35,6 +35,8 @@ class _Meeting(tf.Module):
         self.films = tf.Variable(random.normal(size=(FILMS, 32)).astype("f4"), name="films/table")
         self.hidden = tf.Variable(random.normal(size=(64, 32)).astype("f4") / 8, name="hidden/kernel")
         self.head = tf.Variable(random.normal(size=(32, 1)).astype("f4") / 8, name="head/kernel")
+        words = tf.lookup.KeyValueTensorInitializer(["yes", "no"], tf.constant([1, 2], tf.int64))
+        self.answers = tf.lookup.StaticHashTable(words, -1)
         self.filters = tf.Variable(random.normal(size=(3, 3, 2, 4)).astype("f4"), name="conv/kernel")
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.int64, name) for name in ("user", "film")])
@@ -54,6 +56,24 @@ class _Meeting(tf.Module):
     def words(self, a, b):
         return {"y": tf.concat([tf.expand_dims(tf.equal(a, "yes"), 1), b], axis=1)}
 
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([None, 3], tf.float32, "a"),
+            *(tf.TensorSpec([None, 1], tf.string, name) for name in "bc"),
+            tf.TensorSpec([None, 2], tf.string, "d"),
+        ]
+    )
+    def columns(self, a, b, c, d):
+        """A table of people's data: numbers, and strings in columns of one or more."""
+        return {"y": tf.concat([a, *(tf.cast(tf.equal(one, "yes"), tf.float32) for one in (b, c, d))], axis=1)}
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 3], name="a"), tf.TensorSpec([None, 1], tf.string, "b")])
+    def embedded(self, a, b):
+        """As Keras writes a StringLookup, an Embedding and a Flatten."""
+        places = self.answers.lookup(b)
+        met = tf.gather(self.users, tf.where(places < 0, places + 1, places))
+        return {"y": tf.concat([a, tf.reshape(met, [tf.shape(met)[0], 32])], axis=1)}
+
     @tf.function(input_signature=_open(None, 4))
     def products(self, a, b):
         return {"y": tf.matmul(a, b, transpose_b=True)}
@@ -63,7 +83,7 @@ class _Meeting(tf.Module):
 def meeting(tmp_path_factory):
     """Name of a function -> directory of a model that serves it."""
     root, module = tmp_path_factory.mktemp("meeting"), _Meeting()
-    for name in ("rating", "images", "sequences", "words", "products"):
+    for name in ("rating", "images", "sequences", "words", "columns", "embedded", "products"):
         tf.saved_model.save(module, str(root / name / "1"), signatures={SERVED: getattr(module, name)})
     return root
 
@@ -80,17 +100,28 @@ def _rows(opened, count):
     return {key: made[one.dtype](tuple(size or count for size in one.shape)) for key, one in inputs.items()}
 
 
-@pytest.mark.parametrize("name", ["images", "sequences", "words"])
-def test_tied_inputs_survive_being_resized_one_by_one_and_give_the_same_answers(meeting, name):
+@pytest.mark.parametrize(
+    ("name", "leader", "led"),
+    [("images", "a", "b"), ("sequences", "a", "b"), ("words", "a", "b"), ("columns", "b", "acd")],
+)
+def test_tied_inputs_survive_being_resized_one_by_one_and_give_the_same_answers(meeting, name, leader, led):
     opened = OpenedModel(meeting / name / "1", (SERVED,))
     ties = alignment.ties(opened, SERVED, _rows(opened, 3))
-    assert {(one.name, one.leader) for one in ties} == {("b", "a")}
+    assert {(one.name, one.leader) for one in ties} == {(one, leader) for one in led}
     content = tflite.convert(opened, "Float32", ties=ties)
     assert tflite.resized_one_by_one(content, SERVED, [_rows(opened, count) for count in (5, 2, 7)]) is None
     for count in (1, 6):
         rows = _rows(opened, count)
         found = tflite.Interpreter(content).call(SERVED, rows)["y"]
         np.testing.assert_allclose(found, opened.call(SERVED, rows)["y"], rtol=1e-5, atol=1e-5)
+
+
+def test_the_first_request_of_one_row_is_answered_where_a_table_feeds_an_embedding(meeting):
+    opened = OpenedModel(meeting / "embedded" / "1", (SERVED,))
+    rows = _rows(opened, 1)
+    content = tflite.convert(opened, "Float32", ties=alignment.ties(opened, SERVED, _rows(opened, 3)))
+    found = tflite.Interpreter(content).call(SERVED, rows)["y"]
+    np.testing.assert_allclose(found, opened.call(SERVED, rows)["y"], rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(("longer", "shorter"), [("a", "b"), ("b", "a")])
