@@ -28,7 +28,8 @@ class Trial(Model):
     findings: int = 0
     """How many limits do not hold."""
     excess: float | None = None
-    """By how much they are exceeded, each as a share of itself, added up; None in what older releases wrote."""
+    """By how much they are exceeded, each as a share of itself, added up; None where that is not known, or in what
+    older releases wrote."""
     metric: float | None = None
     """The gate's first metric."""
     drop: float | None = None

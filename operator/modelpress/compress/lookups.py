@@ -25,22 +25,27 @@ def describe(model: Any) -> None:
     for operator in model.subgraphs[0].operators:
         name = names[operator.opcodeIndex]
         if name == _FIND:
-            sized = [operator.inputs[_KEYS]]
-        elif name in _ARITHMETIC:
-            sized = [index for index in operator.inputs if _rank(tensors[index])]
+            sized = [tensors[operator.inputs[_KEYS]]]
+        elif name in _ARITHMETIC and found.intersection(operator.inputs):
+            sized = [tensors[index] for index in operator.inputs if _rank(tensors[index]) or not tensors[index].hasRank]
         else:
             continue
-        # What another operand may widen is left to the interpreter.
-        if name != _FIND and (not sized or not found.issuperset(sized)):
-            continue
+        if len({_sizes(tensor) for tensor in sized}) != 1 or _rank(sized[0]) == 0:
+            continue  # one may widen the other, which is left to the interpreter
         for output in operator.outputs:
             if _rank(tensors[output]) == 0:
-                _give(tensors[output], max((tensors[index] for index in sized), key=_rank))
+                _give(tensors[output], sized[0])
                 found.add(output)
 
 
 def _rank(tensor: Any) -> int:
     return 0 if tensor.shape is None else len(tensor.shape)
+
+
+def _sizes(tensor: Any) -> tuple[int, ...]:
+    """Open ones are -1."""
+    signature = tensor.shapeSignature if tensor.shapeSignature is not None else tensor.shape
+    return () if signature is None else tuple(int(size) for size in signature)
 
 
 def _give(tensor: Any, like: Any) -> None:

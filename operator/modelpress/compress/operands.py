@@ -19,6 +19,8 @@ _PLACE_BY_PLACE = frozenset(
     }
 )
 """Operations after which what a request brought goes on, changed by weights or beside them."""
+_SUMS = frozenset({"Sum", "Mean", "Max", "Min", "Prod"})
+"""After a multiplication place by place they make a product of it."""
 _SHAPES = frozenset({"Shape", "ShapeN", "Size", "Rank"})
 _LOOPS = frozenset({"While", "StatelessWhile"})
 _BACK = frozenset({"NextIteration", "RefNextIteration"})
@@ -32,6 +34,8 @@ class _Value(NamedTuple):
     """Whether it depends on what a request brings."""
     made_of: frozenset[int] = frozenset()
     """Variables that it holds the numbers of; none once it moves."""
+    factors: frozenset[int] = frozenset()
+    """Variables that what moves was just multiplied by, place by place."""
 
 
 _MOVING = _Value(moves=True)
@@ -75,10 +79,23 @@ class _Reading:
         if node.op in _SHAPES:
             return _FIXED
         if node.op in _LOOPS:
-            return _joined([value for name in names for value in self._answers(name, _turning(inputs))])
+            return _joined([value for name in names for value in self._answers(name, self._turning(names, inputs))])
         if names:
             return self._together([value for name in names for value in self._answers(name, inputs)])
+        if node.op in _SUMS:
+            self.kernels.update(*(value.factors for value in inputs))
+        if node.op == "Mul" and any(value.moves for value in inputs):
+            return _Value(moves=True, factors=frozenset().union(*(value.made_of for value in inputs)))
         return _joined(inputs) if node.op in _PLACE_BY_PLACE else self._together(inputs)
+
+    def _turning(self, names: Sequence[str], inputs: Sequence[_Value]) -> list[_Value]:
+        """As a loop has them once it turns: what a turn makes move, such as a state that begins as a weight, moves."""
+        found, before = list(inputs), -1
+        while before != (before := sum(value.moves for value in found)):
+            for answers in (self._answers(name, found) for name in names):
+                if len(answers) == len(found):  # a body's; a condition gives one
+                    found = [_MOVING if after.moves else value for value, after in zip(found, answers, strict=True)]
+        return found
 
     def _takes(self, name: str, count: int) -> bool:
         return name in self._functions and len(self._functions[name].signature.input_arg) <= count
@@ -90,21 +107,17 @@ class _Reading:
         taken = tuple(inputs[len(inputs) - len(wanted) :])
         if (name, taken) not in self._called:
             values = self.read(function.node_def, dict(zip(wanted, taken, strict=True)))
-            self._called[name, taken] = tuple(values[_source(one)] for one in function.ret.values())
+            self._called[name, taken] = tuple(
+                values[_source(function.ret[arg.name])] for arg in function.signature.output_arg
+            )
         return self._called[name, taken]
 
     def _together(self, inputs: Sequence[_Value]) -> _Value:
         """Of an operation that multiplies, looks up, or is not known."""
         joined = _joined(inputs)
-        if joined.moves:
+        if joined.moves or sum(bool(value.made_of) for value in inputs) > 1:
             self.kernels.update(*(value.made_of for value in inputs))
-        return joined
-
-
-def _turning(inputs: Sequence[_Value]) -> list[_Value]:
-    """As a loop has them after its first turn."""
-    moves = any(value.moves for value in inputs)
-    return [_MOVING if moves and not value.made_of else value for value in inputs]
+        return inputs[0] if len(inputs) == 1 else joined
 
 
 def _joined(values: Sequence[_Value]) -> _Value:

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from modelpress.api.data import Data, DataSet
-from modelpress.compress import alignment, check, tflite
+from modelpress.compress import alignment, check, flatbuffer, tflite
 from modelpress.compress.alignment import Tie
 from modelpress.compress.evaluation.client import Client, ServerRefused
 from modelpress.compress.evaluation.endpoint import Endpoint
@@ -74,6 +74,10 @@ class _Meeting(tf.Module):
         met = tf.gather(self.users, tf.where(places < 0, places + 1, places))
         return {"y": tf.concat([a, tf.reshape(met, [tf.shape(met)[0], 32])], axis=1)}
 
+    @tf.function(input_signature=[tf.TensorSpec([None, size], tf.string, name) for name, size in (("a", 1), ("b", 3))])
+    def repeated(self, a, b):
+        return {"y": self.answers.lookup(a) * self.answers.lookup(b)}
+
     @tf.function(input_signature=_open(None, 4))
     def products(self, a, b):
         return {"y": tf.matmul(a, b, transpose_b=True)}
@@ -83,7 +87,7 @@ class _Meeting(tf.Module):
 def meeting(tmp_path_factory):
     """Name of a function -> directory of a model that serves it."""
     root, module = tmp_path_factory.mktemp("meeting"), _Meeting()
-    for name in ("rating", "images", "sequences", "words", "columns", "embedded", "products"):
+    for name in ("rating", "images", "sequences", "words", "columns", "embedded", "repeated", "products"):
         tf.saved_model.save(module, str(root / name / "1"), signatures={SERVED: getattr(module, name)})
     return root
 
@@ -122,6 +126,15 @@ def test_the_first_request_of_one_row_is_answered_where_a_table_feeds_an_embeddi
     content = tflite.convert(opened, "Float32", ties=alignment.ties(opened, SERVED, _rows(opened, 3)))
     found = tflite.Interpreter(content).call(SERVED, rows)["y"]
     np.testing.assert_allclose(found, opened.call(SERVED, rows)["y"], rtol=1e-5, atol=1e-5)
+
+
+def test_what_repeats_the_rows_of_a_table_keeps_no_shape_of_the_narrower_one(meeting):
+    opened = OpenedModel(meeting / "repeated" / "1", (SERVED,))
+    content = tflite.convert(opened, "Float32", ties=alignment.ties(opened, SERVED, _rows(opened, 3)))
+    found = tflite.Interpreter(content).call(SERVED, _rows(opened, 4))["y"]
+    np.testing.assert_allclose(found, opened.call(SERVED, _rows(opened, 4))["y"])
+    declared = flatbuffer.read_signatures(content)[SERVED].outputs["y"].tensor_shape
+    assert [one.size for one in declared.dim] in ([], [-1, 3])
 
 
 @pytest.mark.parametrize(("longer", "shorter"), [("a", "b"), ("b", "a")])

@@ -117,6 +117,11 @@ class Bare(tf.Module):
             "offset": [1, 4],
             "token": [1, 4],
             "branch": [4, 4],
+            "state": [1, 4],
+            "recurrent": [4, 4],
+            "position": [1, 4],
+            "projection": [4, 4],
+            "weighed": [1, 4],
         }
         self.all = {name.replace("/", "_"): tf.Variable(tf.ones(shape), name=name) for name, shape in shapes.items()}
 
@@ -129,16 +134,24 @@ class Bare(tf.Module):
         x = x @ tf.transpose(one["scaled_kernel"] / tf.norm(one["scaled_kernel"]) * one["scaled_factor"])
         x = tf.reshape(tf.einsum("bi,ihd->bhd", x, one["query"]), [-1, 4]) + tf.gather(one["table"], row)
         x = tf.nn.relu(x) - one["slope"] * tf.nn.relu(-x)
+        x = self.turned(x) + one["position"] @ one["projection"]
+        x = x * tf.reduce_sum(x * one["weighed"], axis=1, keepdims=True)
         x = tf.concat([tf.tile(one["token"], [tf.shape(x)[0], 1]), x], axis=1)[:, :4]
         return {"y": tf.cond(tf.reduce_sum(x) > 0, lambda: x @ one["branch"], lambda: x)}
+
+    def turned(self, x):
+        """A loop whose state begins as a weight."""
+        state = tf.tile(self.all["state"], [tf.shape(x)[0], 1])
+        turn = lambda place, state: (place + 1, tf.tanh(x + state @ self.all["recurrent"]))  # noqa: E731
+        return tf.while_loop(lambda place, _: place < 2, turn, (0, state))[1]
 
 
 def test_what_is_only_added_or_multiplied_place_by_place_is_no_kernel(tmp_path):
     module = Bare()
     tf.saved_model.save(module, str(tmp_path / "1"), signatures={"serving_default": module.serve})
     opened = OpenedModel(tmp_path / "1", ("serving_default",))
-    names = {"kernel", "scaled/kernel", "query", "table", "branch"}
+    names = {"kernel", "scaled/kernel", "query", "table", "branch", "recurrent", "projection", "weighed"}
     assert names <= changed(opened)
-    assert changed(opened) - names <= {"scaled/factor"}
+    assert changed(opened) - names <= {"scaled/factor", "state", "position"}
     answer = opened.call("serving_default", {"x": np.ones((2, 4), "f4"), "row": np.zeros(2, "i4")})
     assert answer["y"].shape == (2, 4)

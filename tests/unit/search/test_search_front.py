@@ -184,6 +184,11 @@ def judged(number, *, drop=0.0, size=0.2, slow=0.5):
     return record.told(trial(number), measured, compared, verdict.reason, verdict.message, verdict.findings)
 
 
+def test_an_excess_that_is_not_known_is_left_out_because_json_has_no_infinity():
+    assert "excess" not in judged(1, slow=float("nan")).plain()
+    assert judged(1, size=0.3).plain()["excess"] == pytest.approx(1)
+
+
 @pytest.mark.parametrize(
     ("worse", "better"),
     [

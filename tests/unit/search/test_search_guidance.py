@@ -138,6 +138,14 @@ def test_a_way_that_the_graph_does_not_bear_is_tried_once(tmp_path):
 
 
 @pytest.mark.parametrize("verdict", COSTLY)
+def test_layers_may_stay_float_where_one_scheme_loses_too_much_though_another_only_takes_too_much(verdict):
+    dynamic = ladder_trial(1, "DynamicInt8", net=0.3).model_copy(update={"verdict": verdict, "findings": 1})
+    static = ladder_trial(2, "StaticInt8", net=0.2).model_copy(update={"verdict": "DropTooLarge", "findings": 1})
+    found = space.Space(a_bench(training=False), [dynamic, static], "Latency", lambda: LAYERS).distributions
+    assert "spared" in found
+
+
+@pytest.mark.parametrize("verdict", COSTLY)
 def test_what_only_takes_too_much_gets_fewer_filters_and_no_floats(verdict):
     failed = ladder_trial(1, "DynamicInt8", net=0.3).model_copy(update={"verdict": verdict, "findings": 1})
     for objective in ("Latency", "Size"):

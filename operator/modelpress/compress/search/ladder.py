@@ -58,14 +58,15 @@ def late(rungs: Sequence[Move], trials: Sequence[Trial], objective: str) -> list
     """Those to be tried last, with the trials that are left: floats, where integers that passed are smaller and faster.
 
     A SavedModel in floats is as fast as the source. TFLite in floats may be faster than integers that only store
-    weights; so its smaller one stays where no integer computes. Where fidelity is asked for, all stay. Where
-    integers are too large, floats are, too, and all are left to the end.
+    weights; so its smaller one stays where no integer computes. Where fidelity is asked for, all stay. But where
+    all integers are too large, floats most likely are, too, and go to the end.
     """
     passed = {trial.name: trial for trial in trials if trial.passed}
     known = [one for one in integers(rungs) if one.name in passed and objective != "Metric"]
     floats = [one for one in rungs if one.build.weights not in _INTEGERS]
     too_large = {trial.name for trial in trials if trial.verdict == "TooLarge"}
-    if any(one.name in too_large for one in integers(rungs)):
+    tried = [one for one in integers(rungs) if any(trial.name == one.name for trial in trials)]
+    if tried and all(one.name in too_large for one in tried):
         return floats
     if objective == "Size":
         return floats if known else []

@@ -84,6 +84,7 @@ def told(
 ) -> Trial:
     """The trial with what was measured; its latency is gross, estimate and interval, where net is not known."""
     metric = measured.metrics[0] if measured.metrics else None
+    excess = math.fsum(found.excess for found in findings)
     timed = measured.latency_milliseconds
     net = (timed.net or timed.gross) if timed else None
     has_net = timed is not None and timed.net is not None
@@ -92,7 +93,7 @@ def told(
             "verdict": verdict,
             "message": message,
             "findings": len(findings),
-            "excess": math.fsum(found.excess for found in findings),
+            "excess": excess if math.isfinite(excess) else None,  # JSON has no infinity
             "metric": metric.value if metric else None,
             "drop": metric.drop if metric else None,
             "standard_error": metric.standard_error if metric else None,

@@ -169,13 +169,15 @@ class Space:
         return tuple(sorted(known, key=rank))
 
     def _may_spare(self, trials: Sequence[Trial], objective: str) -> bool:
-        """Where all layers as integers keep the metric, floats could only make the model larger and slower."""
+        """Where integers alone pass, or each scheme keeps the metric, floats only make a model larger and slower."""
         if self._is_saved_model or not self._is_known(
             [{"quantize": {"scheme": "DynamicInt8", "excludeLayers": ["x"]}}]
         ):
             return False
-        kept = [trial for trial in trials if front.is_accurate(trial) and any(_has(trial, one) for one in INTEGERS)]
-        return not kept or (objective == "Metric" and any(trial.passed for trial in kept))
+        alone = [trial for trial in trials if not trial.parameters and any(_has(trial, one) for one in INTEGERS)]
+        if any(trial.passed for trial in alone):
+            return objective == "Metric"
+        return not alone or not all(front.is_accurate(trial) for trial in alone)
 
     def _possible_ways(self, bench: Bench, trials: Sequence[Trial], objective: str) -> tuple[str, ...]:
         """By the data there are, what the model is, and what this release can do; structure goes from one graph."""
